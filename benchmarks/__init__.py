@@ -1,0 +1,1 @@
+"""Every published figure, each reproducible by one command."""

@@ -1,0 +1,99 @@
+"""The burst contract: what goes into and comes out of one call of an exported graph.
+
+One call of the graph, a *burst*, runs up to K steps for B streams. One step of a row feeds its
+`last` token, advances the state, and chooses the next token: the next forced one while there is
+one, else a sample. This file names the tensors of that call and says nothing of how they are
+computed (`export/burst.py`) or run (`serving/engine/runner.py`).
+
+Shapes use one legend throughout the project: B streams, K steps of a burst, T time, L layers,
+H cells, V vocabulary; here also W remembered tokens, N logit biases, A alternatives.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+ALTERNATIVES = 20
+"""A: how many of the likeliest tokens the full graph reports (fewer if V is smaller)."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, type and symbolic shape of one input or output of the graph.
+
+    `neutral` fills the tensor for a row that does not use it; None where a row always must.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[str | int, ...]
+    neutral: float | None = None
+
+    def fill(self, sizes: dict[str, int]) -> Array:
+        """Makes the neutral array of this tensor; `sizes` gives each symbolic dimension."""
+        shape = tuple(sizes[d] if isinstance(d, str) else d for d in self.dims)
+        return np.full(shape, self.neutral or 0, dtype=self.dtype)
+
+
+PLAIN_INPUTS = (
+    TensorSpec("last", "int64", ("B",)),  # the token the row feeds first
+    TensorSpec("forced", "int64", ("K", "B"), 0),  # tokens chosen from outside: a prompt, a replay
+    TensorSpec("forced_len", "int64", ("B",), 0),  # step i takes forced[i] while i < forced_len
+    TensorSpec("steps", "int64", ("B",)),  # steps the row runs; after them it is frozen
+    TensorSpec("uniform", "float32", ("K", "B"), 0),  # one random number in [0, 1) per step
+    TensorSpec("temperature", "float32", ("K", "B"), 1),  # per step, so schedules are the host's
+)
+"""What every burst takes, besides the state."""
+
+FULL_INPUTS = (
+    *PLAIN_INPUTS,
+    TensorSpec("position", "int64", ("B",), 0),  # tokens the stream had chosen before this burst
+    TensorSpec("generation_start", "int64", ("B",), 0),  # position of its first generated token
+    TensorSpec("top_k", "int64", ("B",), 0),  # keep the k likeliest tokens; 0 keeps all
+    TensorSpec("top_p", "float32", ("B",), 1),  # keep the smallest set of this probability
+    TensorSpec("min_p", "float32", ("B",), 0),  # keep tokens of this share of the likeliest
+    TensorSpec("recent", "int64", ("B", "W"), -1),  # newest last; -1 where there is none
+    TensorSpec("window", "int64", ("B",), 0),  # how many of the newest tokens are penalised
+    TensorSpec("repetition_penalty", "float32", ("B",), 1),
+    TensorSpec("frequency_penalty", "float32", ("B",), 0),
+    TensorSpec("presence_penalty", "float32", ("B",), 0),
+    TensorSpec("bias_token", "int64", ("B", "N"), 0),
+    TensorSpec("bias_value", "float32", ("B", "N"), 0),  # added to the token's logit ...
+    TensorSpec("bias_until", "int64", ("B", "N"), 0),  # ... for this many generated tokens
+    TensorSpec("allowed", "bool", ("B", "V"), 1),
+)
+"""What the full graph takes: every sampler. A row at the neutral values is a plain row."""
+
+PLAIN_OUTPUTS = (
+    TensorSpec("chosen", "int64", ("K", "B")),
+    TensorSpec("logprob", "float32", ("K", "B")),  # nats, by the model itself: temperature 1
+    TensorSpec("last_out", "int64", ("B",)),
+)
+
+FULL_OUTPUTS = (
+    *PLAIN_OUTPUTS,
+    TensorSpec("top_token", "int64", ("K", "B", "A")),  # likeliest first
+    TensorSpec("top_logprob", "float32", ("K", "B", "A")),
+)
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """One tensor of a stream's state: one row of it belongs to one stream."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]  # of one row
+
+    @property
+    def output(self) -> str:
+        """Name of the graph's output that continues this input."""
+        return f"{self.name}_out"
+
+    def zeros(self, rows: int) -> Array:
+        """The state of `rows` fresh streams."""
+        return np.zeros((rows, *self.shape), dtype=self.dtype)

@@ -1,0 +1,86 @@
+"""The `charloom` command: a table of subcommands, each loaded when it is called.
+
+It imports no room. Every option of a subcommand can also come from an environment variable
+(`CHARLOOM_` and its name) or a TOML file (`--config FILE`, else `charloom.toml` where there is
+one; a table per subcommand); the command line wins, then the environment, then the file.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+from cyclopts import App, Parameter
+from cyclopts.config import Env, Toml
+
+import charloom
+from charloom.errors import CharloomError
+
+COMMANDS = {
+    "train": ("training.main:train", "Train a model on a text."),
+    "export": ("export.main:export", "Export a checkpoint to a verified ONNX bundle."),
+    "serve": ("serving.main:serve", "Stream from bundles over gRPC."),
+    "generate": ("serving.generate:generate", "Generate text from a server or a bundle."),
+}
+"""Subcommand to the function behind it and its line of help."""
+
+DEFAULT_CONFIG = Path("charloom.toml")
+
+
+def build_app(config: Path | None = None) -> App:
+    """The command line with its sources of settings; `config` must exist where it is given."""
+    app = App(
+        name="charloom",
+        help="Train small recurrent text generators on your own text, and stream from them.",
+        version=charloom.__version__,
+        config=[
+            Env("CHARLOOM_", command=False),
+            Toml(config or DEFAULT_CONFIG, must_exist=config is not None),
+        ],
+    )
+    for name, (target, summary) in COMMANDS.items():
+        app.command(target, name=name, help=summary)
+
+    @app.meta.default
+    def launch(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        config: Annotated[Path | None, Parameter(help="TOML file of settings.")] = None,
+    ) -> None:
+        (build_app(config) if config else app)(tokens)
+
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits with its code: no traceback reaches a user."""
+    app = build_app()
+    try:
+        app.meta(arguments)
+    except CharloomError as error:
+        fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        fail_missing(error)
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+    sys.exit(0)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Says what went wrong on standard error and exits."""
+    print(f"charloom: error: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+def fail_missing(error: ModuleNotFoundError) -> NoReturn:
+    """Explains which extra brings a package that is not installed; re-raises for one of ours."""
+    extras = {"torch": "train", "safetensors": "train", "onnx": "export", "onnxscript": "export"}
+    extras |= {"onnxruntime": "serve", "grpc": "client", "prometheus_client": "serve"}
+    extra = extras.get((error.name or "").partition(".")[0])
+    if extra is None:
+        raise error
+    fail(f"this command needs {error.name}: pip install 'charloom[{extra}]'", 1)

@@ -1,0 +1,1 @@
+"""From a bundle to streams. Needs onnxruntime and gRPC, and never torch."""

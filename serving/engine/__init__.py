@@ -1,0 +1,1 @@
+"""The engine: many streams through one burst graph, without a word of gRPC."""
