@@ -59,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         app.meta(arguments)
     except CharloomError as error:
         fail(str(error), error.exit_code)
-    except ModuleNotFoundError as error:
-        fail_missing(error)
+    except ImportError as error:
+        explain_missing(error)
+        raise
     except BrokenPipeError:
         # The reader of our output has gone; Python would complain again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,11 +77,26 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def fail_missing(error: ModuleNotFoundError) -> NoReturn:
-    """Explains which extra brings a package that is not installed; re-raises for one of ours."""
-    extras = {"torch": "train", "safetensors": "train", "onnx": "export", "onnxscript": "export"}
-    extras |= {"onnxruntime": "serve", "grpc": "client", "prometheus_client": "serve"}
-    extra = extras.get((error.name or "").partition(".")[0])
-    if extra is None:
-        raise error
-    fail(f"this command needs {error.name}: pip install 'charloom[{extra}]'", 1)
+EXTRAS = {
+    "torch": "train",
+    "safetensors": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "serve",
+    "prometheus_client": "serve",
+    "grpc": "client",
+    "google": "client",
+}
+"""The extra that brings each package a command may miss."""
+
+
+def explain_missing(error: ImportError) -> None:
+    """Exits with a word on the extra to install, if a package of an extra is what is missing."""
+    # A subcommand that fails to load reaches us wrapped, the missing package one level down.
+    missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+    package = (missing.name or "").partition(".")[0]
+    if package in EXTRAS:
+        fail(
+            f"this command needs {package}, which is not installed: pip install 'charloom[{EXTRAS[package]}]'",
+            1,
+        )

@@ -90,7 +90,8 @@ class CharacterVocabulary:
             if not skip_unknown:
                 raise UnknownCharacterError(first_places(codes, ~known))
             place = place[known]
-        return self._order[place].astype(np.int64)
+        tokens: Tokens = self._order[place].astype(np.int64)
+        return tokens
 
     def decode(self, tokens: npt.ArrayLike) -> str:
         """Turns token ids [T] into their text."""

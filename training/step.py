@@ -52,8 +52,9 @@ class LstmCell(nn.Module):
     def forward(self, sums: Tensor, h: Tensor, c: Tensor) -> RowState:
         """From the input's gate sums [B, 4H] and the state to the next state, each [B, H]."""
         size = h.shape[1]
-        gates, candidate = torch.addmm(sums, h, self.weight).split([3 * size, size], 1)
-        i, f, o = torch.sigmoid(gates).split(size, 1)
+        sums = torch.addmm(sums, h, self.weight)  # [B, 4H]
+        i, f, o = torch.sigmoid(sums[:, : 3 * size]).chunk(3, 1)
+        candidate = sums[:, 3 * size :]
         c = f * c + i * torch.tanh(candidate)
         return o * torch.tanh(c), c
 
@@ -77,11 +78,9 @@ class GruCell(nn.Module):
     def forward(self, sums: Tensor, h: Tensor) -> RowState:
         """From the input's gate sums [B, 3H] and the state to the next state, each [B, H]."""
         size = h.shape[1]
-        gates, candidate = sums.split([2 * size, size], 1)
         recurrent = torch.addmm(self.bias, h, self.weight)  # [B, 3H]
-        hidden_gates, hidden_candidate = recurrent.split([2 * size, size], 1)
-        r, z = torch.sigmoid(gates + hidden_gates).split(size, 1)
-        n = torch.tanh(candidate + r * hidden_candidate)
+        r, z = torch.sigmoid(sums[:, : 2 * size] + recurrent[:, : 2 * size]).chunk(2, 1)
+        n = torch.tanh(sums[:, 2 * size :] + r * recurrent[:, 2 * size :])
         return (n + z * (h - n),)
 
 
@@ -105,7 +104,11 @@ class RnnCell(nn.Module):
         return (torch.tanh(torch.addmm(sums, h, self.weight)),)
 
 
-CELLS = {"lstm": LstmCell, "gru": GruCell, "rnn": RnnCell}
+CELLS: dict[str, type[LstmCell] | type[GruCell] | type[RnnCell]] = {
+    "lstm": LstmCell,
+    "gru": GruCell,
+    "rnn": RnnCell,
+}
 
 
 class Step(nn.Module):

@@ -1,0 +1,1 @@
+"""Stubs generated from proto/charloom/v1 by `make proto`."""
