@@ -39,7 +39,9 @@ class TensorSpec:
         return np.full(shape, self.neutral or 0, dtype=self.dtype)
 
 
-PLAIN_INPUTS = (
+Specs = tuple[TensorSpec, ...]
+
+PLAIN_INPUTS: Specs = (
     TensorSpec("last", "int64", ("B",)),  # the token the row feeds first
     TensorSpec("forced", "int64", ("K", "B"), 0),  # tokens chosen from outside: a prompt, a replay
     TensorSpec("forced_len", "int64", ("B",), 0),  # step i takes forced[i] while i < forced_len
@@ -49,7 +51,7 @@ PLAIN_INPUTS = (
 )
 """What every burst takes, besides the state."""
 
-FULL_INPUTS = (
+FULL_INPUTS: Specs = (
     *PLAIN_INPUTS,
     TensorSpec("position", "int64", ("B",), 0),  # tokens the stream had chosen before this burst
     TensorSpec("generation_start", "int64", ("B",), 0),  # position of its first generated token
@@ -68,13 +70,13 @@ FULL_INPUTS = (
 )
 """What the full graph takes: every sampler. A row at the neutral values is a plain row."""
 
-PLAIN_OUTPUTS = (
+PLAIN_OUTPUTS: Specs = (
     TensorSpec("chosen", "int64", ("K", "B")),
     TensorSpec("logprob", "float32", ("K", "B")),  # nats, by the model itself: temperature 1
     TensorSpec("last_out", "int64", ("B",)),
 )
 
-FULL_OUTPUTS = (
+FULL_OUTPUTS: Specs = (
     *PLAIN_OUTPUTS,
     TensorSpec("top_token", "int64", ("K", "B", "A")),  # likeliest first
     TensorSpec("top_logprob", "float32", ("K", "B", "A")),
@@ -97,3 +99,32 @@ class StateSpec:
     def zeros(self, rows: int) -> Array:
         """The state of `rows` fresh streams."""
         return np.zeros((rows, *self.shape), dtype=self.dtype)
+
+
+Feeds = dict[str, Array]
+"""Input name to array; what one burst is called with. Outputs come back in the same form."""
+
+INPUTS = {"plain": PLAIN_INPUTS, "full": FULL_INPUTS}
+OUTPUTS = {"plain": PLAIN_OUTPUTS, "full": FULL_OUTPUTS}
+
+
+def neutral(specs: Specs, **sizes: int) -> Feeds:
+    """Feeds of rows that do nothing: no forced token, no step, no filter."""
+    return {spec.name: spec.fill(sizes) for spec in specs}
+
+
+def take(feeds: Feeds, specs: Specs, rows: npt.NDArray[np.int64]) -> Feeds:
+    """The same burst with these rows only, in this order; what `specs` omits has its rows first."""
+    axes = {spec.name: spec.dims.index("B") for spec in specs}
+    return {name: np.take(array, rows, axes.get(name, 0)) for name, array in feeds.items()}
+
+
+def pad(feeds: Feeds, specs: Specs, rows: int) -> Feeds:
+    """The same burst brought to at least `rows` rows by rows that run no step."""
+    missing = rows - len(feeds["last"])
+    if missing <= 0:
+        return feeds
+    indices = np.concatenate([np.arange(len(feeds["last"])), np.zeros(missing, np.int64)])
+    padded = take(feeds, specs, indices)
+    padded["steps"][-missing:] = 0
+    return padded

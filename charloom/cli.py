@@ -96,7 +96,4 @@ def explain_missing(error: ImportError) -> None:
     missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
     package = (missing.name or "").partition(".")[0]
     if package in EXTRAS:
-        fail(
-            f"this command needs {package}, which is not installed: pip install 'charloom[{EXTRAS[package]}]'",
-            1,
-        )
+        fail(f"this command needs {package}: pip install 'charloom[{EXTRAS[package]}]'", 1)

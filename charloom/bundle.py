@@ -1,0 +1,250 @@
+"""Bundles: a directory with everything that serving a model needs, and proof that it is whole.
+
+    manifest.json     what the bundle is; the digest of every other file
+    model.onnx        the plain burst graph
+    model.full.onnx   the burst graph with every sampler
+    vocabulary.json
+
+It knows nothing of how graphs are made or run.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from charloom.burst import StateSpec
+from charloom.errors import CharloomError
+from charloom.vocabulary import CharacterVocabulary, VocabularyError
+
+FORMAT = 1
+"""The newest bundle format this version reads and the one it writes."""
+
+MANIFEST = "manifest.json"
+VOCABULARY = "vocabulary.json"
+GRAPHS = {"plain": "model.onnx", "full": "model.full.onnx"}
+GraphKind = Literal["plain", "full"]
+
+FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class BundleError(CharloomError):
+    """A bundle cannot be read or written; the message names the file."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"bundle file {path}: {reason}")
+        self.path = path
+
+
+class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of a bundle."""
+
+    sha256: str
+    bytes: int
+
+
+class TensorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Name, type and shape of an input or output; a letter stands for a dynamic dimension."""
+
+    name: str
+    dtype: str
+    shape: list[str | int]
+
+
+class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One burst graph."""
+
+    file: str
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+
+
+class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Kind and size of the network."""
+
+    cell: str
+    layers: int
+    cells: int
+    embedding: int
+    parameters: int
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a bundle says of itself."""
+
+    format: int
+    name: str
+    version: str
+    precision: str
+    architecture: Architecture
+    vocabulary_size: int
+    graphs: dict[str, Graph]
+    state: list[TensorInfo]
+    padding: int
+    """Smallest batch that gave the same bits as every larger one where the bundle was made."""
+    training: dict[str, Any]
+    verification: dict[str, Any]
+    files: dict[str, File]
+    created_by: str
+    license: str = ""
+
+    @property
+    def state_specs(self) -> list[StateSpec]:
+        """The state tensors, each with the shape of one stream's row."""
+        return [StateSpec(t.name, t.dtype, tuple(int(d) for d in t.shape[1:])) for t in self.state]
+
+
+class Bundle:
+    """A bundle on disk whose every file was found whole."""
+
+    def __init__(self, path: Path, manifest: Manifest, digest: str, vocabulary: CharacterVocabulary) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.digest = digest
+        self.vocabulary = vocabulary
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Bundle":
+        """Reads and checks a bundle.
+
+        Raises:
+            BundleError: a file is missing, truncated, altered, malformed or of a newer format.
+        """
+        path = Path(path)
+        raw = read_file(path / MANIFEST)
+        manifest = parse_manifest(path / MANIFEST, raw)
+        contents = {name: read_checked(path, name, file) for name, file in manifest.files.items()}
+        for needed in (VOCABULARY, *(graph.file for graph in manifest.graphs.values())):
+            if needed not in contents:
+                raise BundleError(path / MANIFEST, f"does not list {needed}")
+        vocabulary = parse_vocabulary(path / VOCABULARY, contents[VOCABULARY])
+        if vocabulary.size != manifest.vocabulary_size:
+            raise BundleError(path / VOCABULARY, "does not have the size that the manifest gives")
+        return cls(path, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}", vocabulary)
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.manifest.name
+
+    def graph(self, kind: GraphKind) -> bytes:
+        """The serialised ONNX model of a burst graph, checked once more as it is read."""
+        name = self.manifest.graphs[kind].file
+        return read_checked(self.path, name, self.manifest.files[name])
+
+
+def parse_manifest(path: Path, raw: bytes) -> Manifest:
+    """Reads a manifest, the format first: a newer one may hold anything else."""
+    try:
+        stated = msgspec.json.decode(raw, type=dict[str, Any]).get("format")
+        if not isinstance(stated, int) or stated < 1:
+            raise BundleError(path, "is not the manifest of a Charloom bundle: it states no format")
+        if stated > FORMAT:
+            raise BundleError(path, f"has format {stated}; this Charloom reads up to {FORMAT}: update it")
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(path, f"is malformed: {error}") from error
+    if not MODEL_NAME.fullmatch(manifest.name):
+        raise BundleError(path, f"has an unusable model name {manifest.name!r}")
+    if set(manifest.graphs) != set(GRAPHS):
+        raise BundleError(path, f"must list the graphs {' and '.join(GRAPHS)}")
+    return manifest
+
+
+def parse_vocabulary(path: Path, raw: bytes) -> CharacterVocabulary:
+    """Reads a vocabulary file."""
+    try:
+        return CharacterVocabulary.from_json(json.loads(raw))
+    except (ValueError, VocabularyError) as error:
+        raise BundleError(path, str(error)) from error
+
+
+def read_checked(directory: Path, name: str, file: File) -> bytes:
+    """Reads one file of a bundle and compares it with what the manifest says of it."""
+    path = directory / name
+    # A manifest is another person's file: nothing it names may lie outside its directory.
+    if not FILE_NAME.fullmatch(name) or not path.resolve().is_relative_to(directory.resolve()):
+        raise BundleError(directory / MANIFEST, f"names {name!r}, which is no file of this directory")
+    data = read_file(path)
+    if len(data) != file.bytes:
+        raise BundleError(path, f"has {len(data)} bytes where the manifest says {file.bytes}: copy it again")
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise BundleError(path, "was altered: its digest is not the manifest's; copy it again")
+    return data
+
+
+def read_file(path: Path) -> bytes:
+    """Reads a file whole."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(path, "does not exist") from error
+    except OSError as error:
+        raise BundleError(path, f"cannot be read: {error.strerror}") from error
+
+
+class BundleWriter:
+    """Writes a bundle under a temporary name; it appears whole or not at all.
+
+    Use as a context manager: leaving it without `commit` removes what was written.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        self.path = path
+        self.overwrite = overwrite
+        self.files: dict[str, File] = {}
+
+    def __enter__(self) -> "BundleWriter":
+        if self.path.exists() and not self.overwrite:
+            raise BundleError(self.path, "already exists; choose another place or pass --overwrite")
+        if self.path.exists() and any(self.path.iterdir()) and not (self.path / MANIFEST).exists():
+            raise BundleError(self.path, "is not a bundle, so it is not overwritten")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.staging = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
+        except OSError as error:
+            raise BundleError(self.path, f"cannot be written: {error.strerror}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def add(self, name: str, data: bytes) -> None:
+        """Writes one file and notes its digest."""
+        self._write(name, data)
+        self.files[name] = File(hashlib.sha256(data).hexdigest(), len(data))
+
+    def commit(self, manifest: Manifest) -> Bundle:
+        """Writes the manifest, puts the bundle in its place, and opens it."""
+        self._write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        try:
+            self.staging.chmod(0o755)
+            if self.path.exists():
+                shutil.rmtree(self.path)
+            self.staging.replace(self.path)
+        except OSError as error:
+            raise BundleError(self.path, f"cannot be written: {error.strerror}") from error
+        return Bundle.open(self.path)
+
+    def _write(self, name: str, data: bytes) -> None:
+        path = self.staging / name
+        try:
+            with path.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise BundleError(self.path / name, f"cannot be written: {error.strerror}") from error
+
+
+def to_json(data: Mapping[str, Any]) -> bytes:
+    """A JSON file's bytes."""
+    return json.dumps(data, ensure_ascii=False, indent=1).encode()

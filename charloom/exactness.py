@@ -1,0 +1,169 @@
+"""Promise 1, checked: a stream's bits do not depend on what runs beside it, or how.
+
+Whoever can run a burst hands in a function; this file says which bursts must agree and finds the
+smallest batch from which on they do. It knows no runtime: an export calls it to vouch for a
+bundle, and a server calls it as it loads one, for its own hardware.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from charloom.bundle import GraphKind
+from charloom.burst import FULL_INPUTS, INPUTS, PLAIN_INPUTS, Feeds, StateSpec, neutral, pad, take
+from charloom.errors import CharloomError
+from charloom.vocabulary import Tokens
+
+Run = Callable[[GraphKind, Feeds], Feeds]
+"""Runs one burst on the named graph."""
+
+STEPS = 8
+SIZES = (*range(1, 18), 23, 24, 31, 32, 33, 47, 48, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256)
+"""Batch sizes tried: around the blocks and remainders of matrix kernels."""
+MOST_PADDING = 64
+"""A batch larger than this would cost single streams too much: the check fails instead."""
+
+
+class ExactnessError(CharloomError):
+    """Two bursts that must agree bit for bit do not."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"not exact to the bit: {what}")
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """What was found to hold, and the smallest batch it holds for."""
+
+    padding: int
+    held: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is checked: how to run it, and the sizes that its feeds need."""
+
+    run: Run
+    vocabulary_size: int
+    start: int
+    state: tuple[StateSpec, ...]
+    threads: Mapping[str, Run] | None = None
+    """Other ways to run the same bundle (thread counts) that must agree, by name."""
+
+
+def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
+    """Finds the padding and checks that, with it, every equality of promise 1 holds.
+
+    Args:
+        subject: the bundle as it is run here.
+        text: token ids [T] of real text, read by some of the rows.
+        seed: makes the rows of the check.
+
+    Raises:
+        ExactnessError: an equality does not hold; the message says which.
+    """
+    feeds = probe(subject, text, np.random.default_rng(seed))
+    padding = find_padding(subject.run, feeds)
+
+    def run(kind: GraphKind, burst: Feeds, by: Run = subject.run) -> Feeds:
+        rows = len(burst["last"])
+        specs = INPUTS[kind]
+        return take_outputs(by(kind, pad(burst, specs, padding)), np.arange(rows))
+
+    whole = run("plain", feeds)
+    order = np.random.default_rng(seed).permutation(SIZES[-1])
+    shuffled = run("plain", take(feeds, PLAIN_INPUTS, order))
+    expect("row order", shuffled, take_outputs(whole, order))
+    expect("a burst split in two", run_split(run, feeds, subject), whole)
+    expect("a plain row beside filtered ones", *run_mixed(run, feeds, subject, whole))
+    for name, other in (subject.threads or {}).items():
+        expect(name, run("plain", feeds, other), whole)
+        few = np.arange(3)
+        expect(
+            f"{name}, 3 rows", run("plain", take(feeds, PLAIN_INPUTS, few), other), take_outputs(whole, few)
+        )
+    held = ("batch size", "row order", "split bursts", "filtered neighbours", *(subject.threads or {}))
+    return Exactness(padding, held)
+
+
+def probe(subject: Subject, text: Tokens, random: np.random.Generator) -> Feeds:
+    """A plain burst of the largest size whose rows read, sample, and stop at different steps."""
+    rows = SIZES[-1]
+    feeds = neutral(PLAIN_INPUTS, B=rows, K=STEPS)
+    starts = random.integers(0, max(1, len(text) - STEPS), rows)
+    feeds["forced"][:] = text[(starts + np.arange(STEPS)[:, None]) % len(text)]
+    feeds["last"][:] = subject.start
+    feeds["forced_len"][:] = random.integers(0, STEPS + 1, rows)
+    feeds["steps"][:] = np.where(random.random(rows) < 0.8, STEPS, random.integers(1, STEPS + 1, rows))
+    feeds["uniform"][:] = random.integers(0, 2**24, (STEPS, rows)) * np.float32(2.0**-24)
+    feeds["temperature"][:] = random.choice(np.array([0, 0.5, 1, 1.5], np.float32), rows)
+    return feeds | {spec.name: spec.zeros(rows) for spec in subject.state}
+
+
+def find_padding(run: Run, feeds: Feeds) -> int:
+    """The smallest batch size from which on every size gives the bits of the largest."""
+    whole = run("plain", feeds)
+    padding = SIZES[-1]
+    for size in reversed(SIZES):
+        rows = np.arange(size)
+        if not same(run("plain", take(feeds, PLAIN_INPUTS, rows)), take_outputs(whole, rows)):
+            break
+        padding = size
+    if padding > MOST_PADDING:
+        raise ExactnessError(f"batches under {padding} rows differ from larger ones")
+    return padding
+
+
+def run_split(run: Run, feeds: Feeds, subject: Subject) -> Feeds:
+    """The burst as two shorter ones, the second going on from the state after the first."""
+    cut = STEPS // 2 - 1
+    per_step = [spec.name for spec in PLAIN_INPUTS if spec.dims[0] == "K"]
+    parts = [dict(feeds), dict(feeds)]
+    for name in per_step:
+        parts[0][name], parts[1][name] = feeds[name][:cut], feeds[name][cut:]
+    for name in ("forced_len", "steps"):
+        parts[0][name], parts[1][name] = feeds[name].clip(max=cut), (feeds[name] - cut).clip(min=0)
+    first = run("plain", parts[0])
+    parts[1]["last"] = first["last_out"]
+    parts[1] |= {spec.name: first[spec.output] for spec in subject.state}
+    second = run("plain", parts[1])
+    joined = {name: np.concatenate([first[name], second[name]]) for name in ("chosen", "logprob")}
+    return second | joined
+
+
+def run_mixed(run: Run, feeds: Feeds, subject: Subject, whole: Feeds) -> tuple[Feeds, Feeds]:
+    """Every other row with every filter on: the rows between, and what they were without."""
+    rows = SIZES[-1]
+    filtered = np.arange(rows) % 2 == 1
+    full = neutral(FULL_INPUTS, B=rows, K=STEPS, V=subject.vocabulary_size, W=4, N=2) | feeds
+    full["top_k"][filtered] = 5
+    full["top_p"][filtered] = 0.9
+    full["min_p"][filtered] = 0.05
+    full["recent"][filtered] = feeds["forced"][:4].T[filtered]
+    full["window"][filtered] = 3
+    full["repetition_penalty"][filtered] = 1.3
+    full["presence_penalty"][filtered] = 0.5
+    full["bias_value"][filtered] = 1.0
+    full["bias_until"][filtered] = STEPS
+    plain = np.flatnonzero(~filtered)
+    mixed = take_outputs(run("full", full), plain)
+    return {name: mixed[name] for name in whole}, take_outputs(whole, plain)
+
+
+def take_outputs(outputs: Feeds, rows: np.ndarray) -> Feeds:  # type: ignore[type-arg]
+    """The outputs of these rows."""
+    by_step = ("chosen", "logprob", "top_token", "top_logprob")  # [K, B, ...]; the others [B, ...]
+    return {name: np.take(array, rows, int(name in by_step)) for name, array in outputs.items()}
+
+
+def same(one: Feeds, other: Feeds) -> bool:
+    """Whether two bursts gave the same bytes."""
+    return all(one[name].tobytes() == other[name].tobytes() for name in other)
+
+
+def expect(what: str, one: Feeds, other: Feeds) -> None:
+    """Raises unless two bursts gave the same bytes."""
+    if not same(one, other):
+        differing = ", ".join(name for name in other if one[name].tobytes() != other[name].tobytes())
+        raise ExactnessError(f"{what} changes {differing}")
