@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from charloom.bundle import GraphKind
 from charloom.burst import FULL_INPUTS, INPUTS, PLAIN_INPUTS, Feeds, StateSpec, neutral, pad, take
@@ -104,7 +105,7 @@ def probe(subject: Subject, text: Tokens, random: np.random.Generator) -> Feeds:
 def find_padding(run: Run, feeds: Feeds) -> int:
     """The smallest batch size from which on every size gives the bits of the largest."""
     whole = run("plain", feeds)
-    padding = SIZES[-1]
+    padding: int = SIZES[-1]
     for size in reversed(SIZES):
         rows = np.arange(size)
         if not same(run("plain", take(feeds, PLAIN_INPUTS, rows)), take_outputs(whole, rows)):
@@ -151,7 +152,7 @@ def run_mixed(run: Run, feeds: Feeds, subject: Subject, whole: Feeds) -> tuple[F
     return {name: mixed[name] for name in whole}, take_outputs(whole, plain)
 
 
-def take_outputs(outputs: Feeds, rows: np.ndarray) -> Feeds:  # type: ignore[type-arg]
+def take_outputs(outputs: Feeds, rows: npt.NDArray[np.int64]) -> Feeds:
     """The outputs of these rows."""
     by_step = ("chosen", "logprob", "top_token", "top_logprob")  # [K, B, ...]; the others [B, ...]
     return {name: np.take(array, rows, int(name in by_step)) for name, array in outputs.items()}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RELEVANT = {
-    "x86_64": (
+    "x86_64": [
         "avx",
         "avx2",
         "fma",
@@ -19,8 +19,8 @@ RELEVANT = {
         "avx512_bf16",
         "amx_int8",
         "amx_bf16",
-    ),
-    "aarch64": ("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+    ],
+    "aarch64": ["asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"],
 }
 """The processor flags that matrix kernels choose by, per architecture."""
 

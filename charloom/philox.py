@@ -43,10 +43,10 @@ def uniforms(seeds: npt.ArrayLike, positions: npt.ArrayLike, count: int) -> npt.
     seed: Words = np.asarray(seeds, dtype=np.uint64)[:, None]
     position: Words = np.asarray(positions, dtype=np.uint64)[:, None]
     # A block holds four numbers, so a row that begins inside one reads at most one block more.
-    blocks: Words = (position >> np.uint64(2)) + np.arange(count // 4 + 2, dtype=np.uint64)  # [B, blocks]
+    blocks: Words = (position >> np.uint64(2)) + np.arange(count // 4 + 2).astype(np.uint64)  # [B, blocks]
     zero = np.zeros_like(blocks)
     words = philox((blocks & LOW, blocks >> HALF, zero, zero), (seed & LOW, seed >> HALF))
     stream = np.stack(words, -1).reshape(len(blocks), -1)  # [B, 4 * blocks]
-    offset: Words = (position & np.uint64(3)) + np.arange(count, dtype=np.uint64)
+    offset: Words = (position & np.uint64(3)) + np.arange(count).astype(np.uint64)
     drawn = np.take_along_axis(stream, offset.astype(np.int64), 1)  # [B, K]
     return ((drawn >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)).T.copy()

@@ -14,6 +14,7 @@ import torch
 # `scan` is a private name in torch: this is the one file that knows it.
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
+from typing_extensions import override
 
 from charloom.burst import ALTERNATIVES, FULL_INPUTS, FULL_OUTPUTS, PLAIN_INPUTS, PLAIN_OUTPUTS
 from training import sampler
@@ -93,9 +94,11 @@ class FullBurst(PlainBurst):
     inputs = FULL_INPUTS
     outputs = FULL_OUTPUTS
 
+    @override
     def memory(self, given: Named) -> Memory:
         return (given["recent"].clone(),)  # [B, W]
 
+    @override
     def adjust(self, scores: Tensor, memory: Memory, index: Tensor, given: Named) -> Tensor:
         scores = sampler.penalise(
             scores,
@@ -110,12 +113,15 @@ class FullBurst(PlainBurst):
         scores = sampler.bias(scores, given["bias_token"], given["bias_value"], active)
         return sampler.allow(scores, given["allowed"])
 
+    @override
     def filter(self, mass: Tensor, given: Named) -> Tensor:
         return sampler.keep_likeliest(mass, given["top_k"], given["top_p"], given["min_p"])
 
+    @override
     def remember(self, memory: Memory, chosen: Tensor) -> Memory:
         return (torch.cat([memory[0][:, 1:], chosen[:, None]], 1),)
 
+    @override
     def report(self, scores: Tensor) -> tuple[Tensor, ...]:
         values, tokens = torch.topk(torch.log_softmax(scores, -1), min(ALTERNATIVES, scores.shape[1]))
         return tokens, values

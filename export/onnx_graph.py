@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 import torch
@@ -60,7 +61,14 @@ def strip(model: onnx.ModelProto) -> None:
     """Drops what the exporter notes of the source: paths of this machine have no place in a bundle."""
     for graph in graphs(model.graph):
         del graph.metadata_props[:]
-        for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        parts: tuple[Any, ...] = (
+            *graph.node,
+            *graph.input,
+            *graph.output,
+            *graph.value_info,
+            *graph.initializer,
+        )
+        for part in parts:
             del part.metadata_props[:]
             part.doc_string = ""
 

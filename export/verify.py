@@ -20,6 +20,8 @@ from charloom.execution_class import ExecutionClass, instruction_set
 from charloom.vocabulary import Tokens
 from training.model import RecurrentModel
 
+Logprobs = npt.NDArray[np.float32]
+
 SCORED = 2000
 """T: how many characters of real text are scored."""
 GREEDY = 500
@@ -132,15 +134,13 @@ def burst_of_one(state: list[StateSpec], forced: Tokens, steps: int, start: int)
     return feeds | {spec.name: spec.zeros(1) for spec in state}
 
 
-def score_graph(
-    session: Session, state: list[StateSpec], text: Tokens, start: int
-) -> npt.NDArray[np.float32]:
+def score_graph(session: Session, state: list[StateSpec], text: Tokens, start: int) -> Logprobs:
     """Log-probability [T] of every token of a text, by the graph."""
     return session.run("plain", burst_of_one(state, text, len(text), start))["logprob"][:, 0]
 
 
 @torch.inference_mode()
-def score_model(model: RecurrentModel, text: Tokens, start: int) -> npt.NDArray[np.float32]:
+def score_model(model: RecurrentModel, text: Tokens, start: int) -> Logprobs:
     """Log-probability [T] of every token of a text, by the model's fused kernels."""
     fed = torch.from_numpy(np.concatenate([[start], text[:-1]]))[:, None]  # [T, 1]
     scores, _ = model(fed, model.initial_state(1))
@@ -162,12 +162,11 @@ def compare_greedy(
     fed = torch.from_numpy(np.concatenate([[start], chosen[:-1]]))[:, None]
     scores, _ = model(fed, model.initial_state(1))  # [T, 1, V]
     for place in range(len(prompt), len(chosen)):
-        row = scores[place, 0]
-        best = row.max()
-        # Each of the two scores may be off by the difference, in opposite directions.
+        row = scores[place, 0]  # [V]
         if int(row.argmax()) == chosen[place]:
             continue
-        if float(best - row[chosen[place]]) > 2 * difference:
+        # Each of the two scores may be off by the difference, in opposite directions.
+        if float(row.max() - row[chosen[place]]) > 2 * difference:
             raise VerificationError(f"greedy text parts from the model's at token {place - len(prompt)}")
         return place - len(prompt)
     return GREEDY
