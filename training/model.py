@@ -31,7 +31,7 @@ class ModelConfig:
     """Kind of recurrent cell: lstm, gru, or rnn (tanh)."""
     layers: int = 2
     """Number of recurrent layers."""
-    cells: int = 512
+    cells: int = 256
     """Cells per layer."""
     embedding: int = 64
     """Size of a token's embedding; 0 feeds tokens one-hot."""

@@ -1,0 +1,101 @@
+"""The hardware that trains: device, precision and threads, resolved once and written down.
+
+What it resolves to follows from the machine's abilities alone, never from timing. It knows
+nothing of models.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+
+from charloom.errors import CharloomError, require
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
+
+
+class DeviceError(CharloomError):
+    """The device that is asked for is not there."""
+
+    exit_code = 8
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """What to train on."""
+
+    device: DeviceName = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
+    precision: PrecisionName = "auto"
+    """Precision of the products: float32, bfloat16, or auto: bfloat16 where the hardware computes
+    in it. Weights, sums and losses stay float32."""
+    threads: int = 0
+    """CPU threads; 0 leaves the choice to PyTorch."""
+
+    def __post_init__(self) -> None:
+        names = get_args(DeviceName)
+        require(self.device in names, "device", f"must be one of {', '.join(names)}")
+        names = get_args(PrecisionName)
+        require(self.precision in names, "precision", f"must be one of {', '.join(names)}")
+        require(self.threads >= 0, "threads", "must be at least 0")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a run trains on."""
+
+    device: torch.device
+    bfloat16: bool
+    threads: int
+
+    @property
+    def precision(self) -> str:
+        """Name of the precision."""
+        return "bfloat16" if self.bfloat16 else "float32"
+
+    @property
+    def name(self) -> str:
+        """What the device calls itself."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return str(torch.cpu.get_capabilities().get("cpu_name", "CPU"))
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Within it, models compute in this precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def summary(self) -> dict[str, Any]:
+        """What a checkpoint says of the hardware."""
+        return {
+            "device": self.device.type,
+            "name": self.name,
+            "precision": self.precision,
+            "threads": self.threads,
+            "torch": torch.__version__,
+        }
+
+
+def resolve(config: HardwareConfig) -> Hardware:
+    """Settles what `auto` means on this machine, and sets the number of threads.
+
+    Raises:
+        DeviceError: a GPU is asked for and PyTorch sees none.
+    """
+    cuda = torch.cuda.is_available()
+    if config.device == "cuda" and not cuda:
+        raise DeviceError(f"device cuda: PyTorch {torch.__version__} sees no GPU here; try --device cpu")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = torch.device("cuda" if cuda and config.device != "cpu" else "cpu")
+    bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_bfloat16(device))
+    return Hardware(device, bfloat16, torch.get_num_threads())
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products are native: GPUs from Ampere on, CPUs with AMX or AVX-512 BF16."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))

@@ -1,0 +1,195 @@
+"""The command `charloom train`: a text in, checkpoints out.
+
+Options that no other source gives come from the run that is resumed, from a preset or from the
+checkpoint to start from, as if they stood in one more settings file.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from cyclopts import App, Argument, ArgumentCollection, Parameter
+from cyclopts.config import Dict, Env
+
+from charloom.errors import CharloomError
+from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_training_state
+from training.corpus import Corpus, read_corpus
+from training.folder import RunFolder
+from training.hardware import Hardware, resolve
+from training.model import RecurrentModel
+from training.options import FLAT, Options
+from training.presets import PRESETS, PresetName
+from training.report import Reporter
+from training.trainer import Trainer
+from training.transfer import transfer
+
+CHANGEABLE = {
+    "epochs",
+    "max_minutes",
+    "patience",
+    "save_minutes",
+    "keep",
+    "device",
+    "precision",
+    "threads",
+    "preview_temperatures",
+    "preview_length",
+}
+"""Options that a run may be given anew when it is resumed."""
+
+ARCHITECTURE = ("cell", "layers", "cells", "embedding")
+"""Options that a run takes from the checkpoint it starts from."""
+
+
+class ResumeError(CharloomError):
+    """The run cannot go on with this text or these options."""
+
+    exit_code = 14
+
+
+def inherited(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """The sources of settings of the command line that this command hangs in."""
+    for parent in app.app_stack.current_frame[:-1]:
+        for source in parent._config or ():  # type: ignore[union-attr]
+            source(app, commands, arguments)
+
+
+def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """The last source of settings: a resumed run, else a preset and the checkpoint to start from."""
+
+    def given(name: str) -> Any:
+        argument: Argument = arguments[name]
+        return argument.convert() if argument.has_tokens else None
+
+    def fill(values: dict[str, Any], source: str) -> None:
+        Dict(values, use_commands_as_keys=False, source=source)(app, commands, arguments)
+
+    out, preset, start = given("--out"), given("--preset"), given("--init-from")
+    if given("--resume") and out is not None:
+        RunFolder(out).check(resume=True, overwrite=False)
+        last = load_checkpoint(out / "last")
+        fill(stored_options(last).flat(), f"the run {out}")
+        return
+    if start is not None:
+        values = stored_options(load_checkpoint(start)).flat()
+        fill({name: values[name] for name in ARCHITECTURE}, f"the checkpoint {start}")
+    if preset is not None:
+        fill(PRESETS[preset], f"the preset {preset}")
+
+
+train = App(name="train", config=[Env("CHARLOOM_", command=False), inherited, fallbacks])
+
+
+@train.default
+def run(
+    text: Path,
+    /,
+    *,
+    out: Path,
+    preset: PresetName | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    init_from: Path | None = None,
+    options: Annotated[Options, FLAT] = Options(),  # noqa: B008  (it is frozen)
+) -> None:
+    """Train a model on a text.
+
+    Args:
+        text: The text, UTF-8.
+        out: Folder for the run's checkpoints.
+        preset: Set of options in place of the defaults; those given explicitly still win.
+        resume: Go on with the run in the folder, with its options.
+        overwrite: Replace the run in the folder.
+        init_from: Checkpoint whose weights to start from.
+        options: How to train.
+    """
+    folder = RunFolder(out)
+    folder.check(resume=resume, overwrite=overwrite)
+    if resume and (preset or init_from):
+        raise ResumeError("a resumed run keeps its options: leave out --preset and --init-from")
+    reporter = Reporter()
+    machine = resolve(options.hardware)
+    read = read_corpus(text, options.corpus)
+    if resume:
+        trainer = resumed(options, read, machine, folder, reporter)
+    else:
+        trainer = fresh(options, read, machine, folder, reporter, init_from)
+    folder.open(overwrite=overwrite)
+    describe(trainer)
+    trainer.run()
+
+
+def fresh(
+    options: Options,
+    corpus: Corpus,
+    hardware: Hardware,
+    folder: RunFolder,
+    reporter: Reporter,
+    init_from: Path | None,
+) -> Trainer:
+    """A new run, from random weights or from a checkpoint's."""
+    torch.manual_seed(options.run.seed)
+    model = RecurrentModel(options.model, corpus.vocabulary.inputs, corpus.vocabulary.size)
+    if init_from:
+        reporter.say(transfer(load_checkpoint(init_from), model, corpus.vocabulary))
+    return Trainer(options, corpus, model.to(hardware.device), hardware, folder, reporter)
+
+
+def resumed(
+    options: Options, corpus: Corpus, hardware: Hardware, folder: RunFolder, reporter: Reporter
+) -> Trainer:
+    """The run in the folder, as its last checkpoint left it.
+
+    Raises:
+        ResumeError: the text is another one, or an option differs that must not.
+    """
+    last = load_checkpoint(folder.last)
+    before, now = stored_options(last).flat(), options.flat()
+    if last.summary["text"]["sha256"] != corpus.digest:
+        raise ResumeError(f"{corpus.path} is not the text that the run in {folder.path} is trained on")
+    for name, value in now.items():
+        if value != before[name] and name not in CHANGEABLE:
+            raise ResumeError(
+                f"the run in {folder.path} has {name.replace('_', '-')} {before[name]}, not {value}: "
+                "a resumed run keeps its options"
+            )
+    was, is_ = last.summary["hardware"], hardware.summary()
+    if was != is_:
+        changed = ", ".join(f"{key} {was.get(key)} -> {is_[key]}" for key in is_ if was.get(key) != is_[key])
+        reporter.say(f"the hardware has changed, so numbers may differ: {changed}")
+    model = last.model().train().to(hardware.device)
+    trainer = Trainer(options, corpus, model, hardware, folder, reporter)
+    trainer.resume(load_training_state(folder.last))
+    return trainer
+
+
+def stored_options(checkpoint: Checkpoint) -> Options:
+    """The options of a checkpoint's run."""
+    try:
+        return Options.from_json(checkpoint.options)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{checkpoint.name}: its options are malformed: {error}") from error
+
+
+def describe(trainer: Trainer) -> None:
+    """Says what is about to be trained, on what."""
+    corpus, hardware, model = trainer.corpus, trainer.hardware, trainer.model
+    config, say = model.config, trainer.reporter.say
+    for note in corpus.notes:
+        say(f"{corpus.path}: {note}")
+    say(
+        f"text: {corpus.length:,} characters ({len(corpus.train):,} training, "
+        f"{len(corpus.validation):,} validation, {len(corpus.test):,} test), "
+        f"{corpus.vocabulary.size} different"
+    )
+    say(
+        f"model: {config.cell}, {config.layers} x {config.cells} cells, "
+        f"{f'embedding {config.embedding}' if config.embedding else 'one-hot'}, "
+        f"{model.parameter_count():,} parameters"
+    )
+    say(
+        f"hardware: {hardware.device.type} ({hardware.name}), {hardware.precision}, "
+        f"{hardware.threads} threads"
+    )
+    if trainer.progress.step:
+        say(f"resuming at epoch {trainer.epoch:.2f}, step {trainer.progress.step:,}")

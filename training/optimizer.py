@@ -1,0 +1,113 @@
+"""The optimiser: from a loss to better weights, with clipped gradients and a scheduled rate.
+
+It knows nothing of texts or checkpoints.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from charloom.errors import require
+
+Kind = Literal["adamw", "rmsprop"]
+Clip = Literal["norm", "value"]
+Schedule = Literal["cosine", "epochs"]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the weights learn."""
+
+    optimizer: Kind = "adamw"
+    """Kind of optimiser."""
+    learning_rate: float = 3e-3
+    """Highest learning rate."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay."""
+    alpha: float = 0.95
+    """RMSprop's smoothing of squared gradients."""
+    clip: float = 1.0
+    """Bound of the gradient; 0 leaves it as it is."""
+    clip_by: Clip = "norm"
+    """Bound the norm of the whole gradient, or the value of each element."""
+    schedule: Schedule = "cosine"
+    """How the learning rate falls: cosine, over the epochs or the minutes, whichever is further;
+    or epochs, by a factor an epoch."""
+    warmup: int = 50
+    """Steps in which a cosine schedule rises to its highest rate."""
+    decay: float = 0.97
+    """Factor an epoch of the epochs schedule."""
+    decay_after: int = 10
+    """Epochs before the epochs schedule begins to fall."""
+
+    def __post_init__(self) -> None:
+        require(self.optimizer in get_args(Kind), "optimizer", f"must be one of {', '.join(get_args(Kind))}")
+        require(0 < self.learning_rate < math.inf, "learning-rate", "must be above 0")
+        require(self.weight_decay >= 0, "weight-decay", "must be at least 0")
+        require(0 <= self.alpha < 1, "alpha", "must be at least 0 and below 1")
+        require(self.clip >= 0, "clip", "must be at least 0")
+        require(self.clip_by in get_args(Clip), "clip-by", f"must be one of {', '.join(get_args(Clip))}")
+        require(
+            self.schedule in get_args(Schedule),
+            "schedule",
+            f"must be one of {', '.join(get_args(Schedule))}",
+        )
+        require(self.warmup >= 0, "warmup", "must be at least 0")
+        require(0 < self.decay <= 1, "decay", "must be above 0 and at most 1")
+        require(self.decay_after >= 0, "decay-after", "must be at least 0")
+
+
+class Optimizer:
+    """The weights of one model, on their way."""
+
+    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+        self.config = config
+        self.parameters = list(model.parameters())
+        self.torch = build(self.parameters, config)
+
+    def step(self, loss: Tensor, rate: float) -> None:
+        """Moves the weights against the gradient of a loss, at a learning rate."""
+        self.torch.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip and self.config.clip_by == "norm":
+            nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        elif self.config.clip:
+            nn.utils.clip_grad_value_(self.parameters, self.config.clip)
+        for group in self.torch.param_groups:
+            group["lr"] = rate
+        self.torch.step()
+
+    def rate(self, step: int, epoch: int, progress: float) -> float:
+        """The learning rate of a step, when a share `progress` of the training is done."""
+        config = self.config
+        if config.schedule == "epochs":
+            return config.learning_rate * config.decay ** max(0, epoch + 1 - config.decay_after)
+        rise = min(1.0, (step + 1) / (config.warmup + 1))
+        return (
+            config.learning_rate * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the optimiser remembers, by name."""
+        state = self.torch.state_dict()["state"]
+        return {f"{index}.{name}": value for index, kept in state.items() for name, value in kept.items()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Takes up what `tensors` gave."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = value
+        self.torch.load_state_dict({"state": state, "param_groups": self.torch.state_dict()["param_groups"]})
+
+
+def build(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimiser of the kind that is asked for."""
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=config.learning_rate, alpha=config.alpha)
+    return torch.optim.AdamW(
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )

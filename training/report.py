@@ -1,0 +1,109 @@
+"""Reports: how training tells people how it is going, on standard error.
+
+On a terminal it is a progress bar with samples scrolling past above it; anywhere else a plain log
+with a line now and then and no escape codes. It knows nothing of models.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+BAR_SECONDS = 0.5
+LOG_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a run stands."""
+
+    share: float
+    """Share of the run that is done."""
+    epoch: float
+    loss: float
+    """Training loss since the last evaluation, nats a character."""
+    validation: float
+    """Last validation loss, nats a character."""
+    speed: float
+    """Characters a second."""
+    seconds_left: float
+
+    def line(self) -> str:
+        """The status in words."""
+        return (
+            f"epoch {self.epoch:.2f}  loss {self.loss:.4f}  validation {self.validation:.4f}  "
+            f"{self.speed:,.0f} characters/s  {clock(self.seconds_left)} left"
+        )
+
+
+class Reporter:
+    """Writes to standard error in the way that suits it."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self.terminal = self.console.is_terminal
+        self.interval = BAR_SECONDS if self.terminal else LOG_SECONDS
+        self.next = time.monotonic() + self.interval
+        self.bar = Progress(
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:3.0f}%"),
+            TextColumn("{task.description}", markup=False),
+            console=self.console,
+            disable=not self.terminal,
+            refresh_per_second=4,
+        )
+        self.task = self.bar.add_task("", total=1.0)
+
+    def __enter__(self) -> "Reporter":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def due(self) -> bool:
+        """Whether it is time for another status."""
+        return time.monotonic() >= self.next
+
+    def status(self, status: Status) -> None:
+        """Shows how the run stands."""
+        self.next = time.monotonic() + self.interval
+        if self.terminal:
+            self.bar.update(self.task, completed=status.share, description=status.line())
+        else:
+            self.say(f"{status.share:4.0%}  {status.line()}")
+
+    def say(self, line: str) -> None:
+        """Writes a line."""
+        if self.terminal:
+            self.console.print(Text(line))
+        else:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    def samples(self, samples: list[tuple[float, str]]) -> None:
+        """Shows text at several temperatures; on one line each where it is a log."""
+        for temperature, text in samples:
+            if self.terminal:
+                self.console.print(Text(f"--- temperature {temperature:g}", style="dim"))
+                self.console.print(Text(printable(text)))
+            else:
+                self.say(f"      at {temperature:g}: {printable(text, keep='')!r}")
+
+
+def printable(text: str, keep: str = "\n\t") -> str:
+    """The text with what would steer a terminal made visible or harmless."""
+    return "".join(c if c.isprintable() or c in keep or c == "\n" else "\ufffd" for c in text)
+
+
+def clock(seconds: float) -> str:
+    """A duration as a person reads it."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,72 @@
+"""The schedule of a run: when it evaluates, saves and ends.
+
+It knows nothing of models or files, and reads no clock.
+"""
+
+from dataclasses import dataclass
+
+from charloom.errors import require
+
+ENOUGH = 20_000_000
+"""Characters to read in a run whose number of epochs is left open."""
+
+FEWEST, MOST = 3, 100
+"""Bounds of the epochs chosen for it."""
+
+APART = 250
+"""Steps between two evaluations, at the least, where their number is left open."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long to train, and what to keep."""
+
+    epochs: int = 0
+    """Readings of the training text; 0: as many as make 20 million characters, from 3 to 100."""
+    max_minutes: float = 0
+    """Minutes after which to end, the learning rate falling in time for it; 0: no limit."""
+    evaluate_every: int = 0
+    """Steps between evaluations on the held-out text; 0: an epoch, but at least 250."""
+    patience: int = 10
+    """Evaluations without a better loss after which to end; 0: never."""
+    save_minutes: float = 5
+    """Minutes after which to save again when no evaluation has."""
+    keep: int = 3
+    """Checkpoints to keep beside the best and the last."""
+    seed: int = 1
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 0, "epochs", "must be at least 0")
+        require(self.max_minutes >= 0, "max-minutes", "must be at least 0")
+        require(self.evaluate_every >= 0, "evaluate-every", "must be at least 0")
+        require(self.patience >= 0, "patience", "must be at least 0")
+        require(self.save_minutes > 0, "save-minutes", "must be above 0")
+        require(self.keep >= 0, "keep", "must be at least 0")
+        require(0 <= self.seed < 2**63, "seed", "must be at least 0 and below 2 to the 63rd")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A run's configuration with everything that was left open filled in."""
+
+    steps: int
+    """Steps of the whole run."""
+    seconds: float
+    """Time limit; 0 for none."""
+    interval: int
+    """Steps between evaluations."""
+
+    @classmethod
+    def of(cls, config: RunConfig, characters: int, chunks: int) -> "Schedule":
+        """The schedule for a training text of so many characters in so many chunks an epoch."""
+        epochs = config.epochs or max(FEWEST, min(MOST, round(ENOUGH / characters)))
+        return cls(
+            steps=epochs * chunks,
+            seconds=config.max_minutes * 60,
+            interval=config.evaluate_every or max(chunks, APART),
+        )
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the run that is done, by steps or by time, whichever is further."""
+        return max(step / self.steps, seconds / self.seconds if self.seconds else 0.0)

@@ -1,0 +1,68 @@
+"""Transfer: a new model that begins with the weights of a trained one.
+
+Between different vocabularies, what belongs to a shared character is copied, and what belongs to
+a new one keeps its random beginning.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from charloom.errors import CharloomError
+from charloom.vocabulary import CharacterVocabulary
+from training.checkpoint import Checkpoint
+from training.model import RecurrentModel
+
+
+class TransferError(CharloomError):
+    """The weights do not fit the model."""
+
+    exit_code = 12
+
+
+@torch.no_grad()
+def transfer(checkpoint: Checkpoint, model: RecurrentModel, vocabulary: CharacterVocabulary) -> str:
+    """Copies a checkpoint's weights into a new model, and says in words what it copied.
+
+    Raises:
+        TransferError: the models have different architectures.
+    """
+    theirs, ours = checkpoint.config, model.config
+    if replace(theirs, dropout=ours.dropout) != ours:
+        raise TransferError(
+            f"{checkpoint.name} has {architecture(theirs)}, this run {architecture(ours)}: "
+            "weights pass between equal architectures only"
+        )
+    source = checkpoint.model()
+    old, new = shared_ids(checkpoint.vocabulary, vocabulary)
+    old_inputs = torch.cat([old, torch.tensor([checkpoint.vocabulary.start])])
+    new_inputs = torch.cat([new, torch.tensor([vocabulary.start])])
+    for name, parameter in model.named_parameters():
+        value = source.get_parameter(name)
+        if name in ("output.weight", "output.bias"):
+            parameter[new] = value[old].to(parameter)
+        elif name == "embedding.weight":
+            parameter[new_inputs] = value[old_inputs].to(parameter)
+        elif name == "recurrent.weight_ih_l0" and not ours.embedding:
+            parameter[:, new_inputs] = value[:, old_inputs].to(parameter)
+        else:
+            parameter.copy_(value)
+    if checkpoint.vocabulary == vocabulary:
+        return f"starting from {checkpoint.name}, with the same vocabulary"
+    return (
+        f"starting from {checkpoint.name}: {len(new)} characters shared, "
+        f"{vocabulary.size - len(new)} new, {checkpoint.vocabulary.size - len(old)} of its own dropped"
+    )
+
+
+def shared_ids(old: CharacterVocabulary, new: CharacterVocabulary) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ids of the characters in both vocabularies, in the one and in the other."""
+    places = {character: place for place, character in enumerate(old.characters)}
+    pairs = [(places[c], place) for place, c in enumerate(new.characters) if c in places]
+    both = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def architecture(config: object) -> str:
+    """A model's architecture in words."""
+    return ", ".join(f"{name} {value}" for name, value in vars(config).items() if name != "dropout")
