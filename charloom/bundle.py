@@ -16,11 +16,11 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from charloom.burst import StateSpec
+from charloom.burst import GraphKind, StateSpec
 from charloom.errors import CharloomError
 from charloom.vocabulary import CharacterVocabulary, VocabularyError
 
@@ -29,8 +29,7 @@ FORMAT = 1
 
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.json"
-GRAPHS = {"plain": "model.onnx", "full": "model.full.onnx"}
-GraphKind = Literal["plain", "full"]
+GRAPHS: dict[GraphKind, str] = {"plain": "model.onnx", "full": "model.full.onnx"}
 
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -86,7 +85,7 @@ class Manifest(msgspec.Struct, frozen=True):
     precision: str
     architecture: Architecture
     vocabulary_size: int
-    graphs: dict[str, Graph]
+    graphs: dict[GraphKind, Graph]
     state: list[TensorInfo]
     padding: int
     """Smallest batch that gave the same bits as every larger one where the bundle was made."""

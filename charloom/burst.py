@@ -10,12 +10,13 @@ H cells, V vocabulary; here also W remembered tokens, N logit biases, A alternat
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+GraphKind = Literal["plain", "full"]
 
 ALTERNATIVES = 20
 """A: how many of the likeliest tokens the full graph reports (fewer if V is smaller)."""
@@ -96,6 +97,11 @@ class StateSpec:
         """Name of the graph's output that continues this input."""
         return f"{self.name}_out"
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one row."""
+        return self.zeros(1).nbytes
+
     def zeros(self, rows: int) -> Array:
         """The state of `rows` fresh streams."""
         return np.zeros((rows, *self.shape), dtype=self.dtype)
@@ -104,8 +110,8 @@ class StateSpec:
 Feeds = dict[str, Array]
 """Input name to array; what one burst is called with. Outputs come back in the same form."""
 
-INPUTS = {"plain": PLAIN_INPUTS, "full": FULL_INPUTS}
-OUTPUTS = {"plain": PLAIN_OUTPUTS, "full": FULL_OUTPUTS}
+INPUTS: dict[GraphKind, Specs] = {"plain": PLAIN_INPUTS, "full": FULL_INPUTS}
+OUTPUTS: dict[GraphKind, Specs] = {"plain": PLAIN_OUTPUTS, "full": FULL_OUTPUTS}
 
 
 def neutral(specs: Specs, **sizes: int) -> Feeds:

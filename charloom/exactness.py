@@ -11,8 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charloom.bundle import GraphKind
-from charloom.burst import FULL_INPUTS, INPUTS, PLAIN_INPUTS, Feeds, StateSpec, neutral, pad, take
+from charloom.burst import (
+    FULL_INPUTS,
+    FULL_OUTPUTS,
+    INPUTS,
+    PLAIN_INPUTS,
+    Feeds,
+    GraphKind,
+    StateSpec,
+    neutral,
+    pad,
+    take,
+)
 from charloom.errors import CharloomError
 from charloom.vocabulary import Tokens
 
@@ -70,20 +80,18 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
     def run(kind: GraphKind, burst: Feeds, by: Run = subject.run) -> Feeds:
         rows = len(burst["last"])
         specs = INPUTS[kind]
-        return take_outputs(by(kind, pad(burst, specs, padding)), np.arange(rows))
+        return take_rows(by(kind, pad(burst, specs, padding)), np.arange(rows))
 
     whole = run("plain", feeds)
     order = np.random.default_rng(seed).permutation(SIZES[-1])
     shuffled = run("plain", take(feeds, PLAIN_INPUTS, order))
-    expect("row order", shuffled, take_outputs(whole, order))
+    expect("row order", shuffled, take_rows(whole, order))
     expect("a burst split in two", run_split(run, feeds, subject), whole)
     expect("a plain row beside filtered ones", *run_mixed(run, feeds, subject, whole))
     for name, other in (subject.threads or {}).items():
         expect(name, run("plain", feeds, other), whole)
         few = np.arange(3)
-        expect(
-            f"{name}, 3 rows", run("plain", take(feeds, PLAIN_INPUTS, few), other), take_outputs(whole, few)
-        )
+        expect(f"{name}, 3 rows", run("plain", take(feeds, PLAIN_INPUTS, few), other), take_rows(whole, few))
     held = ("batch size", "row order", "split bursts", "filtered neighbours", *(subject.threads or {}))
     return Exactness(padding, held)
 
@@ -108,7 +116,7 @@ def find_padding(run: Run, feeds: Feeds) -> int:
     padding: int = SIZES[-1]
     for size in reversed(SIZES):
         rows = np.arange(size)
-        if not same(run("plain", take(feeds, PLAIN_INPUTS, rows)), take_outputs(whole, rows)):
+        if not same(run("plain", take(feeds, PLAIN_INPUTS, rows)), take_rows(whole, rows)):
             break
         padding = size
     if padding > MOST_PADDING:
@@ -148,14 +156,13 @@ def run_mixed(run: Run, feeds: Feeds, subject: Subject, whole: Feeds) -> tuple[F
     full["bias_value"][filtered] = 1.0
     full["bias_until"][filtered] = STEPS
     plain = np.flatnonzero(~filtered)
-    mixed = take_outputs(run("full", full), plain)
-    return {name: mixed[name] for name in whole}, take_outputs(whole, plain)
+    mixed = take_rows(run("full", full), plain)
+    return {name: mixed[name] for name in whole}, take_rows(whole, plain)
 
 
-def take_outputs(outputs: Feeds, rows: npt.NDArray[np.int64]) -> Feeds:
+def take_rows(outputs: Feeds, rows: npt.NDArray[np.int64]) -> Feeds:
     """The outputs of these rows."""
-    by_step = ("chosen", "logprob", "top_token", "top_logprob")  # [K, B, ...]; the others [B, ...]
-    return {name: np.take(array, rows, int(name in by_step)) for name, array in outputs.items()}
+    return take(outputs, FULL_OUTPUTS, rows)
 
 
 def same(one: Feeds, other: Feeds) -> bool:

@@ -98,6 +98,10 @@ class CharacterVocabulary:
         ids = np.asarray(tokens, dtype=np.int64)
         return self._codes[ids].astype("<u4").tobytes().decode("utf-32-le")
 
+    def pieces(self, tokens: npt.ArrayLike) -> list[str]:
+        """The text of each token [T]; joined, they are the text of all."""
+        return list(self.decode(tokens))
+
     def to_json(self) -> dict[str, Any]:
         """The vocabulary as JSON can hold it."""
         return {"kind": self.kind, "characters": self.characters}

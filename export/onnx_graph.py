@@ -94,8 +94,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def state_specs(names: list[str], size: int) -> list[StateSpec]:
-    """The state tensors of a step whose every tensor holds `size` float32 numbers a stream."""
-    return [StateSpec(name, "float32", (size,)) for name in names]

@@ -12,8 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
-from charloom.bundle import GraphKind
-from charloom.burst import PLAIN_INPUTS, Feeds, StateSpec, neutral
+from charloom.burst import PLAIN_INPUTS, Feeds, GraphKind, StateSpec, neutral
 from charloom.errors import CharloomError
 from charloom.exactness import Exactness, Subject, check
 from charloom.execution_class import ExecutionClass, instruction_set

@@ -1,0 +1,48 @@
+"""The state pool: the recurrent state of every stream, one slot each.
+
+A resource and no more: it knows neither streams nor graphs.
+"""
+
+import heapq
+from collections.abc import Sequence
+
+from charloom.burst import Feeds, StateSpec
+
+
+class StatePool:
+    """One row per slot in each state tensor, in the machine's main memory."""
+
+    def __init__(self, specs: Sequence[StateSpec], capacity: int) -> None:
+        self.specs = specs
+        self.capacity = capacity
+        self.tensors = {spec.name: spec.zeros(capacity) for spec in specs}  # each [capacity, ...]
+        self._free = list(range(capacity))
+
+    @property
+    def used(self) -> int:
+        """Slots in use."""
+        return self.capacity - len(self._free)
+
+    def acquire(self) -> int | None:
+        """Takes a slot and zeroes its state; None if all are in use."""
+        if not self._free:
+            return None
+        slot = heapq.heappop(self._free)
+        for tensor in self.tensors.values():
+            tensor[slot] = 0
+        return slot
+
+    def release(self, slot: int) -> None:
+        """Gives a slot back."""
+        assert 0 <= slot < self.capacity, "a slot of this pool"
+        assert slot not in self._free, "a slot is given back once"
+        heapq.heappush(self._free, slot)
+
+    def gather(self, slots: Sequence[int]) -> Feeds:
+        """The state of these slots as a burst takes it: copies, each [B, ...]."""
+        return {name: tensor[slots] for name, tensor in self.tensors.items()}
+
+    def scatter(self, slots: Sequence[int], outputs: Feeds) -> None:
+        """Keeps the state that a burst gave for these slots."""
+        for spec in self.specs:
+            self.tensors[spec.name][slots] = outputs[spec.output]

@@ -1,0 +1,74 @@
+"""The engine's thread: runs bursts while there is work and sleeps while there is none.
+
+It knows when to call `step` and hands on what comes out; it never waits for whoever takes it.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Condition, Thread
+
+from serving.engine.engine import Engine, Report
+from serving.errors import BurstError, DrainingError
+
+NAP = 0.5
+"""Longest sleep, in seconds: paused streams can pass their deadline without anyone's call."""
+
+logger = logging.getLogger(__name__)
+
+
+class EngineThread:
+    """Drives one engine; `deliver` is called in this thread with every report."""
+
+    def __init__(self, engine: Engine, deliver: Callable[[Report], None], name: str) -> None:
+        self.engine = engine
+        self._deliver = deliver
+        self._work = Condition()
+        self._stopping = False
+        self._asleep = False
+        self._progress = time.monotonic()
+        self._thread = Thread(target=self._run, name=f"engine-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Says that a request, a cancellation or a reader may have made work."""
+        with self._work:
+            self._work.notify()
+
+    def stop(self) -> None:
+        """Ends the thread after its burst; streams that are left end with DrainingError."""
+        with self._work:
+            self._stopping = True
+            self._work.notify()
+        self._thread.join()
+
+    def healthy(self, patience: float) -> bool:
+        """Whether bursts advance, or nothing is runnable; patience in seconds."""
+        advancing = self._asleep or time.monotonic() - self._progress < patience
+        return self._thread.is_alive() and advancing
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                self._deliver(self.engine.step())
+                self._progress = time.monotonic()
+        except Exception:
+            # A defect in the engine itself. Its streams get their error below, and the health
+            # check, which sees that the thread is gone, has the process replaced.
+            logger.exception("the engine failed")
+            self._deliver(self.engine.abandon(BurstError("the engine has failed")))
+        else:
+            self._deliver(self.engine.abandon(DrainingError()))
+
+    def _wait_for_work(self) -> bool:
+        """Sleeps until there is work; False once the thread is to end."""
+        with self._work:
+            if not self._stopping and not self.engine.ready:
+                self._asleep = True
+                self._work.wait(NAP)
+                self._progress = time.monotonic()
+                self._asleep = False
+            return not self._stopping

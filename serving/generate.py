@@ -1,0 +1,137 @@
+"""The `generate` command: text to standard output, from a server or straight from a bundle.
+
+Standard output gets the text alone, so that it pipes; everything else goes to standard error.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, TextIO
+
+from cyclopts import Parameter
+
+from charloom.errors import CharloomError, ConfigError
+from charloom.options import GenerateOptions, choose_seed, seed_of
+
+Pieces = Iterator[tuple[int, str, bool]]
+"""Pieces of n texts as they are made: index of the text, what was added, whether it is complete."""
+
+MOST_CALLS = 64
+"""Texts that are asked of a server at the same time."""
+
+
+class OutputError(CharloomError):
+    """The output file cannot be written."""
+
+
+def generate(
+    *,
+    address: str | None = None,
+    bundle: Path | None = None,
+    prompt: str = "",
+    n: Annotated[int, Parameter(name=["-n", "--count"])] = 1,
+    output: Path | None = None,
+    model: str = "",
+    options: Annotated[GenerateOptions, Parameter(name="*")] = GenerateOptions(),
+) -> None:
+    """Generate text from a server (--address) or straight from a bundle (--bundle).
+
+    Parameters
+    ----------
+    address
+        HOST:PORT of a server.
+    bundle
+        Directory of a bundle; no server is needed.
+    prompt
+        Text to continue; it is not repeated in the output.
+    n
+        How many texts; each next one has the next seed.
+    output
+        File to write to instead of standard output.
+    model
+        Name of the model, on a server of several.
+    """
+    if (address is None) == (bundle is None):
+        raise ConfigError("address and bundle", "exclude each other, and one is needed")
+    if n < 1:
+        raise ConfigError("n", "must be at least 1")
+    if options.seed is None:
+        options = replace(options, seed=choose_seed())
+        print(f"charloom: seed {options.seed}", file=sys.stderr)  # noqa: T201
+    if address is not None:
+        pieces = from_server(address, model, prompt, options, n)
+    else:
+        assert bundle is not None, "one of the two is given"
+        pieces = from_bundle(bundle, prompt, options, n)
+    with destination(output) as file:
+        write(pieces, n, file)
+
+
+def from_bundle(bundle: Path, prompt: str, options: GenerateOptions, n: int) -> Pieces:
+    """Generates in this process."""
+    from serving.local import LocalModel  # needs onnxruntime, which a client may not have
+
+    return LocalModel(bundle).stream(prompt, options, n=n)
+
+
+def from_server(address: str, model: str, prompt: str, options: GenerateOptions, n: int) -> Pieces:
+    """Asks a server, for several texts at a time, and takes them in order."""
+    from charloom.client import Client, Generation  # needs gRPC, which a user of bundles may not have
+
+    first = options.seed
+    assert first is not None, "the seed is chosen by now"
+    with Client(address) as client:
+
+        def ask(index: int) -> Generation:
+            seeded = replace(options, seed=seed_of(first, index))
+            return client.generate(prompt, model=model, **vars(seeded))
+
+        calls = deque(ask(index) for index in range(min(n, MOST_CALLS)))
+        for index in range(n):
+            yield from ((index, text, False) for text in calls.popleft())
+            yield index, "", True
+            if index + MOST_CALLS < n:
+                calls.append(ask(index + MOST_CALLS))
+
+
+@contextmanager
+def destination(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that appears only once it is whole."""
+    if path is None:
+        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+        yield sys.stdout
+        return
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write(pieces: Pieces, n: int, file: TextIO) -> None:
+    """Writes the texts in order, each as it is made once those before it are out.
+
+    A single text is written as it is; of several, each is ended by a newline.
+    """
+    end = "\n" if n > 1 or file.isatty() else ""
+    held: dict[int, str] = {}
+    complete: set[int] = set()
+    current = 0
+    for index, text, final in pieces:
+        held[index] = held.get(index, "") + text
+        if final:
+            complete.add(index)
+        while current in held:
+            file.write(held.pop(current))
+            if current not in complete:
+                break
+            file.write(end)
+            current += 1
+        file.flush()

@@ -1,0 +1,99 @@
+"""Generation in this process, straight from a bundle: no server, no gRPC.
+
+    from serving.local import LocalModel
+
+    model = LocalModel("bundle")
+    for text in model.generate("ROMEO:", n=3, max_tokens=200, seed=1):
+        print(text)
+
+The texts are those that a server of the same execution class gives for the same seeds.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from charloom.options import GenerateOptions, InvalidRequestError, Violation, choose_seed, seed_of
+from serving.engine.request import Request
+from serving.engine.runner import RunnerConfig
+from serving.engine.scheduler import SchedulerConfig
+from serving.models import Model
+
+MOST_STREAMS = 256
+"""Texts that are generated at the same time."""
+PACE = 0.1
+"""How long a burst may take, in seconds: nobody waits for a place, so only the eye sets the pace."""
+
+
+class LocalModel:
+    """A bundle to generate from. Not for several threads at once."""
+
+    def __init__(self, bundle: str | Path, config: RunnerConfig | None = None) -> None:
+        """Opens a bundle and proves it exact on this hardware; `Model.load` says what it raises."""
+        self.model = Model.load(bundle, config or RunnerConfig())
+
+    def generate(self, prompt: str = "", *, n: int = 1, **options: Any) -> list[str]:
+        """Generates n texts that continue a prompt.
+
+        Args:
+            prompt: read first, not repeated in the texts.
+            n: how many; the text at index i has the first seed plus i.
+            options: the fields of `charloom.options.GenerateOptions`.
+
+        Raises:
+            InvalidRequestError: the prompt or an option cannot be used.
+        """
+        texts = [""] * n
+        for index, piece, _ in self.stream(prompt, GenerateOptions(**options), n=n):
+            texts[index] += piece
+        return texts
+
+    def generate_to_file(self, path: str | Path, prompt: str = "", *, n: int = 1, **options: Any) -> None:
+        """Generates n texts into a UTF-8 file, each ended by a newline."""
+        texts = self.generate(prompt, n=n, **options)
+        Path(path).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+
+    def samples(
+        self,
+        temperatures: Sequence[float] = (0.2, 0.5, 1.0),
+        prompt: str = "",
+        *,
+        n: int = 1,
+        **options: Any,
+    ) -> dict[float, list[str]]:
+        """Generates n texts at each of several temperatures."""
+        return {t: self.generate(prompt, n=n, temperature=t, **options) for t in temperatures}
+
+    def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Iterator[tuple[int, str, bool]]:
+        """Generates n texts side by side and yields their pieces as they are made.
+
+        Each comes with the index of its text before it, and whether the text is complete after it.
+
+        Raises:
+            InvalidRequestError: the prompt or an option cannot be used.
+            ServingError: a burst failed.
+        """
+        violations = list(options.violations())
+        if n < 1:
+            violations.append(Violation("n", f"must be at least 1, not {n}"))
+        if violations:
+            raise InvalidRequestError(violations)
+        requests = self._requests(prompt, options, n)
+        config = SchedulerConfig(max_streams=min(n, MOST_STREAMS), max_waiting=n, latency_budget=PACE)
+        engine = self.model.engine(config)
+        index = {engine.submit(request): i for i, request in enumerate(requests)}
+        while not engine.empty:
+            for update in engine.step().updates:
+                if update.error is not None:
+                    raise update.error
+                update.stream.consumed = update.stream.released
+                yield index[update.stream], update.text, update.final
+
+    def _requests(self, prompt: str, options: GenerateOptions, n: int) -> list[Request]:
+        """One request per text, alike but for their seeds."""
+        first = choose_seed() if options.seed is None else options.seed
+        tokens = self.model.bundle.vocabulary.encode(prompt, skip_unknown=options.skip_unknown)
+        return [
+            Request(tokens, options.max_tokens, seed_of(first, i), options.sampling, tuple(options.stop))
+            for i in range(n)
+        ]

@@ -1,0 +1,53 @@
+"""The `serve` command."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from serving.engine.runner import RunnerConfig
+from serving.engine.scheduler import SchedulerConfig
+from serving.models import Model, Models
+from serving.rpc.convert import RequestLimits
+from serving.server import Server, ServerConfig
+
+Flat = Parameter(name="*")
+
+
+def serve(
+    bundle: Annotated[list[Path], Parameter(consume_multiple=True)],
+    /,
+    *,
+    server: Annotated[ServerConfig, Flat] = ServerConfig(),
+    running: Annotated[RunnerConfig, Flat] = RunnerConfig(),
+    scheduling: Annotated[SchedulerConfig, Flat] = SchedulerConfig(),
+    limits: Annotated[RequestLimits, Flat] = RequestLimits(),
+) -> None:
+    """Stream from one or more bundles over gRPC, until SIGTERM or Ctrl-C.
+
+    Parameters
+    ----------
+    bundle
+        Directories that `charloom export` made.
+    """
+    logging.basicConfig(format="charloom: %(message)s", level=logging.INFO)
+    models = Models([load(path, running) for path in bundle])
+    asyncio.run(Server(models, server, scheduling, limits).run())
+
+
+def load(path: Path, running: RunnerConfig) -> Model:
+    """Loads a bundle and says what became of it."""
+    model = Model.load(path, running)
+    architecture = model.bundle.manifest.architecture
+    logging.getLogger(__name__).info(
+        "model %s %s: %s, %d layers of %d cells, exact on %s",
+        model.name,
+        model.bundle.manifest.version,
+        architecture.cell.upper(),
+        architecture.layers,
+        architecture.cells,
+        model.runner.execution_class,
+    )
+    return model
