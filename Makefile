@@ -1,0 +1,57 @@
+# Everything here installs what it needs into .venv first.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+TEXT   ?=
+PROTO  := charloom/v1/charloom.proto
+
+# Threads that spin while they wait make two busy programs on one machine crawl.
+export OMP_WAIT_POLICY ?= passive
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format proto gpu-check constraints clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Charloom needs Python 3.11 or newer; say which: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a minute or more the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## Train, export, serve and stream, in about two minutes (TEXT=path for your own text)
+	@$(BIN)/python tools/demo.py $(TEXT)
+
+test: $(VENV)/.installed ## Run the tests (minutes)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.installed ## Run the slower end-to-end tests, with foreign tools that it installs
+	tools/install-foreign.sh
+	CHARLOOM_TEST_ALL=1 $(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed ## Check style, types and the walls between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed ## Bring the code into its style
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+proto: $(VENV)/.installed ## Generate the stubs anew from proto/
+	$(BIN)/python tools/proto.py
+
+gpu-check: $(VENV)/.installed ## On a machine with an NVIDIA GPU: train, export and serve on it, compare with the CPU
+	$(BIN)/python tools/gpu_check.py
+
+constraints: ## Write constraints.txt anew from a fresh environment
+	tools/constraints.sh
+
+clean: ## Remove the environment and everything made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

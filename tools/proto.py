@@ -1,0 +1,22 @@
+"""Generates the gRPC stubs in charloom/v1 from proto/; with a folder as argument, there instead."""
+
+import sys
+from pathlib import Path
+
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = ("--python_out", "--mypy_out", "--grpc_python_out", "--mypy_grpc_out")
+
+
+def generate(out: Path) -> None:
+    """Writes the stubs below `out`."""
+    flags = [f"{flag}={'quiet:' if 'mypy' in flag else ''}{out}" for flag in FLAGS]
+    sources = sorted(str(path) for path in (ROOT / "proto").rglob("*.proto"))
+    code = protoc.main(["protoc", f"-I{ROOT / 'proto'}", *flags, *sources])
+    if code:
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    generate(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT)
