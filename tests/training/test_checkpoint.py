@@ -1,0 +1,143 @@
+import errno
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from training import checkpoint as module
+from training.checkpoint import CheckpointError, SaveError, load_checkpoint, load_training_state
+
+
+@pytest.fixture
+def run(options, make_trainer, tmp_path):
+    trainer = make_trainer(options, tmp_path / "run")
+    trainer.evaluate()
+    trainer.step()
+    trainer.evaluate()
+    return tmp_path / "run"
+
+
+def test_a_run_its_pointers_and_its_checkpoints_can_be_loaded(run):
+    best = load_checkpoint(run)
+    assert best.name == load_checkpoint(run / "best").name == load_checkpoint(run / best.name).name
+    tokens = torch.tensor([[best.vocabulary.start]])
+    model = best.model()
+    with torch.no_grad():
+        scores, _ = model(tokens, model.initial_state(1))
+    assert scores.shape == (1, 1, best.vocabulary.size)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "held_out.txt", "checkpoint.json"])
+@pytest.mark.parametrize("harm", ["truncate", "alter", "delete", "garbage"])
+def test_damage_is_found_and_the_file_is_named(run, name, harm):
+    file = run / (run / "best").read_text().strip() / name
+    data = file.read_bytes()
+    match harm:
+        case "truncate":
+            file.write_bytes(data[: len(data) // 2])
+        case "alter":
+            file.write_bytes(b"\x01" + data[1:])
+        case "delete":
+            file.unlink()
+        case "garbage":
+            file.write_bytes(os.urandom(300))
+    with pytest.raises(CheckpointError, match=name if harm != "delete" else file.parent.name):
+        load_checkpoint(run)
+
+
+def test_a_damaged_training_state_is_found(run):
+    (run / (run / "last").read_text().strip() / "training.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"training\.safetensors"):
+        load_training_state(run / "last")
+    load_checkpoint(run / "last")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "other"}, "does not describe"),
+        ({"format": 2}, "has format 2"),
+        ({"vocabulary": {"kind": "word"}}, "malformed"),
+        ({"vocabulary": {"kind": "character", "characters": ["a", "b"]}}, r"weights\.safetensors"),
+        ({"options": {}}, "malformed"),
+        ({"options": {"model": {"cells": -3}}}, "malformed"),
+        ({"options": {"model": {"colour": 3}}}, "malformed"),
+        ({"summary": None}, None),
+    ],
+)
+def test_foreign_manifests_are_refused(run, change, message):
+    file = run / (run / "best").read_text().strip() / "checkpoint.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    if message is None:
+        load_checkpoint(run)
+        return
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(run)
+
+
+@pytest.mark.parametrize("pointer", ["../elsewhere", "", "..", "no-such-checkpoint", "a\nb", "\0"])
+def test_pointers_never_leave_the_folder(run, pointer):
+    (run / "best").write_text(pointer)
+    with pytest.raises(CheckpointError, match="best"):
+        load_checkpoint(run)
+
+
+def test_paths_without_a_checkpoint_are_refused(tmp_path):
+    (tmp_path / "notes.txt").write_bytes(b"\xff\xfe" * 50)
+    save_file({"a": torch.zeros(2)}, tmp_path / "foreign.safetensors")
+    for path in (tmp_path, tmp_path / "none", tmp_path / "notes.txt", tmp_path / "foreign.safetensors"):
+        with pytest.raises(CheckpointError, match=path.name):
+            load_checkpoint(path)
+
+
+def test_a_failed_write_leaves_all_that_was_there(run, options, make_trainer, monkeypatch):
+    trainer = make_trainer(options, run, resume=True)
+    trainer.step()
+    before = sorted(p.name for p in run.iterdir())
+
+    def full(file, data):
+        file.write_bytes(data[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module, "write_synced", full)
+    with pytest.raises(SaveError, match="No space left"):
+        trainer.save()
+    assert sorted(p.name for p in run.iterdir()) == before
+    load_checkpoint(run / "last")
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(options, make_trainer, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True
+    ).returncode:
+        pytest.skip("mounting a small disk takes root")
+    try:
+        trainer = make_trainer(options, disk / "run")
+        with pytest.raises(SaveError, match="No space left"):
+            trainer.run()
+        names = {p.name for p in (disk / "run").iterdir()}
+        last = load_checkpoint(disk / "run" / "last")
+        assert names >= {"best", "last", last.name}
+        assert not [name for name in names if name.startswith(".partial-epoch")]
+        shutil.copytree(disk / "run", tmp_path / "copy")
+        rest = make_trainer(options, tmp_path / "copy", resume=True)
+        rest.run()
+        assert rest.finished()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_leftovers_are_cleared_and_foreign_files_kept(run, options, make_trainer):
+    (run / ".partial-epoch9.99_loss9.9999").mkdir()
+    (run / "mine.txt").write_text("keep me")
+    (run / "epochs").mkdir()
+    trainer = make_trainer(options, run)
+    assert not list(run.glob(".partial-*"))
+    trainer.folder.open(overwrite=True)
+    assert sorted(p.name for p in run.iterdir()) == ["epochs", "mine.txt"]

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from training import evaluation
+from training.hardware import HardwareConfig, resolve
+from training.model import ModelConfig, RecurrentModel
+
+START = 6
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return RecurrentModel(ModelConfig(cells=12, embedding=4, dropout=0.5), 7, 6)
+
+
+def text_of(length):
+    return np.random.default_rng(length).integers(0, 6, length).astype(np.uint8)
+
+
+def one_lane(model, text):
+    model.eval()
+    fed = torch.from_numpy(np.concatenate([[START], text[:-1]]))[:, None].long()
+    with torch.no_grad():
+        scores, _ = model(fed, model.initial_state(1))
+    return F.cross_entropy(scores[:, 0], torch.from_numpy(text).long()).item()
+
+
+@pytest.mark.parametrize("length", [1, 5, 300, 2047])
+def test_a_short_text_is_one_fresh_stream(model, length):
+    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+    expected = one_lane(model, text_of(length))
+    assert evaluation.held_out_loss(model, text_of(length), START, hardware) == pytest.approx(expected, 1e-5)
+
+
+def test_many_lanes_count_every_character_once(model):
+    """A network of little memory gives in many lanes what it gives in one."""
+    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+    text = text_of(3 * evaluation.PIECE + 1001)
+    expected = one_lane(model, text)
+    model.train()
+    assert evaluation.held_out_loss(model, text, START, hardware) == pytest.approx(expected, 1e-5)
+    assert model.training
+
+
+def test_lanes_are_primed_with_the_text_before_them():
+    text = np.arange(1000).astype(np.int32)
+    inputs, targets, prime = evaluation.cut(text, START, 3)
+    time = 334
+    assert inputs.shape == targets.shape == (time, 3)
+    assert inputs[0].tolist() == [START, time - 1, 2 * time - 1]
+    assert targets[0].tolist() == [0, time, 2 * time]
+    assert prime[-1].tolist() == [time - 2, 2 * time - 2]
+    assert (targets == evaluation.UNCOUNTED).sum() == 2

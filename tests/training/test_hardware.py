@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from charloom.errors import ConfigError
+from training.hardware import DeviceError, HardwareConfig, computes_bfloat16, resolve
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [({}, False), ({"avx512_f": True}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)],
+)
+def test_bfloat16_follows_from_what_the_cpu_can_do(able, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert computes_bfloat16(CPU) is expected
+    assert resolve(HardwareConfig(device="cpu")).precision == ("bfloat16" if expected else "float32")
+
+
+def test_an_explicit_precision_is_taken():
+    assert resolve(HardwareConfig(device="cpu", precision="float32")).precision == "float32"
+    assert resolve(HardwareConfig(device="cpu", precision="bfloat16")).precision == "bfloat16"
+
+
+def test_threads_are_set():
+    before = torch.get_num_threads()
+    try:
+        assert resolve(HardwareConfig(device="cpu", threads=1)).threads == torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_an_absent_gpu_is_an_error_and_auto_does_without():
+    with pytest.raises(DeviceError, match="--device cpu"):
+        resolve(HardwareConfig(device="cuda"))
+    assert resolve(HardwareConfig()).device == CPU
+
+
+@pytest.mark.parametrize("values", [{"device": "tpu"}, {"precision": "int8"}, {"threads": -1}])
+def test_bad_values_are_refused(values):
+    with pytest.raises(ConfigError):
+        HardwareConfig(**values)

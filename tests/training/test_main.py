@@ -1,0 +1,193 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from training.checkpoint import load_checkpoint, load_training_state
+from training.presets import PRESETS
+
+
+def stored(path):
+    return {k: v for group in load_checkpoint(path / "last").options.values() for k, v in group.items()}
+
+
+def test_a_run_from_beginning_to_end(run_cli, text, small, tmp_path):
+    code, said = run_cli("train", text, "--out", "run", *small())
+    assert code == 0
+    for fact in ("text: ", "model: lstm", "parameters", "hardware: cpu", "float32", "threads", "test loss"):
+        assert fact in said
+    assert "\x1b" not in said
+    assert load_checkpoint(tmp_path / "run").summary["epoch"] == 1
+
+
+BAD_TEXTS = {
+    "empty": (b"", 4, "is empty"),
+    "mark": ("\ufeff".encode(), 4, "is empty"),
+    "short": (b"too short\n", 7, "--batch"),
+    "binary": (b"abc\0def" * 100, 5, "NUL byte at byte 3"),
+    "latin": ("first\nsecond caf\u00e9\n".encode("latin-1") * 50, 6, "0xe9 at byte 16, line 2"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_TEXTS)
+def test_bad_texts(kind, run_cli, small, tmp_path):
+    data, expected, message = BAD_TEXTS[kind]
+    (tmp_path / "bad.txt").write_bytes(data)
+    code, said = run_cli("train", "bad.txt", "--out", "run", *small())
+    assert code == expected
+    assert message in said
+    assert said.startswith("charloom: error: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_texts_and_folders_that_cannot_be(run_cli, text, small, tmp_path):
+    code, said = run_cli("train", "none.txt", "--out", "run", *small())
+    assert (code, "none.txt" in said) == (3, True)
+    code, said = run_cli("train", tmp_path, "--out", "run", *small())
+    assert (code, "directory" in said) == (3, True)
+    code, said = run_cli("train", text, "--out", text / "run", *small())
+    assert (code, "cannot write to" in said) == (11, True)
+    code, said = run_cli("train", text, "--out", "run", *small(cells=0))
+    assert (code, "cells must be at least 1" in said) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_unasked(run_cli, text, small, tmp_path):
+    assert run_cli("train", text, "--out", "run", "--resume")[0] == 11
+    assert run_cli("train", text, "--out", "run", *small())[0] == 0
+    code, said = run_cli("train", text, "--out", "run", *small())
+    assert code == 11
+    assert "--resume" in said
+    assert "--overwrite" in said
+    assert run_cli("train", text, "--out", "run", "--resume", "--overwrite")[0] == 11
+    assert run_cli("train", text, "--out", "run", *small(), "--overwrite", "--seed", "5")[0] == 0
+    assert stored(tmp_path / "run")["seed"] == 5
+
+
+def test_a_resumed_run_keeps_its_text_and_options_but_may_go_on_longer(run_cli, text, small, tmp_path):
+    assert run_cli("train", text, "--out", "run", *small())[0] == 0
+    code, said = run_cli("train", text, "--out", "run", "--resume", "--cells", "17")
+    assert (code, "cells 16, not 17" in said) == (14, True)
+    assert run_cli("train", text, "--out", "run", "--resume", "--preset", "char-rnn")[0] == 14
+    code, said = run_cli("train", text, "--out", "run", "--resume", "--epochs", "2")
+    assert (code, "resuming at epoch 1.00" in said) == (0, True)
+    assert load_checkpoint(tmp_path / "run" / "last").summary["epoch"] == 2
+    text.write_text(text.read_text() + "more\n")
+    code, said = run_cli("train", text, "--out", "run", "--resume")
+    assert (code, "not the text" in said) == (14, True)
+
+
+def test_a_preset_wins_over_defaults_and_yields_to_all_else(run_cli, text, small, tmp_path, monkeypatch):
+    (tmp_path / "charloom.toml").write_text("[train]\nlength = 12\ncells = 11\nepochs = 9\n")
+    monkeypatch.setenv("CHARLOOM_CELLS", "13")
+    code, _ = run_cli(
+        "train",
+        text,
+        "--out",
+        "run",
+        "--preset",
+        "char-rnn",
+        "--batch",
+        "4",
+        "--epochs",
+        "1",
+        "--alpha",
+        "0.9",
+    )
+    assert code == 0
+    expected = PRESETS["char-rnn"] | {"length": 12, "cells": 13, "batch": 4, "epochs": 1, "alpha": 0.9}
+    assert {k: v for k, v in stored(tmp_path / "run").items() if k in expected} == expected
+
+
+def test_a_settings_file_can_name_the_preset(run_cli, text, tmp_path):
+    (tmp_path / "mine.toml").write_text('[train]\npreset = "char-rnn"\nepochs = 1\nbatch = 2\ncells = 8\n')
+    assert run_cli("--config", "mine.toml", "train", text, "--out", "run")[0] == 0
+    options = stored(tmp_path / "run")
+    assert (options["optimizer"], options["embedding"], options["cells"]) == ("rmsprop", 0, 8)
+
+
+def test_starting_from_another_checkpoint(run_cli, text, small, tmp_path):
+    assert run_cli("train", text, "--out", "one", *small())[0] == 0
+    other = tmp_path / "other.txt"
+    other.write_text(text.read_text().replace("loom", "zoom 🧵"))
+    code, said = run_cli(
+        "train",
+        other,
+        "--out",
+        "two",
+        "--init-from",
+        "one",
+        "--length",
+        "16",
+        "--batch",
+        "4",
+        "--epochs",
+        "1",
+    )
+    assert code == 0
+    assert "2 new, 1 of its own dropped" in said
+    two = load_checkpoint(tmp_path / "two" / "last")
+    assert two.config.cells == 16
+    first = two.options and load_training_state(tmp_path / "two" / "last").progress["evaluations"][0]
+    assert (
+        first["validation_loss"]
+        < load_training_state(tmp_path / "one" / "last").progress["evaluations"][0]["validation_loss"]
+    )
+    code, said = run_cli("train", text, "--out", "three", *small(cells=32), "--init-from", "one")
+    assert (code, "cells 16" in said) == (12, True)
+    assert run_cli("train", text, "--out", "three", *small(), "--init-from", "nowhere")[0] == 9
+
+
+def test_several_alphabets_are_learned_and_previewed(run_cli, small, tmp_path):
+    path = tmp_path / "all.txt"
+    path.write_text("Привет, мир! 你好世界 🧵🪡 שלום\n" * 60)
+    code, said = run_cli("train", path, "--out", "run", *small(preview_length=30))
+    assert code == 0
+    assert "at 0.5" in said
+
+
+def start_process(text, out, *options):
+    command = [sys.executable, "-m", "training", text, "--out", out, *options]
+    process = subprocess.Popen(
+        [str(c) for c in command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    for line in process.stderr:
+        if line.startswith("epoch 0.00"):
+            return process
+    raise AssertionError(f"ended with {process.wait()} before it began")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_leave_a_run_that_goes_on_as_if_undisturbed(number, code, run_cli, text, small, tmp_path):
+    options = small(epochs=15, threads=1, patience=0)
+    process = start_process(text, tmp_path / "run", *options)
+    time.sleep(0.3)
+    process.send_signal(number)
+    said = process.stderr.read()
+    assert process.wait() == code
+    assert "--resume" in said
+    assert "Traceback" not in said
+    stopped = load_training_state(tmp_path / "run" / "last").progress
+    assert stopped["step"] > 0
+    assert run_cli("train", text, "--out", tmp_path / "run", "--resume")[0] == 0
+    assert run_cli("train", text, "--out", tmp_path / "whole", *options)[0] == 0
+    resumed, whole = (load_training_state(tmp_path / name / "last").progress for name in ("run", "whole"))
+    assert stopped["step"] < resumed["step"] == whole["step"]
+    for a, b in zip(resumed["evaluations"], whole["evaluations"], strict=True):
+        assert a | {"seconds": 0} == b | {"seconds": 0}
+
+
+def test_training_is_imported_without_servers_or_graphs():
+    script = (
+        "import sys, json, training.main; "
+        "print(json.dumps([m for m in ('grpc', 'onnx', 'onnxruntime') if m in sys.modules]))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert json.loads(found) == []

@@ -1,0 +1,74 @@
+import pytest
+import torch
+from torch import nn
+
+from charloom.errors import ConfigError
+from training.optimizer import Optimizer, OptimizerConfig
+from training.schedule import RunConfig, Schedule
+
+
+def learner(**values):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    return model, Optimizer(model, OptimizerConfig(**values))
+
+
+def test_the_cosine_rises_and_falls():
+    _, optimizer = learner(learning_rate=1.0, warmup=9)
+    assert optimizer.rate(0, 0, 0.0) == pytest.approx(0.1)
+    assert optimizer.rate(9, 0, 0.0) == pytest.approx(1.0)
+    assert optimizer.rate(50, 0, 0.5) == pytest.approx(0.505)
+    assert optimizer.rate(99, 0, 1.0) == pytest.approx(0.01)
+    assert optimizer.rate(99, 0, 1.5) == pytest.approx(0.01)
+
+
+def test_the_epochs_schedule_is_that_of_char_rnn():
+    _, optimizer = learner(learning_rate=2e-3, schedule="epochs", decay=0.97, decay_after=10)
+    rates = [optimizer.rate(0, epoch, 0.9) / 2e-3 for epoch in range(12)]
+    assert rates == pytest.approx([1.0] * 10 + [0.97, 0.97**2])
+
+
+@pytest.mark.parametrize(("kind", "names"), [("adamw", 3), ("rmsprop", 2)])
+def test_what_it_remembers_can_be_restored(kind, names):
+    data = torch.randn(8, 3)
+
+    def go(model, optimizer, steps):
+        for _ in range(steps):
+            optimizer.step(model(data).square().mean(), 1e-2)
+
+    model, optimizer = learner(optimizer=kind)
+    go(model, optimizer, 3)
+    copy, restored = learner(optimizer=kind)
+    copy.load_state_dict(model.state_dict())
+    restored.restore({name: value.clone() for name, value in optimizer.tensors().items()})
+    assert len(optimizer.tensors()) == 2 * names
+    go(model, optimizer, 3)
+    go(copy, restored, 3)
+    assert torch.equal(model.weight, copy.weight)
+
+
+@pytest.mark.parametrize(("by", "expected"), [("norm", 2.0), ("value", 2.0 * 2**0.5)])
+def test_gradients_are_clipped(by, expected):
+    model, optimizer = learner(clip=2.0, clip_by=by)
+    optimizer.step(1000 * model.bias.sum() + 0 * model.weight.sum(), 1e-3)
+    assert model.bias.grad.norm().item() == pytest.approx(expected, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"learning_rate": 0}, {"learning_rate": float("nan")}, {"optimizer": "sgd"}, {"clip": -1}, {"decay": 0}],
+)
+def test_bad_values_are_refused(values):
+    with pytest.raises(ConfigError):
+        OptimizerConfig(**values)
+
+
+def test_the_schedule_fills_in_what_is_left_open():
+    assert Schedule.of(RunConfig(), 1_000_000, 500) == Schedule(20 * 500, 0, 500)
+    assert Schedule.of(RunConfig(), 10_000, 5).steps == 100 * 5
+    assert Schedule.of(RunConfig(), 10**9, 10**6).steps == 3 * 10**6
+    assert Schedule.of(RunConfig(), 10_000, 5).interval == 250
+    timed = Schedule.of(RunConfig(epochs=7, max_minutes=2, evaluate_every=3), 1000, 10)
+    assert timed == Schedule(70, 120, 3)
+    assert timed.progress(7, 60) == 0.5
+    assert timed.progress(63, 60) == 0.9

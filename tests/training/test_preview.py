@@ -1,0 +1,50 @@
+import io
+
+import torch
+from rich.console import Console
+
+from charloom.vocabulary import CharacterVocabulary
+from training.model import ModelConfig, RecurrentModel
+from training.preview import PreviewConfig, preview
+from training.report import Reporter, Status, clock, printable
+
+STATUS = Status(0.25, 1.5, 2.0, 1.9, 12_345.6, 75)
+
+
+def test_previews_are_bounded_repeatable_and_leave_the_random_numbers_alone():
+    vocabulary = CharacterVocabulary("ab\n[red]é🧵")
+    model = RecurrentModel(ModelConfig(cells=8, dropout=0.5), vocabulary.inputs, vocabulary.size)
+    before = torch.get_rng_state()
+    config = PreviewConfig((0.0, 0.7), 30)
+    samples = preview(model, vocabulary, config, (1, 2))
+    assert [(t, len(text)) for t, text in samples] == [(0.0, 30), (0.7, 30)]
+    assert samples == preview(model, vocabulary, config, (1, 2))
+    assert samples != preview(model, vocabulary, config, (1, 3))
+    assert torch.equal(before, torch.get_rng_state())
+    assert model.training
+    assert preview(model, vocabulary, PreviewConfig((), 30), (1,)) == []
+    assert preview(model, vocabulary, PreviewConfig((1.0,), 0), (1,)) == []
+
+
+def test_a_terminal_gets_a_bar_and_samples_as_they_are():
+    out = io.StringIO()
+    with Reporter(Console(file=out, force_terminal=True, width=120)) as reporter:
+        reporter.status(STATUS)
+        reporter.samples([(0.5, "a [b]bold[/b]\x1b[2Jend")])
+    assert "validation 1.9000" in out.getvalue()
+    assert "a [b]bold[/b]\ufffd[2Jend" in out.getvalue()
+
+
+def test_a_log_gets_lines_without_escapes(capsys):
+    with Reporter(Console(file=io.StringIO())) as reporter:
+        reporter.status(STATUS)
+        reporter.samples([(0.5, "one\ntwo\x1b")])
+    assert capsys.readouterr().err.splitlines() == [
+        " 25%  epoch 1.50  loss 2.0000  validation 1.9000  12,346 characters/s  1:15 left",
+        "      at 0.5: 'one\\ntwo\ufffd'",
+    ]
+
+
+def test_durations_and_texts_as_people_read_them():
+    assert [clock(s) for s in (0, 59.6, 3661)] == ["0:00", "1:00", "1:01:01"]
+    assert printable("a\r\x07\u200fé🧵\n\t") == "a\ufffd\ufffd\ufffdé🧵\n\t"

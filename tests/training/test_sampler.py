@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training import sampler
+
+BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
+sizes = st.integers(2, 40)
+
+
+def scores_of(seed, rows, tokens):
+    return torch.from_numpy(np.random.default_rng(seed).normal(0, 3, (rows, tokens)).astype(np.float32))
+
+
+def full(rows, value, dtype=torch.float32):
+    return torch.full((rows,), value, dtype=dtype)
+
+
+def kept(mass, top_k=0, top_p=1.0, min_p=0.0):
+    rows = mass.shape[0]
+    return sampler.keep_likeliest(mass, full(rows, top_k, torch.int64), full(rows, top_p), full(rows, min_p))
+
+
+@given(st.integers(0, 2**32), sizes, st.integers(0, 45))
+def test_top_k_keeps_the_k_likeliest(seed, tokens, k):
+    mass = torch.softmax(scores_of(seed, 3, tokens), -1)
+    result = kept(mass, top_k=k).numpy()
+    for row, source in zip(result, mass.numpy(), strict=True):
+        expected = np.argsort(-source, kind="stable")[: k or tokens]
+        assert set(np.flatnonzero(row)) == set(expected) & set(np.flatnonzero(source))
+
+
+@given(st.integers(0, 2**32), sizes, st.floats(0.01, 0.99))
+def test_top_p_keeps_the_smallest_set_that_reaches_p(seed, tokens, p):
+    mass = torch.softmax(scores_of(seed, 1, tokens), -1)
+    row = kept(mass, top_p=p)[0].numpy()
+    source = mass[0].numpy().astype(np.float64)
+    order = np.argsort(-source, kind="stable")
+    before = np.cumsum(source[order]) - source[order]
+    if np.abs(before - p * source.sum()).min() > 1e-5:  # else rounding decides, either way
+        assert set(np.flatnonzero(row)) == set(order[before < p * source.sum()])
+
+
+@given(st.integers(0, 2**32), sizes, st.floats(0, 1))
+def test_min_p_keeps_what_is_likely_beside_the_likeliest(seed, tokens, p):
+    mass = torch.softmax(scores_of(seed, 1, tokens), -1)
+    source = mass[0].numpy()
+    limit = np.float32(p) * source.max()
+    np.testing.assert_array_equal(kept(mass, min_p=p)[0].numpy() > 0, (source >= limit) & (source > 0))
+
+
+def test_no_filter_changes_nothing():
+    mass = torch.softmax(scores_of(1, 4, 30), -1)
+    assert torch.equal(kept(mass), mass)
+
+
+def test_a_filtered_neighbour_changes_no_plain_row():
+    mass = torch.softmax(scores_of(2, 2, 30), -1)
+    both = sampler.keep_likeliest(
+        mass, torch.tensor([0, 3]), torch.tensor([1.0, 0.5]), torch.tensor([0.0, 0.1])
+    )
+    assert torch.equal(both[0], mass[0])
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from([0.0, 1e-30, 1e-8, 0.1, 0.5, 3.0]), min_size=1, max_size=50), st.data())
+def test_draw_never_chooses_a_token_of_probability_zero(values, data):
+    if not any(values):
+        values[data.draw(st.integers(0, len(values) - 1))] = 1.0
+    mass = torch.tensor([values] * 3)
+    chosen = sampler.draw(mass, torch.tensor([0.0, 0.5, BELOW_ONE]))
+    assert (mass[torch.arange(3), chosen] > 0).all()
+
+
+def test_draw_follows_the_distribution():
+    mass = torch.tensor([[0.1, 0.0, 0.6, 0.3]]).expand(10_000, 4)
+    uniform = torch.from_numpy(((np.arange(10_000) + 0.5) / 10_000).astype(np.float32))
+    counts = torch.bincount(sampler.draw(mass, uniform), minlength=4)
+    assert counts.tolist() == pytest.approx([1000, 0, 6000, 3000], abs=2)
+
+
+def test_temperature_zero_takes_the_likeliest_and_of_equals_the_first():
+    scores = torch.tensor([[1.0, 5.0, 5.0, 2.0], [-3.0, -1.0, -2.0, -1.0], [0.0, 0.0, 0.0, 1e-6]])
+    inverse = sampler.inverse(torch.zeros(3))
+    uniform = sampler.settle(torch.full((3,), BELOW_ONE), inverse)
+    assert sampler.draw(sampler.probabilities(scores, inverse), uniform).tolist() == [1, 1, 3]
+
+
+def test_temperature_divides_the_scores():
+    scores = scores_of(3, 2, 9)
+    result = sampler.probabilities(scores, sampler.inverse(torch.tensor([0.5, 2.0])))
+    for row, source, t in zip(result.numpy(), scores.numpy(), (0.5, 2.0), strict=True):
+        weights = np.exp(source / t - (source / t).max())
+        np.testing.assert_allclose(row, weights / weights.sum(), rtol=1e-5)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 8))
+def test_penalties_equal_the_reference(seed, window):
+    random = np.random.default_rng(seed)
+    scores = scores_of(seed, 1, 6)
+    recent = random.integers(-1, 6, (1, 8))
+    result = sampler.penalise(
+        scores,
+        torch.from_numpy(recent),
+        full(1, window, torch.int64),
+        full(1, 1.5),
+        full(1, 0.3),
+        full(1, 0.2),
+    )
+    expected = scores[0].numpy().astype(np.float64)
+    newest = recent[0][8 - window :]
+    for token in range(6):
+        count = int((newest == token).sum())
+        if count:
+            expected[token] = expected[token] / 1.5 if expected[token] > 0 else expected[token] * 1.5
+            expected[token] -= 0.3 * count + 0.2
+    np.testing.assert_allclose(result[0].numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_bias_adds_where_it_is_active_and_sums_repeats():
+    scores = torch.zeros(2, 4)
+    token = torch.tensor([[1, 1, 3], [0, 2, 2]])
+    value = torch.tensor([[1.0, 2.0, torch.inf], [5.0, -torch.inf, 1.0]])
+    active = torch.tensor([[True, True, False], [False, False, True]])
+    assert sampler.bias(scores, token, value, active).tolist() == [[0, 3, 0, 0], [0, 0, 1, 0]]
+
+
+def test_only_allowed_tokens_are_drawn():
+    allowed = torch.tensor([[False, True, False, True]])
+    mass = sampler.probabilities(sampler.allow(torch.tensor([[9.0, 0.0, 9.0, 0.0]]), allowed), full(1, 1.0))
+    assert mass.tolist() == [[0.0, 0.5, 0.0, 0.5]]

@@ -1,0 +1,165 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from training.checkpoint import load_checkpoint, load_training_state
+from training.corpus import read_corpus
+from training.model import ModelConfig
+from training.trainer import DivergedError
+
+
+def losses(trainer):
+    return [{k: v for k, v in e.items() if k != "seconds"} for e in trainer.progress.evaluations]
+
+
+def same_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def stopped_after(trainer, steps):
+    """Leaves a run as a signal after so many steps would."""
+    trainer.evaluate()
+    for _ in range(steps):
+        trainer.step()
+        if trainer.progress.step % trainer.schedule.interval == 0:
+            trainer.evaluate()
+    trainer.save()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("stops", [[1], [20], [33, 5]])
+def test_a_resumed_run_equals_an_undisturbed_one(cell, stops, options, make_trainer, tmp_path):
+    options = replace(options, model=replace(options.model, cell=cell))
+    whole = make_trainer(options, tmp_path / "whole")
+    whole.run()
+    for number, steps in enumerate(stops):
+        part = make_trainer(options, tmp_path / "parts", resume=number > 0)
+        if number == 0:
+            part.evaluate()
+        for _ in range(steps):
+            part.step()
+            if part.progress.step % part.schedule.interval == 0:
+                part.evaluate()
+        part.save()
+    torch.manual_seed(99)
+    rest = make_trainer(options, tmp_path / "parts", resume=True)
+    rest.run()
+    assert rest.progress.step == whole.progress.step > 60
+    assert losses(rest) == losses(whole)
+    assert same_weights(rest.model, whole.model)
+
+
+def test_resuming_at_the_end_of_an_epoch(options, make_trainer, tmp_path):
+    whole = make_trainer(options, tmp_path / "whole")
+    whole.run()
+    stopped_after(make_trainer(options, tmp_path / "parts"), whole.lanes.chunks)
+    rest = make_trainer(options, tmp_path / "parts", resume=True)
+    rest.run()
+    assert losses(rest) == losses(whole)
+    assert same_weights(rest.model, whole.model)
+
+
+def test_bfloat16_resumes_exactly_too(options, make_trainer, tmp_path):
+    options = replace(options, hardware=replace(options.hardware, precision="bfloat16"))
+    whole = make_trainer(options, tmp_path / "whole")
+    whole.run()
+    stopped_after(make_trainer(options, tmp_path / "parts"), 30)
+    rest = make_trainer(options, tmp_path / "parts", resume=True)
+    rest.run()
+    assert losses(rest) == losses(whole)
+
+
+@pytest.mark.parametrize("changes", [{}, {"cell": "gru", "embedding": 0}, {"cell": "rnn", "layers": 1}])
+def test_the_loss_falls_on_a_repetitive_text(changes, options, make_trainer, tmp_path):
+    options = replace(
+        options, model=replace(options.model, **changes), run=replace(options.run, epochs=4, evaluate_every=0)
+    )
+    trainer = make_trainer(options, tmp_path / "run")
+    best = trainer.run()
+    first, last = (trainer.progress.evaluations[i]["validation_loss"] for i in (0, -1))
+    assert first > 3
+    assert last < 1
+    assert best.summary["validation_loss"] == trainer.progress.best_loss
+
+
+def test_the_state_is_carried_from_chunk_to_chunk(options, make_trainer, tmp_path):
+    """With a state that goes on, chunks give what the whole lane gives at once."""
+    options = replace(options, model=ModelConfig(cells=8, embedding=4, dropout=0.0))
+    trainer = make_trainer(options, tmp_path / "run")
+    epoch = trainer.lanes.epoch(0)
+    whole, _ = trainer.model(torch.from_numpy(epoch.inputs).long(), trainer.model.initial_state(4))
+    trainer.optimizer.step = lambda loss, rate: None
+    end = trainer.lanes.spans[2].stop
+    for _ in range(3):
+        trainer.step()
+    _, expected = trainer.model(torch.from_numpy(epoch.inputs[:end]).long(), trainer.model.initial_state(4))
+    for mine, theirs in zip(trainer.state, expected, strict=True):
+        torch.testing.assert_close(mine, theirs.detach())
+    losses = torch.nn.functional.cross_entropy(
+        whole[:end].flatten(0, 1), torch.from_numpy(epoch.targets[:end]).long().flatten(), reduction="none"
+    )
+    per_chunk = [losses.view(end, 4)[span].mean().item() for span in trainer.lanes.spans[:3]]
+    assert trainer.training_loss() == pytest.approx(sum(per_chunk) / 3, 1e-5)
+
+
+def test_a_checkpoint_comes_before_the_first_step(options, make_trainer, tmp_path):
+    trainer = make_trainer(options, tmp_path / "run")
+    trainer.evaluate()
+    first = load_checkpoint(tmp_path / "run")
+    assert first.name.startswith("epoch0.00_loss")
+    assert first.summary["steps"] == 0
+    assert first.summary["training_loss"] is None
+
+
+def test_patience_ends_a_run_that_gets_no_better(options, make_trainer, tmp_path):
+    hopeless = replace(
+        options,
+        optimizer=replace(options.optimizer, learning_rate=1e-30),
+        run=replace(options.run, epochs=50, evaluate_every=2, patience=3),
+    )
+    trainer = make_trainer(hopeless, tmp_path / "run")
+    trainer.run()
+    assert trainer.progress.step <= 20
+
+
+def test_minutes_end_a_run_and_lower_its_rate(options, make_trainer, tmp_path):
+    timed = replace(options, run=replace(options.run, epochs=100_000, max_minutes=0.05, evaluate_every=0))
+    trainer = make_trainer(timed, tmp_path / "run")
+    trainer.run()
+    assert 1 < trainer.elapsed() < 6
+    assert trainer.progress.evaluations[-1]["learning_rate"] < 0.1 * options.optimizer.learning_rate
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(options, make_trainer, tmp_path):
+    wild = replace(
+        options,
+        optimizer=replace(options.optimizer, learning_rate=1e38, clip=0, optimizer="rmsprop", warmup=0),
+    )
+    trainer = make_trainer(wild, tmp_path / "run")
+    with pytest.raises(DivergedError, match="--learning-rate"):
+        trainer.run()
+    kept = load_checkpoint(tmp_path / "run" / "last")
+    assert all(value.isfinite().all() for value in kept.weights.values())
+
+
+def test_only_best_last_and_some_others_are_kept(options, make_trainer, tmp_path):
+    many = replace(options, run=replace(options.run, evaluate_every=3, keep=2))
+    trainer = make_trainer(many, tmp_path / "run")
+    trainer.run()
+    assert len(trainer.progress.evaluations) > 10
+    assert len(trainer.folder.checkpoints()) <= 4
+    assert load_training_state(tmp_path / "run" / "last").progress["step"] == trainer.progress.step
+
+
+def test_the_checkpoint_tells_its_story(options, make_trainer, text, tmp_path):
+    best = make_trainer(options, tmp_path / "run").run()
+    corpus = read_corpus(text, options.corpus)
+    assert best.summary["text"] == corpus.summary()
+    assert best.summary["hardware"]["precision"] == "float32"
+    assert best.summary["hardware"]["torch"] == torch.__version__
+    assert best.held_out == corpus.vocabulary.decode(corpus.validation)
+    assert best.options["model"]["cells"] == options.model.cells
+    model = best.model()
+    assert not model.training
+    assert model.parameter_count() == best.summary["parameters"]
