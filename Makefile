@@ -24,7 +24,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/.installed ## Train, export, serve and stream, in about two minutes (TEXT=path for your own text)
-	@$(BIN)/python tools/demo.py $(TEXT)
+	@$(BIN)/python tools/demo.py $(if $(TEXT),"$(TEXT)")
 
 test: $(VENV)/.installed ## Run the tests (minutes)
 	$(BIN)/python -m pytest -m "not slow"

@@ -89,7 +89,11 @@ class Server:
         await server.start()
         watch = asyncio.create_task(self._report_health())
         logger.info(
-            "ready: gRPC on %s:%d, metrics on %s:%d", self.config.host, port, self.config.host, metrics_port
+            "ready: gRPC on %s:%d, metrics on http://%s:%d/metrics",
+            self.config.host,
+            port,
+            self.config.host,
+            metrics_port,
         )
         try:
             await stop.wait()

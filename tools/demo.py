@@ -1,0 +1,156 @@
+"""The whole of Charloom in about two minutes: train, export, serve, stream, shut down.
+
+Runs the commands that a user would type and shows each of them. Without an argument it takes the
+text of Python's own language reference, which every Python brings along.
+"""
+
+import pydoc_data.topics
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.table import Table
+
+WORK = Path("build/demo")
+TRAINING = ("--max-minutes", "1")
+READY = re.compile(r"ready: gRPC on (\S+), metrics on (\S+)")
+COUNTS = {
+    "charloom_requests_total": "texts finished",
+    "charloom_generated_tokens_total": "characters generated",
+    "charloom_active_streams": "streams running now",
+}
+MEANS = {
+    "charloom_time_to_first_token_seconds": "time to the first character",
+    "charloom_time_between_tokens_seconds": "time between characters",
+    "charloom_burst_duration_seconds": "duration of a burst",
+    "charloom_burst_steps": "characters in a burst",
+}
+
+console = Console(stderr=True, highlight=False)
+
+
+class StepFailedError(Exception):
+    """A command of the demo failed; it has said why."""
+
+
+def main() -> int:
+    """Runs the demo on the text that is named, else on the embedded one; gives the exit code."""
+    own = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    run, bundle = WORK / "run", WORK / "bundle"
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    text = own or write_reference(WORK / "python-reference.txt")
+    try:
+        heading("1  Train a model on the text, for a minute")
+        charloom("train", text, "--out", run, *TRAINING)
+        heading("2  Export the best checkpoint to ONNX, and verify it")
+        charloom("export", run, "--out", bundle)
+        heading("3  Serve it, and stream from it")
+        with server(bundle) as (address, metrics):
+            charloom("generate", "--address", address, "--max-tokens", 800, "--temperature", 0.7, "--seed", 1)
+            heading("4  What Prometheus sees")
+            show(metrics)
+            heading("5  Shut down")
+    except StepFailedError:
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    farewell(own is None)
+    return 0
+
+
+def write_reference(path: Path) -> Path:
+    """Writes the language reference to a file."""
+    topics = pydoc_data.topics.topics
+    path.write_text("\n".join(topics[name] for name in sorted(topics)), encoding="utf-8")
+    return path
+
+
+def charloom(*arguments: object) -> None:
+    """Shows a command and runs it."""
+    words = list(map(str, arguments))
+    show_command(words)
+    if subprocess.run([sys.executable, "-m", "charloom", *words], check=False).returncode:
+        raise StepFailedError
+
+
+@contextmanager
+def server(bundle: Path) -> Iterator[tuple[str, str]]:
+    """Runs a server on free ports of loopback; gives its address and the URL of its metrics."""
+    words = ["serve", str(bundle), "--port", "0", "--metrics-port", "0"]
+    show_command(words, background=True)
+    command = [sys.executable, "-m", "charloom", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        yield wait_until_ready(process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None, "it was asked for"
+        for line in process.stderr:
+            console.print(line.rstrip(), style="dim", markup=False)
+        if process.wait():
+            raise StepFailedError
+
+
+def wait_until_ready(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Reads what the server says until it is ready."""
+    assert process.stderr is not None, "it was asked for"
+    for line in process.stderr:
+        console.print(line.rstrip(), style="dim", markup=False)
+        if match := READY.search(line):
+            return match[1], match[2]
+    raise StepFailedError
+
+
+def show(url: str) -> None:
+    """Fetches the metrics and prints a few of them."""
+    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310
+        families = text_string_to_metric_families(response.read().decode())
+        samples = {s.name: s.value for family in families for s in family.samples}
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for name, label in COUNTS.items():
+        table.add_row(label, f"{samples[name]:,.0f}", name)
+    for name, label in MEANS.items():
+        mean = samples[f"{name}_sum"] / max(1.0, samples[f"{name}_count"])
+        value = f"{mean * 1000:.2f} ms" if name.endswith("_seconds") else f"{mean:.1f}"
+        table.add_row(f"{label}, mean", value, name)
+    console.print(table)
+
+
+def farewell(embedded: bool) -> None:
+    """Says what to type next."""
+    heading("Done. For a text of your own")
+    if embedded:
+        console.print("  make demo TEXT=path/to/your.txt", markup=False)
+        console.print("or, step by step and with more time to train:")
+    for words in (
+        ["train", "your.txt", "--out", "runs/mine"],
+        ["export", "runs/mine", "--out", "bundles/mine"],
+        ["generate", "--bundle", "bundles/mine", "--prompt", "Once "],
+        ["serve", "bundles/mine"],
+    ):
+        console.print(f"  .venv/bin/charloom {shlex.join(words)}", markup=False)
+
+
+def heading(title: str) -> None:
+    """Prints a heading."""
+    console.print()
+    console.rule(f"[bold]{title}", align="left")
+
+
+def show_command(words: list[str], *, background: bool = False) -> None:
+    """Prints a command as one would type it."""
+    console.print(f"$ charloom {shlex.join(words)}{' &' if background else ''}", style="cyan", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
