@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+GPU    := .venv-gpu
 TEXT   ?=
 PROTO  := charloom/v1/charloom.proto
 
@@ -10,7 +11,7 @@ PROTO  := charloom/v1/charloom.proto
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format proto gpu-check constraints clean
+.PHONY: help demo test test-all lint format proto bench-burst gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,12 +47,21 @@ format: $(VENV)/.installed ## Bring the code into its style
 proto: $(VENV)/.installed ## Generate the stubs anew from proto/
 	$(BIN)/python tools/proto.py
 
-gpu-check: $(VENV)/.installed ## On a machine with an NVIDIA GPU: train, export and serve on it, compare with the CPU
-	$(BIN)/python tools/gpu_check.py
+bench-burst: $(VENV)/.installed ## Measure the exported burst graph
+	$(BIN)/python -m benchmarks.burst
+
+$(GPU)/.installed: pyproject.toml constraints.txt
+	@test -x $(GPU)/bin/python || $(PYTHON) -m venv $(GPU)
+	@$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[export-common,serve-gpu]'
+	@touch $@
+
+gpu-check: $(GPU)/.installed ## On a machine with an NVIDIA GPU: train, export, serve on it; compare with the CPU
+	$(GPU)/bin/python tools/gpu_check.py
 
 constraints: ## Write constraints.txt anew from a fresh environment
 	tools/constraints.sh
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(GPU) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

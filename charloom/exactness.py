@@ -30,10 +30,12 @@ Run = Callable[[GraphKind, Feeds], Feeds]
 """Runs one burst on the named graph."""
 
 STEPS = 8
+LARGEST = 256
+"""Rows of the largest batch tried, where nobody runs larger ones."""
 SIZES = (*range(1, 18), 23, 24, 31, 32, 33, 47, 48, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256)
-"""Batch sizes tried: around the blocks and remainders of matrix kernels."""
+"""Batch sizes tried up to the largest: around the blocks and remainders of matrix kernels."""
 MOST_PADDING = 64
-"""A batch larger than this would cost single streams too much: the check fails instead."""
+"""On a CPU, a batch padded further would cost single streams too much: the check fails instead."""
 
 
 class ExactnessError(CharloomError):
@@ -61,6 +63,10 @@ class Subject:
     state: tuple[StateSpec, ...]
     threads: Mapping[str, Run] | None = None
     """Other ways to run the same bundle (thread counts) that must agree, by name."""
+    largest: int = LARGEST
+    """Rows of the largest batch that will run."""
+    most_padding: int = MOST_PADDING
+    """Padding that can be afforded: a GPU runs a large batch about as fast as a small one."""
 
 
 def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
@@ -75,7 +81,7 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
         ExactnessError: an equality does not hold; the message says which.
     """
     feeds = probe(subject, text, np.random.default_rng(seed))
-    padding = find_padding(subject.run, feeds)
+    padding = find_padding(subject, feeds)
 
     def run(kind: GraphKind, burst: Feeds, by: Run = subject.run) -> Feeds:
         rows = len(burst["last"])
@@ -83,11 +89,21 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
         return take_rows(by(kind, pad(burst, specs, padding)), np.arange(rows))
 
     whole = run("plain", feeds)
-    order = np.random.default_rng(seed).permutation(SIZES[-1])
+    order = np.random.default_rng(seed).permutation(subject.largest)
     shuffled = run("plain", take(feeds, PLAIN_INPUTS, order))
     expect("row order", shuffled, take_rows(whole, order))
     expect("a burst split in two", run_split(run, feeds, subject), whole)
-    expect("a plain row beside filtered ones", *run_mixed(run, feeds, subject, whole))
+    mixed, plain = mix(feeds, subject)
+    company = run("full", mixed)
+    beside = take_rows({name: company[name] for name in whole}, plain)
+    expect("a plain row beside filtered ones", beside, take_rows(whole, plain))
+    for size in (1, 2, 17):
+        rows = np.arange(min(size, subject.largest))
+        expect(
+            "the company of a filtered row",
+            run("full", take(mixed, FULL_INPUTS, rows)),
+            take_rows(company, rows),
+        )
     for name, other in (subject.threads or {}).items():
         expect(name, run("plain", feeds, other), whole)
         few = np.arange(3)
@@ -98,7 +114,7 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
 
 def probe(subject: Subject, text: Tokens, random: np.random.Generator) -> Feeds:
     """A plain burst of the largest size whose rows read, sample, and stop at different steps."""
-    rows = SIZES[-1]
+    rows = subject.largest
     feeds = neutral(PLAIN_INPUTS, B=rows, K=STEPS)
     starts = random.integers(0, max(1, len(text) - STEPS), rows)
     feeds["forced"][:] = text[(starts + np.arange(STEPS)[:, None]) % len(text)]
@@ -110,16 +126,16 @@ def probe(subject: Subject, text: Tokens, random: np.random.Generator) -> Feeds:
     return feeds | {spec.name: spec.zeros(rows) for spec in subject.state}
 
 
-def find_padding(run: Run, feeds: Feeds) -> int:
+def find_padding(subject: Subject, feeds: Feeds) -> int:
     """The smallest batch size from which on every size gives the bits of the largest."""
-    whole = run("plain", feeds)
-    padding: int = SIZES[-1]
-    for size in reversed(SIZES):
+    whole = subject.run("plain", feeds)
+    padding = subject.largest
+    for size in sorted((size for size in SIZES if size < subject.largest), reverse=True):
         rows = np.arange(size)
-        if not same(run("plain", take(feeds, PLAIN_INPUTS, rows)), take_rows(whole, rows)):
+        if not same(subject.run("plain", take(feeds, PLAIN_INPUTS, rows)), take_rows(whole, rows)):
             break
         padding = size
-    if padding > MOST_PADDING:
+    if padding > subject.most_padding:
         raise ExactnessError(f"batches under {padding} rows differ from larger ones")
     return padding
 
@@ -141,9 +157,9 @@ def run_split(run: Run, feeds: Feeds, subject: Subject) -> Feeds:
     return second | joined
 
 
-def run_mixed(run: Run, feeds: Feeds, subject: Subject, whole: Feeds) -> tuple[Feeds, Feeds]:
-    """Every other row with every filter on: the rows between, and what they were without."""
-    rows = SIZES[-1]
+def mix(feeds: Feeds, subject: Subject) -> tuple[Feeds, npt.NDArray[np.int64]]:
+    """The burst with every filter on in every other row, and the rows that stay plain."""
+    rows = subject.largest
     filtered = np.arange(rows) % 2 == 1
     full = neutral(FULL_INPUTS, B=rows, K=STEPS, V=subject.vocabulary_size, W=4, N=2) | feeds
     full["top_k"][filtered] = 5
@@ -155,9 +171,7 @@ def run_mixed(run: Run, feeds: Feeds, subject: Subject, whole: Feeds) -> tuple[F
     full["presence_penalty"][filtered] = 0.5
     full["bias_value"][filtered] = 1.0
     full["bias_until"][filtered] = STEPS
-    plain = np.flatnonzero(~filtered)
-    mixed = take_rows(run("full", full), plain)
-    return {name: mixed[name] for name in whole}, take_rows(whole, plain)
+    return full, np.flatnonzero(~filtered)
 
 
 def take_rows(outputs: Feeds, rows: npt.NDArray[np.int64]) -> Feeds:

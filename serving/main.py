@@ -33,13 +33,13 @@ def serve(
         Directories that `charloom export` made.
     """
     logging.basicConfig(format="charloom: %(message)s", level=logging.INFO)
-    models = Models([load(path, running) for path in bundle])
+    models = Models([load(path, running, scheduling.max_streams) for path in bundle])
     asyncio.run(Server(models, server, scheduling, limits).run())
 
 
-def load(path: Path, running: RunnerConfig) -> Model:
+def load(path: Path, running: RunnerConfig, largest_batch: int) -> Model:
     """Loads a bundle and says what became of it."""
-    model = Model.load(path, running)
+    model = Model.load(path, running, largest_batch)
     architecture = model.bundle.manifest.architecture
     logging.getLogger(__name__).info(
         "model %s %s: %s, %d layers of %d cells, exact on %s",

@@ -11,7 +11,7 @@ import numpy as np
 
 from charloom.bundle import Bundle
 from charloom.errors import CharloomError
-from charloom.exactness import Subject, check
+from charloom.exactness import LARGEST, MOST_PADDING, Subject, check
 from serving.engine.engine import Engine
 from serving.engine.runner import Runner, RunnerConfig, open_runner
 from serving.engine.scheduler import SchedulerConfig
@@ -39,7 +39,7 @@ class Model:
         self.runner = runner
 
     @classmethod
-    def load(cls, path: str | Path, config: RunnerConfig) -> "Model":
+    def load(cls, path: str | Path, config: RunnerConfig, largest_batch: int = LARGEST) -> "Model":
         """Opens a bundle and proves on this hardware that its streams do not touch each other.
 
         Raises:
@@ -51,7 +51,7 @@ class Model:
         runner, fallback = open_runner(bundle, config)
         if fallback:
             logger.info("model %s runs on the CPU: %s", bundle.name, fallback)
-        prove(bundle, runner)
+        prove(bundle, runner, largest_batch)
         return cls(bundle, runner)
 
     @property
@@ -64,13 +64,21 @@ class Model:
         return Engine(self.runner, self.bundle.vocabulary, self.bundle.manifest.state_specs, config)
 
 
-def prove(bundle: Bundle, runner: Runner) -> None:
+def prove(bundle: Bundle, runner: Runner, largest: int) -> None:
     """Runs the self-check and gives the runner the padding that it found."""
     size = bundle.vocabulary.size
     state = tuple(bundle.manifest.state_specs)
     text = np.random.default_rng(0).integers(0, size, 1000)
     runner.padding = 1
-    runner.padding = check(Subject(runner.run, size, bundle.vocabulary.start, state), text).padding
+    subject = Subject(
+        runner.run,
+        size,
+        bundle.vocabulary.start,
+        state,
+        largest=largest,
+        most_padding=largest if runner.device == "cuda" else MOST_PADDING,
+    )
+    runner.padding = check(subject, text).padding
 
 
 class Models:

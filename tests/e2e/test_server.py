@@ -1,0 +1,310 @@
+"""A real server process over a real bundle, and real clients."""
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from charloom.client import AsyncClient, Client, RequestError
+
+Serve = Callable[..., Any]
+ENDLESS = 900_000
+"""Tokens that no test waits for."""
+
+
+def metric(server: Any, name: str, **labels: str) -> float:
+    """Sum of the samples of a metric that have these labels."""
+    with urllib.request.urlopen(server.metrics_url, timeout=5) as response:
+        lines = response.read().decode().splitlines()
+    wanted = [line for line in lines if re.match(rf"{name}[ {{]", line)]
+    return sum(
+        float(line.rsplit(" ", 1)[1])
+        for line in wanted
+        if all(f'{key}="{value}"' in line for key, value in labels.items())
+    )
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits for something that comes soon; the test's own time limit bounds it."""
+    while not condition():
+        time.sleep(0.05)
+
+
+def from_bundle(bundle: Path, *options: object) -> str:
+    """What `charloom generate --bundle` writes to standard output."""
+    command = [sys.executable, "-m", "charloom", "generate", "--bundle", bundle, *options]
+    result = subprocess.run(list(map(str, command)), capture_output=True, check=True)
+    return result.stdout.decode()
+
+
+def test_200_streams_get_the_texts_of_their_seeds(serve: Serve, bundle_dir: Path) -> None:
+    server = serve("--max-streams", "64")
+    groups = [(0.0, 40), (0.5, 5), (0.8, 200), (1.0, 60), (1.0, 150), (1.2, 90), (1.5, 20), (0.7, 120)]
+
+    async def run() -> list[list[str]]:
+        async with AsyncClient(server.address) as client:
+
+            async def one(group: int, index: int) -> str:
+                await asyncio.sleep(((group * 25 + index) * 37 % 200) / 50)  # over four seconds
+                temperature, length = groups[group]
+                options = {"temperature": temperature, "max_tokens": length, "seed": 100 * group + index}
+                return await client.generate("The ", **options).text()
+
+            return await asyncio.gather(
+                *(asyncio.gather(*(one(g, i) for i in range(25))) for g in range(len(groups)))
+            )
+
+    texts = asyncio.run(run())
+    for group, (temperature, length) in enumerate(groups):
+        options = ("--prompt", "The ", "-n", 25, "--seed", 100 * group)
+        alone = from_bundle(bundle_dir, *options, "--temperature", temperature, "--max-tokens", length)
+        assert alone == "".join(text + "\n" for text in texts[group])
+    wait_until(lambda: metric(server, "charloom_active_streams") == 0)
+    assert metric(server, "charloom_waiting_streams") == 0
+    assert metric(server, "charloom_requests_total", outcome="ok") == 200
+    assert metric(server, "charloom_generated_tokens_total") == 25 * sum(length for _, length in groups)
+    assert metric(server, "charloom_prompt_tokens_total") == 200 * 4
+    assert metric(server, "charloom_time_to_first_token_seconds_count") == 200
+
+
+def test_the_text_survives_restarts_and_thread_counts(serve: Serve) -> None:
+    texts = []
+    for threads in ("1", "2"):
+        server = serve("--threads", threads)
+        with Client(server.address) as client:
+            generation = client.generate("for ", max_tokens=300, seed=7)
+            texts.append((generation.text(), generation.bundle_digest, generation.execution_class))
+    assert texts[0] == texts[1]
+
+
+def test_the_first_response_says_what_the_text_depends_on(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client:
+        generation = client.generate("The ", max_tokens=50, logprobs=True, token_ids=True)
+        first, *others = generation.pieces()
+        assert first.text == ""
+        assert generation.seed is not None
+        assert re.fullmatch(r"sha256:[0-9a-f]{64}", generation.bundle_digest)
+        assert generation.execution_class.startswith("float32/cpu/onnxruntime-")
+        ids = [token for piece in others for token in piece.token_ids]
+        logprobs = [value for piece in others for value in piece.logprobs]
+        assert len(ids) == len(logprobs) == len("".join(piece.text for piece in others)) == 50
+        assert all(value <= 0 for value in logprobs)
+        assert [p.position for p in others] == sorted(p.position for p in others)
+        assert others[-1].position == 54
+        assert (generation.finish, generation.prompt_tokens, generation.generated_tokens) == ("length", 4, 50)
+        again = client.generate("The ", max_tokens=50, seed=generation.seed)
+        assert again.text() == "".join(piece.text for piece in others)
+
+
+def test_stop_strings_end_a_text(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client:
+        whole = client.generate("The ", max_tokens=400, seed=3).text()
+        stop = whole[200:204]
+        generation = client.generate("The ", max_tokens=400, seed=3, stop=(stop,))
+        assert generation.text() == whole[: whole.index(stop)]
+        assert generation.finish == "stop"
+
+
+def test_describes_its_model(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client:
+        model = client.model()
+        assert client.models() == [model]
+        assert client.model(model.name) == model
+        assert (model.cell, model.layers, model.cells) == ("lstm", 2, 48)
+        assert model.state_bytes == 2 * 2 * 48 * 4
+        assert 0 < model.validation_loss < 5
+        with pytest.raises(RequestError, match="NOT_FOUND.*no model 'other'"):
+            client.model("other")
+        with pytest.raises(RequestError, match="NOT_FOUND"):
+            client.generate("a", model="other").text()
+
+
+def test_names_every_invalid_field(serve: Serve) -> None:
+    import charloom.v1.charloom_pb2 as pb
+    from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
+
+    server = serve()
+    message = pb.GenerateRequest(
+        prompt="a%?☃b☃", temperature=-1, top_p=0, min_p=2, max_tokens=0, stop=["", "x"]
+    )
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        list(CharloomServiceStub(channel).Generate(message))
+    error = RequestError(caught.value)
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    fields = {violation.field for violation in error.violations}
+    assert fields == {"prompt", "temperature", "top_p", "min_p", "max_tokens", "stop"}
+    assert "'☃' (U+2603) at 3" in str(error)
+    assert metric(server, "charloom_rejections_total", reason="invalid_argument") == 1
+
+
+def test_unknown_characters_are_skipped_where_that_is_asked_for(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client:
+        plain = client.generate("The ", seed=1, max_tokens=30).text()
+        assert client.generate("T☃he ☃", seed=1, max_tokens=30, skip_unknown=True).text() == plain
+
+
+def test_refuses_at_once_what_it_has_no_room_for(serve: Serve) -> None:
+    server = serve("--max-streams", "1", "--max-waiting", "1")
+    with Client(server.address) as client:
+        running, waiting = (client.generate("a", max_tokens=ENDLESS) for _ in range(2))
+        wait_until(lambda: metric(server, "charloom_active_streams") == 1)
+        wait_until(lambda: metric(server, "charloom_waiting_streams") == 1)
+        with pytest.raises(RequestError, match="RESOURCE_EXHAUSTED") as refused:
+            client.generate("a").text()
+        assert refused.value.retry_after is not None
+        assert refused.value.retry_after > 0
+        assert metric(server, "charloom_rejections_total", reason="resource_exhausted") == 1
+        running.cancel()
+        waiting.cancel()
+        wait_until(lambda: metric(server, "charloom_active_streams") == 0)
+        assert client.generate("a", max_tokens=5).text() != ""
+
+
+def test_a_deadline_ends_a_text_and_frees_its_slot(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client:
+        with pytest.raises(RequestError, match="DEADLINE_EXCEEDED"):
+            client.generate("a", max_tokens=ENDLESS, timeout=0.5).text()
+        wait_until(lambda: metric(server, "charloom_active_streams") == 0)
+        assert metric(server, "charloom_requests_total", outcome="deadline_exceeded") == 1
+
+
+def test_a_client_that_goes_away_leaves_no_slot_in_use(serve: Serve) -> None:
+    server = serve()
+    for _ in range(3):
+        with Client(server.address) as client:
+            for _, generation in zip(range(5), (client.generate("a", max_tokens=ENDLESS) for _ in range(5)), strict=True):
+                next(iter(generation))
+    wait_until(lambda: metric(server, "charloom_active_streams") == 0)
+    assert metric(server, "charloom_requests_total", outcome="cancelled") == 15
+
+
+def test_a_slow_reader_delays_nobody_and_loses_nothing(serve: Serve, bundle_dir: Path) -> None:
+    server = serve("--buffer-tokens", "64")
+    length = 200_000  # more than the connection's own buffers hold
+    with Client(server.address) as slow, Client(server.address) as quick:
+        text = iter(slow.generate("a", max_tokens=length, seed=5))
+        begun = next(text)
+        produced = -1.0
+        while produced != (produced := metric(server, "charloom_generated_tokens_total")):
+            time.sleep(1)  # until it pauses
+        assert produced < length
+        assert len(quick.generate("a", max_tokens=500).text()) == 500
+        rest = "".join(text)
+    assert begun + rest == from_bundle(bundle_dir, "--prompt", "a", "--max-tokens", length, "--seed", 5)
+
+
+def test_sigterm_lets_running_texts_finish_and_takes_no_others(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client:
+        generation = client.generate("a", max_tokens=60_000, seed=1)
+        pieces = iter(generation)
+        text = next(pieces)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "shutting down" in server.stderr())
+        with pytest.raises(RequestError, match="UNAVAILABLE"):
+            client.generate("a").text()
+        text += "".join(pieces)
+    assert len(text) == 60_000
+    assert generation.finish == "length"
+    assert server.process.wait(timeout=30) == 0
+
+
+def test_the_grace_period_ends(serve: Serve) -> None:
+    server = serve("--grace", "0.5")
+    with Client(server.address) as client:
+        pieces = iter(client.generate("a", max_tokens=ENDLESS))
+        next(pieces)
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(RequestError, match="UNAVAILABLE"):
+            list(pieces)
+    assert server.process.wait(timeout=30) == 0
+
+
+def test_serves_several_models(serve: Serve, run_dir: Path, bundle_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    subprocess.run(
+        [sys.executable, "-m", "charloom", "export", run_dir, "--out", copy, "--name", "other"],
+        check=True,
+        capture_output=True,
+    )
+    server = serve(str(copy))
+    with Client(server.address) as client:
+        assert {model.name for model in client.models()} == {"small", "other"}
+        texts = {client.generate("a", model=name, seed=1).text() for name in ("small", "other")}
+        assert len(texts) == 1
+        with pytest.raises(RequestError, match="several models are served"):
+            client.generate("a").text()
+
+
+def test_an_idle_server_uses_no_processor(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client:
+        client.generate("a", max_tokens=2000).text()
+
+    def ticks() -> int:
+        fields = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return int(fields[11]) + int(fields[12])  # hundredths of a second, user and system
+
+    before = ticks()
+    time.sleep(3)
+    assert ticks() - before <= 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere"], 1, "nowhere/manifest.json: does not exist"),
+        (["BUNDLE", "--device", "cuda"], 1, "no CUDA"),
+        (["BUNDLE", "--max-streams", "0"], 2, "max-streams must be at least 1"),
+        (["BUNDLE", "--max-streams", "many"], 1, "Invalid value for --max-streams"),
+        (["BUNDLE", "BUNDLE"], 2, "two bundles have the same name"),
+    ],
+)
+def test_says_why_it_cannot_start(bundle_dir: Path, arguments: list[str], code: int, message: str) -> None:
+    words = [str(bundle_dir) if word == "BUNDLE" else word for word in arguments]
+    command = [sys.executable, "-m", "charloom", "serve", *words]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_two_servers_do_not_share_a_port(serve: Serve, bundle_dir: Path) -> None:
+    server = serve()
+    port = server.address.rsplit(":", 1)[1]
+    command = [sys.executable, "-m", "charloom", "serve", str(bundle_dir), "--port", port, "--metrics-port", "0"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert f"cannot open port 127.0.0.1:{port}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_threads_share_a_client(serve: Serve) -> None:
+    server = serve()
+    texts: dict[int, str] = {}
+    with Client(server.address) as client:
+
+        def work(seed: int) -> None:
+            texts[seed % 4] = client.generate("a", max_tokens=100, seed=seed % 4).text()
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert texts == {seed: client.generate("a", max_tokens=100, seed=seed).text() for seed in range(4)}

@@ -1,0 +1,140 @@
+"""On a machine with an NVIDIA GPU: trains, exports and serves on it, and compares with its CPU.
+
+Runs in an environment with onnxruntime-gpu in place of onnxruntime; `make gpu-check` makes one.
+Between two execution classes texts need not agree to the byte. What must hold: the log-probabilities
+that both give the same tokens agree to rounding, and each class is exact within itself.
+"""
+
+import pydoc_data.topics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from charloom.burst import PLAIN_INPUTS, neutral
+from charloom.options import Sampling
+from serving.engine.request import Request
+from serving.engine.runner import RunnerConfig
+from serving.engine.scheduler import SchedulerConfig
+from serving.models import Model
+
+WORK = Path("build/gpu-check")
+BOUND = 1e-2
+"""Largest difference of a log-probability in nats: a GPU may round its products to 10 bits (TF32)."""
+TOKENS = 2000
+BATCHES = (1, 64, 256)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What one device generates."""
+
+    model: Model
+    greedy: str
+    sampled: str
+
+
+def main() -> int:
+    """Runs every check; gives the exit code."""
+    if not torch.cuda.is_available():
+        return complain("PyTorch finds no CUDA device")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return complain(
+            "this onnxruntime has no CUDA: run `make gpu-check`, which makes an environment with it"
+        )
+    WORK.mkdir(parents=True, exist_ok=True)
+    text, run, bundle = WORK / "text.txt", WORK / "run", WORK / "bundle"
+    topics = pydoc_data.topics.topics
+    text.write_text("\n".join(topics[name] for name in sorted(topics)), encoding="utf-8")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, onnxruntime {onnxruntime.__version__}")
+    charloom("train", text, "--out", run, "--device", "cuda", "--max-minutes", 1, "--overwrite")
+    charloom("export", run, "--out", bundle, "--overwrite")
+    cuda, cpu = (generate(bundle, device) for device in ("cuda", "cpu"))
+    for name, one, other in (("greedy", cuda.greedy, cpu.greedy), ("sampled", cuda.sampled, cpu.sampled)):
+        print(f"{name} text: the first {common(one, other)} of {TOKENS} characters equal on both devices")
+    difference = compare(cuda.model, cpu.model, cpu.sampled)
+    print(f"log-probabilities of {TOKENS} characters differ by at most {difference:.1e} nats")
+    for batch in BATCHES:
+        rates = [rate(texts.model, batch) for texts in (cuda, cpu)]
+        print(f"batch {batch}: {rates[0]:,.0f} tokens/s on CUDA, {rates[1]:,.0f} on the CPU")
+    return complain(f"the bound is {BOUND:g}") if not difference <= BOUND else 0
+
+
+def charloom(*arguments: object) -> None:
+    """Runs a command."""
+    subprocess.run([sys.executable, "-m", "charloom", *map(str, arguments)], check=True)
+
+
+def generate(bundle: Path, device: str) -> Texts:
+    """Loads the bundle on a device, which proves it exact there, and generates two texts."""
+    model = Model.load(bundle, RunnerConfig(device=device))  # type: ignore[arg-type]
+    print(f"{device}: exact on {model.runner.execution_class}")
+    return Texts(model, text_of(model, Sampling(temperature=0)), text_of(model, Sampling()))
+
+
+def text_of(model: Model, sampling: Sampling) -> str:
+    """One text from a fresh stream."""
+    engine = model.engine(SchedulerConfig(max_streams=1))
+    stream = engine.submit(Request(model.bundle.vocabulary.encode(""), TOKENS, 1, sampling))
+    text = ""
+    while not engine.empty:
+        for update in engine.step().updates:
+            if update.error is not None:
+                raise update.error
+            stream.consumed = stream.released
+            text += update.text
+    return text
+
+
+def common(one: str, other: str) -> int:
+    """Length of the beginning that two texts share."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+
+
+def compare(one: Model, other: Model, text: str) -> float:
+    """Largest difference of the log-probabilities that two devices give the same text."""
+    first, second = (score(model, text) for model in (one, other))
+    return float(np.abs(first - second).max())
+
+
+def score(model: Model, text: str) -> "np.ndarray":  # type: ignore[type-arg]
+    """Log-probability [T] of every character of a text."""
+    tokens = model.bundle.vocabulary.encode(text)
+    feeds = neutral(PLAIN_INPUTS, B=1, K=len(tokens))
+    feeds["last"][:] = model.bundle.vocabulary.start
+    feeds["forced"][:, 0] = tokens
+    feeds["forced_len"][:] = feeds["steps"][:] = len(tokens)
+    feeds |= {spec.name: spec.zeros(1) for spec in model.bundle.manifest.state_specs}
+    return model.runner.run("plain", feeds)["logprob"][:, 0]
+
+
+def rate(model: Model, batch: int) -> float:
+    """Tokens a second of the engine with a full batch."""
+    engine = model.engine(SchedulerConfig(max_streams=batch))
+    prompt = model.bundle.vocabulary.encode("")
+    for seed in range(batch):
+        engine.submit(Request(prompt, 1000, seed))
+    begun, generated = time.perf_counter(), 0
+    while not engine.empty:
+        report = engine.step()
+        generated += report.generated
+        for update in report.updates:
+            update.stream.consumed = update.stream.released
+    return generated / (time.perf_counter() - begun)
+
+
+def complain(reason: str) -> int:
+    """Says what is wrong; gives the exit code."""
+    print(f"gpu-check: {reason}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
