@@ -4,6 +4,7 @@ What it resolves to follows from the machine's abilities alone, never from timin
 nothing of models.
 """
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -14,6 +15,9 @@ from charloom.errors import CharloomError, require
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
+
+MOST_THREADS = 8
+"""Threads beyond which a recurrent step is too small to divide."""
 
 
 class DeviceError(CharloomError):
@@ -32,7 +36,7 @@ class HardwareConfig:
     """Precision of the products: float32, bfloat16, or auto: bfloat16 where the hardware computes
     in it. Weights, sums and losses stay float32."""
     threads: int = 0
-    """CPU threads; 0 leaves the choice to PyTorch."""
+    """CPU threads; 0: one fewer than the cores, from 1 to 8."""
 
     def __post_init__(self) -> None:
         names = get_args(DeviceName)
@@ -86,11 +90,21 @@ def resolve(config: HardwareConfig) -> Hardware:
     cuda = torch.cuda.is_available()
     if config.device == "cuda" and not cuda:
         raise DeviceError(f"device cuda: PyTorch {torch.__version__} sees no GPU here; try --device cpu")
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads or spare_threads())
     device = torch.device("cuda" if cuda and config.device != "cpu" else "cpu")
     bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_bfloat16(device))
     return Hardware(device, bfloat16, torch.get_num_threads())
+
+
+def spare_threads() -> int:
+    """Threads that leave a core to everything else.
+
+    The threads of a recurrent step wait for each other hundreds of times a chunk, spinning. One
+    that has to share its core holds up all others: on two cores, a single other busy program made
+    two threads five times slower, and one thread not at all.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_THREADS, usable - 1))
 
 
 def computes_bfloat16(device: torch.device) -> bool:

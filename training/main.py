@@ -90,7 +90,7 @@ def run(
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     init_from: Path | None = None,
-    options: Annotated[Options, FLAT] = Options(),  # noqa: B008  (it is frozen)
+    options: Annotated[Options, FLAT] = Options(),
 ) -> None:
     """Train a model on a text.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from charloom.errors import require
 
-ENOUGH = 20_000_000
+ENOUGH = 15_000_000
 """Characters to read in a run whose number of epochs is left open."""
 
 FEWEST, MOST = 3, 100
@@ -22,7 +22,7 @@ class RunConfig:
     """How long to train, and what to keep."""
 
     epochs: int = 0
-    """Readings of the training text; 0: as many as make 20 million characters, from 3 to 100."""
+    """Readings of the training text; 0: as many as make 15 million characters, from 3 to 100."""
     max_minutes: float = 0
     """Minutes after which to end, the learning rate falling in time for it; 0: no limit."""
     evaluate_every: int = 0

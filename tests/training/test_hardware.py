@@ -1,8 +1,10 @@
+import os
+
 import pytest
 import torch
 
 from charloom.errors import ConfigError
-from training.hardware import DeviceError, HardwareConfig, computes_bfloat16, resolve
+from training.hardware import DeviceError, HardwareConfig, computes_bfloat16, resolve, spare_threads
 
 CPU = torch.device("cpu")
 
@@ -28,6 +30,12 @@ def test_threads_are_set():
         assert resolve(HardwareConfig(device="cpu", threads=1)).threads == torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 3), (64, 8)])
+def test_a_core_is_left_to_others(cores, threads, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert spare_threads() == threads
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

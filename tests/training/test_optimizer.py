@@ -64,7 +64,7 @@ def test_bad_values_are_refused(values):
 
 
 def test_the_schedule_fills_in_what_is_left_open():
-    assert Schedule.of(RunConfig(), 1_000_000, 500) == Schedule(20 * 500, 0, 500)
+    assert Schedule.of(RunConfig(), 1_000_000, 500) == Schedule(15 * 500, 0, 500)
     assert Schedule.of(RunConfig(), 10_000, 5).steps == 100 * 5
     assert Schedule.of(RunConfig(), 10**9, 10**6).steps == 3 * 10**6
     assert Schedule.of(RunConfig(), 10_000, 5).interval == 250
