@@ -1,0 +1,116 @@
+"""A real server process, and the foreign tools that talk to it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READY = re.compile(r"ready: gRPC on (\S+:\d+), metrics on (?:http://)?([\w.:\[\]-]+:\d+)")
+PATIENCE = 60
+"""Seconds to wait for a server to start or to end."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Makes a skip a failure in `make test-all`, which installs every tool."""
+    report = yield
+    if os.environ.get("CHARLOOM_TEST_ALL") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and make test-all skips nothing: {call.excinfo and call.excinfo.value}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """Finds a foreign program by name; skips the test without it."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name, path=f"{ROOT / '.tools/bin'}{os.pathsep}{os.environ['PATH']}")
+        if path is None:
+            pytest.skip(f"no {name}: run `make test-all`, which installs it")
+        return path
+
+    return find
+
+
+@dataclass
+class ServerProcess:
+    """A `charloom serve` that runs."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    address: str = ""
+    """HOST:PORT of the gRPC service."""
+    metrics_url: str = ""
+
+    @property
+    def stderr(self) -> str:
+        """What the server has said so far."""
+        return self.log.read_text(encoding="utf-8")
+
+    def wait_until_ready(self) -> None:
+        """Waits for the line that says which ports it took."""
+        deadline = time.monotonic() + PATIENCE
+        while not (match := READY.search(self.stderr)):
+            assert self.process.poll() is None, (
+                f"the server ended with {self.process.returncode}:\n{self.stderr}"
+            )
+            assert time.monotonic() < deadline, f"the server is not ready after {PATIENCE} s:\n{self.stderr}"
+            time.sleep(0.05)
+        self.address, self.metrics_url = match[1], f"http://{match[2]}/metrics"
+
+    def stop(self) -> None:
+        """Ends it as Kubernetes does; it must end well. A server that the test ended is left alone."""
+        if self.process.returncode is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(PATIENCE)
+        finally:
+            self.kill()
+        assert code == 0, f"exit code {code} after SIGTERM:\n{self.stderr}"
+        assert "Traceback" not in self.stderr, self.stderr
+
+    def kill(self) -> None:
+        """Ends it without a warning, as a machine does that loses its power."""
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def serve(bundle_dir: Path, tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers on free ports: serve(*options, bundle=...). All are stopped after the test."""
+    servers: list[ServerProcess] = []
+
+    def start(*options: str, bundle: Path = bundle_dir) -> ServerProcess:
+        log = tmp_path / f"server{len(servers)}.log"
+        command = [sys.executable, "-m", "charloom", "serve", str(bundle), *options]
+        for name in ("--port", "--metrics-port"):
+            if name not in options:
+                command += [name, "0"]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("CHARLOOM_")}
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, stderr=file, env=clean, cwd=tmp_path)
+        server = ServerProcess(process, log)
+        servers.append(server)
+        server.wait_until_ready()
+        return server
+
+    yield start
+    try:
+        for server in servers:
+            server.stop()
+    finally:
+        for server in servers:
+            server.kill()
