@@ -60,10 +60,8 @@ def build(cells: int, layers: int, threads: int) -> tuple[Session, list[StateSpe
 
 def measure(session: Session, state: list[StateSpec], cells: int, layers: int, batch: int) -> None:
     """Prints one row of the table."""
-    plain, single, full = (
-        make_feeds(kind, state, batch, steps)
-        for kind, steps in (("plain", STEPS), ("plain", 1), ("full", STEPS))
-    )
+    plain, single = make_feeds("plain", state, batch, STEPS), make_feeds("plain", state, batch, 1)
+    full = make_feeds("full", state, batch, STEPS)
     left, right = np.random.rand(batch, cells).astype("f4"), np.random.rand(cells, 4 * cells).astype("f4")
     variants: dict[str, tuple[Callable[[], object], float]] = {
         "single": (lambda: session.run("plain", single), batch),

@@ -54,6 +54,9 @@ def build_app(config: Path | None = None) -> App:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits with its code: no traceback reaches a user."""
+    # OpenMP reads it when torch is loaded. By default its threads spin while they wait for each
+    # other, and beside another busy program a training step then takes seconds, not milliseconds.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app = build_app()
     try:
         app.meta(arguments)
