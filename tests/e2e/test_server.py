@@ -229,7 +229,7 @@ def test_sigterm_lets_running_texts_finish_and_takes_no_others(serve: Serve) -> 
         pieces = iter(generation)
         text = next(pieces)
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "shutting down" in server.stderr())
+        wait_until(lambda: "shutting down" in server.stderr)
         with pytest.raises(RequestError, match="UNAVAILABLE"):
             client.generate("a").text()
         text += "".join(pieces)
