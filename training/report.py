@@ -55,6 +55,7 @@ class Reporter:
             console=self.console,
             disable=not self.terminal,
             refresh_per_second=4,
+            transient=True,
         )
         self.task = self.bar.add_task("", total=1.0)
 
