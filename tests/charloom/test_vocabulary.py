@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.bundle import to_json
+from charloom.errors import CharloomError
+from charloom.vocabulary import CharacterVocabulary, UnknownCharacterError, VocabularyError
+
+texts = st.text(min_size=1)
+
+
+@given(texts)
+def test_a_text_survives_its_own_vocabulary(text):
+    vocabulary = CharacterVocabulary.of_text(text)
+    tokens = vocabulary.encode(text)
+    assert tokens.dtype == np.int64
+    assert len(tokens) == len(text)  # one token per code point, emoji and combining marks alike
+    assert vocabulary.decode(tokens) == text
+
+
+@given(texts)
+def test_ids_follow_code_points_and_the_start_comes_after_them(text):
+    vocabulary = CharacterVocabulary.of_text(text)
+    assert vocabulary.characters == sorted(set(text), key=ord)
+    assert vocabulary.start == vocabulary.size == len(set(text))
+    assert vocabulary.inputs == vocabulary.size + 1
+
+
+@given(st.permutations(list("abcdé👩")), st.text("abcdé👩"))
+def test_characters_keep_the_ids_of_the_order_they_came_in(characters, text):
+    vocabulary = CharacterVocabulary(characters)
+    assert vocabulary.encode(text).tolist() == [characters.index(c) for c in text]
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@given(texts)
+def test_pieces_join_to_the_text(text):
+    vocabulary = CharacterVocabulary.of_text(text)
+    tokens = vocabulary.encode(text)
+    pieces = vocabulary.pieces(tokens)
+    assert pieces == [vocabulary.decode([token]) for token in tokens]
+    assert "".join(pieces) == text
+
+
+def test_an_empty_text_has_no_tokens():
+    vocabulary = CharacterVocabulary("ab")
+    assert vocabulary.encode("").tolist() == []
+    assert vocabulary.decode([]) == ""
+    assert vocabulary.pieces([]) == []
+
+
+def test_unknown_characters_are_listed_with_their_first_places():
+    with pytest.raises(UnknownCharacterError) as caught:
+        CharacterVocabulary("ab").encode("a\nb?a👩?")
+    assert caught.value.found == [("\n", 1), ("?", 3), ("👩", 5)]
+    assert "'\\n' (U+000A) at 1, '?' (U+003F) at 3, '👩' (U+1F469) at 5" in str(caught.value)
+    assert isinstance(caught.value, CharloomError)
+    assert caught.value.exit_code == 2
+
+
+def test_many_unknown_characters_are_counted_after_the_tenth():
+    unknown = "0123456789xyz"
+    with pytest.raises(UnknownCharacterError, match=r"'9' \(U\+0039\) at 10 and 3 more$") as caught:
+        CharacterVocabulary("a").encode("a" + unknown)
+    assert len(caught.value.found) == len(unknown)
+    assert "'x'" not in str(caught.value)
+
+
+@given(st.sets(st.characters(exclude_categories=["Cs"]), min_size=1), st.text())
+def test_skipping_leaves_exactly_the_known_characters(known, text):
+    vocabulary = CharacterVocabulary(sorted(known))
+    tokens = vocabulary.encode(text, skip_unknown=True)
+    assert vocabulary.decode(tokens) == "".join(c for c in text if c in known)
+
+
+def test_a_lone_surrogate_is_unknown_like_any_other_character():
+    vocabulary = CharacterVocabulary("ab")
+    with pytest.raises(UnknownCharacterError) as caught:
+        vocabulary.encode("a\ud800b")
+    assert caught.value.found == [("\ud800", 1)]
+    str(caught.value).encode()  # the message can be printed
+    assert vocabulary.encode("a\ud800b", skip_unknown=True).tolist() == [0, 1]
+
+
+def test_no_vocabulary_holds_a_surrogate():
+    with pytest.raises(VocabularyError, match="surrogate"):
+        CharacterVocabulary.of_text("a\ud800")
+
+
+@given(texts)
+def test_json_and_back(text):
+    vocabulary = CharacterVocabulary.of_text(text)
+    again = CharacterVocabulary.from_json(json.loads(to_json(vocabulary.to_json())))
+    assert again == vocabulary
+    assert hash(again) == hash(vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "not a vocabulary"),
+        ([], "not a vocabulary"),
+        ({}, "not a vocabulary"),
+        ({"kind": "character"}, "not a vocabulary"),
+        ({"kind": "character", "characters": "abc"}, "not a vocabulary"),
+        ({"kind": 3, "characters": ["a"]}, "not a vocabulary"),
+        ({"kind": "word", "characters": ["a"]}, "unknown kind of vocabulary 'word'"),
+        ({"kind": "character", "characters": []}, "empty"),
+        ({"kind": "character", "characters": ["ab"]}, "one character"),
+        ({"kind": "character", "characters": [""]}, "one character"),
+        ({"kind": "character", "characters": [1]}, "one character"),
+        ({"kind": "character", "characters": [["a"]]}, "one character"),
+        ({"kind": "character", "characters": ["a", "b", "a"]}, "twice"),
+        ({"kind": "character", "characters": ["\udfff"]}, "surrogate"),
+    ],
+)
+def test_malformed_vocabularies_are_refused(data, message):
+    with pytest.raises(VocabularyError, match=message):
+        CharacterVocabulary.from_json(data)
+
+
+def test_vocabularies_are_equal_by_their_characters():
+    assert CharacterVocabulary("ab") == CharacterVocabulary(["a", "b"])
+    assert CharacterVocabulary("ab") != CharacterVocabulary("ba")
+    assert CharacterVocabulary("ab") != "ab"

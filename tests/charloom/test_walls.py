@@ -1,0 +1,49 @@
+"""The walls between the rooms, and the generated code beside its source."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STUBS = ROOT / "charloom" / "v1"
+
+
+def test_imports_keep_to_the_contracts(python):
+    command = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache'])"
+    result = python("-c", command, cwd=ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "0 broken" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "kept_out"),
+    [
+        ("charloom.bundle", {"torch", "grpc", "onnx", "onnxruntime", "training", "serving", "export"}),
+        ("charloom.client", {"torch", "onnx", "onnxruntime", "training", "serving", "export"}),
+        ("training.main", {"grpc", "onnx", "onnxruntime", "serving", "export"}),
+        ("serving.main", {"torch", "onnx", "training", "export"}),
+        ("serving.local", {"torch", "grpc", "onnx", "training", "export"}),
+        ("serving.engine.engine", {"torch", "grpc", "google", "training", "export"}),
+        ("export.main", {"grpc", "serving"}),
+    ],
+)
+def test_a_module_leaves_the_rest_alone(python, module, kept_out):
+    code = f"import sys, {module}; print(*sorted({kept_out!r} & set(sys.modules)))"
+    result = python("-c", code, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+def test_the_committed_stubs_are_those_of_the_contract(python, tmp_path):
+    bin_folder = str(Path(sys.executable).parent)  # protoc finds its plugins on the path
+    result = python(
+        ROOT / "tools" / "proto.py", tmp_path, PATH=f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+    )
+    assert result.returncode == 0, result.stderr
+    fresh = {path.name: path.read_text() for path in (tmp_path / "charloom" / "v1").iterdir()}
+    committed = {path.name: path.read_text() for path in STUBS.glob("charloom_pb2*")}
+    assert fresh.keys() == committed.keys()
+    for name, text in fresh.items():
+        assert text == committed[name], f"{name}: run make proto"

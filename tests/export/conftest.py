@@ -1,0 +1,130 @@
+"""Small models of random or known scores, and their graphs, traced once a session."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from charloom.burst import FULL_INPUTS, INPUTS, PLAIN_INPUTS, Feeds, StateSpec, neutral
+from export.main import BURSTS
+from export.onnx_graph import trace
+from export.verify import Session
+from training.model import ModelConfig, RecurrentModel
+from training.step import Step
+
+W, N = 6, 3
+
+
+@dataclass
+class Traced:
+    """A model and its burst graphs."""
+
+    model: RecurrentModel
+    state: list[StateSpec]
+    graphs: dict
+    session: Session
+
+    @property
+    def size(self):
+        return self.model.outputs
+
+    def feeds(self, rows, steps, kind="full", **changes) -> Feeds:
+        """A burst of fresh rows that run every step; changes are broadcast."""
+        feeds = neutral(INPUTS[kind], B=rows, K=steps, V=self.size, W=W, N=N)
+        feeds["last"][:] = self.size
+        feeds["steps"][:] = steps
+        for name, value in changes.items():
+            feeds[name][...] = value
+        return feeds | {spec.name: spec.zeros(rows) for spec in self.state}
+
+    def run(self, feeds, kind="full"):
+        if kind == "plain":
+            names = {spec.name for spec in (*PLAIN_INPUTS, *self.state)}
+            feeds = {name: array for name, array in feeds.items() if name in names}
+        return self.session.run(kind, feeds)
+
+
+def trace_model(model, kinds=("plain", "full")) -> Traced:
+    step = Step(model)
+    state = [StateSpec(name, "float32", (step.size,)) for name in step.state_names]
+    graphs = {kind: trace(BURSTS[kind](step), model.outputs, state) for kind in kinds}
+    return Traced(model, state, graphs, Session(graphs, threads=1))
+
+
+def random_model(config, tokens, seed=0, scale=1.5) -> RecurrentModel:
+    """Large weights, so that the scores differ and depend on what was read."""
+    torch.manual_seed(seed)
+    model = RecurrentModel(config, tokens + 1, tokens).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, scale / max(1, parameter.shape[-1]) ** 0.5)
+        model.output.weight.mul_(2)
+    return model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Two processes whose threads outnumber the cores wait for each other most of the time."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def net() -> Traced:
+    """Two LSTM layers of random weights."""
+    return trace_model(random_model(ModelConfig("lstm", 2, 7, 5), 12))
+
+
+DICE = (0.3, 0.3, 0.2, 0.1, 0.05, 0.04, 0.01, 0.0)
+
+
+@pytest.fixture(scope="session")
+def dice() -> Traced:
+    """A model whose tokens have the probabilities DICE at every step, whatever it read."""
+    model = RecurrentModel(ModelConfig("rnn", 1, 2, 0), len(DICE) + 1, len(DICE)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.output.bias.copy_(torch.log(torch.tensor(DICE)).clamp(min=-1000))
+    return trace_model(model)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def random_feeds(traced: Traced, random, rows, steps) -> Feeds:
+    """A burst in which every row asks for something else."""
+    size = traced.size
+    feeds = traced.feeds(rows, steps)
+
+    def pick(*values):
+        return random.choice(np.array(values), rows)
+
+    feeds["forced"][:] = random.integers(0, size, (steps, rows))
+    feeds["forced_len"][:] = random.integers(0, steps, rows)
+    feeds["steps"][:] = pick(steps, steps, steps, steps // 2)
+    feeds["uniform"][:] = random.random((steps, rows))
+    feeds["temperature"][:] = random.choice([0, 0.5, 1, 1.7], (steps, rows))
+    feeds["position"][:] = random.integers(0, 50, rows)
+    feeds["generation_start"][:] = feeds["position"] + random.integers(-5, 5, rows)
+    feeds["top_k"][:] = pick(0, 1, 3, size, size + 5)
+    feeds["top_p"][:] = pick(1, 0.9, 0.3)
+    feeds["min_p"][:] = pick(0, 0.05, 0.3)
+    feeds["recent"][:] = random.integers(-1, size, feeds["recent"].shape)
+    feeds["window"][:] = pick(0, 2, W)
+    feeds["repetition_penalty"][:] = pick(1, 1.3, 0.8)
+    feeds["frequency_penalty"][:] = pick(0, 0.5, -0.3)
+    feeds["presence_penalty"][:] = pick(0, 0.7)
+    feeds["bias_token"][:] = random.integers(0, size, feeds["bias_token"].shape)
+    feeds["bias_value"][:] = random.choice([0, 2, -3], feeds["bias_value"].shape)
+    feeds["bias_until"][:] = random.integers(-2, 12, feeds["bias_until"].shape)
+    feeds["allowed"][:] = random.random((rows, size)) < 0.8
+    feeds["allowed"][:, 5] = True
+    for spec in traced.state:
+        feeds[spec.name] = random.normal(0, 0.5, (rows, *spec.shape)).astype(np.float32)
+    # Half of the rows have gone on from a token, the others begin.
+    feeds["last"][:] = np.where(random.random(rows) < 0.5, random.integers(0, size, rows), size)
+    assert set(feeds) == {spec.name for spec in (*FULL_INPUTS, *traced.state)}
+    return feeds
