@@ -5,10 +5,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 GPU    := .venv-gpu
 TEXT   ?=
-PROTO  := charloom/v1/charloom.proto
-
-# Threads that spin while they wait make two busy programs on one machine crawl.
-export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint format proto bench-burst gpu-check constraints clean

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-from cyclopts import App, Parameter
+from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Env, Toml
 
 import charloom
@@ -37,6 +37,7 @@ def build_app(config: Path | None = None) -> App:
         config=[
             Env("CHARLOOM_", command=False),
             Toml(config or DEFAULT_CONFIG, must_exist=config is not None),
+            fallbacks,
         ],
     )
     for name, (target, summary) in COMMANDS.items():
@@ -52,11 +53,15 @@ def build_app(config: Path | None = None) -> App:
     return app
 
 
+def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """The last source of settings: the subcommand's own, if its function has one (train's presets)."""
+    source = getattr(app.default_command, "fallbacks", None)
+    if source is not None:
+        source(app, commands, arguments)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits with its code: no traceback reaches a user."""
-    # OpenMP reads it when torch is loaded. By default its threads spin while they wait for each
-    # other, and beside another busy program a training step then takes seconds, not milliseconds.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app = build_app()
     try:
         app.meta(arguments)

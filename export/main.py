@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import charloom
 from charloom.bundle import (
@@ -55,6 +56,8 @@ def export(
     overwrite
         Replace a bundle that is already there.
     """
+    # Verification needs no more, and OpenMP threads that share a core with another program crawl.
+    torch.set_num_threads(1)
     say(f"reading {checkpoint}")
     source = load_checkpoint(checkpoint)
     with BundleWriter(out, overwrite=overwrite) as writer:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import torch
 from cyclopts import App, Argument, ArgumentCollection, Parameter
-from cyclopts.config import Dict, Env
+from cyclopts.config import Dict
 
 from charloom.errors import CharloomError
 from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_training_state
@@ -47,13 +47,6 @@ class ResumeError(CharloomError):
     exit_code = 14
 
 
-def inherited(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """The sources of settings of the command line that this command hangs in."""
-    for parent in app.app_stack.current_frame[:-1]:
-        for source in parent._config or ():  # type: ignore[union-attr]
-            source(app, commands, arguments)
-
-
 def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """The last source of settings: a resumed run, else a preset and the checkpoint to start from."""
 
@@ -77,11 +70,7 @@ def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
         fill(PRESETS[preset], f"the preset {preset}")
 
 
-train = App(name="train", config=[Env("CHARLOOM_", command=False), inherited, fallbacks])
-
-
-@train.default
-def run(
+def train(
     text: Path,
     /,
     *,
@@ -117,6 +106,10 @@ def run(
     folder.open(overwrite=overwrite)
     describe(trainer)
     trainer.run()
+
+
+# The command line asks it where no other source gives an option.
+train.fallbacks = fallbacks  # type: ignore[attr-defined]
 
 
 def fresh(

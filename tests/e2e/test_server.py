@@ -131,7 +131,7 @@ def test_describes_its_model(serve: Serve) -> None:
         assert (model.cell, model.layers, model.cells) == ("lstm", 2, 48)
         assert model.state_bytes == 2 * 2 * 48 * 4
         assert 0 < model.validation_loss < 5
-        with pytest.raises(RequestError, match="NOT_FOUND.*no model 'other'"):
+        with pytest.raises(RequestError, match=r"NOT_FOUND.*no model 'other'"):
             client.model("other")
         with pytest.raises(RequestError, match="NOT_FOUND"):
             client.generate("a", model="other").text()
