@@ -103,6 +103,12 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(cli, 
     assert used_seed(cli, bundle_dir, "--seed", 1, CHARLOOM_SEED="2") == by_line[1]
 
 
+@NOT_YET
+def test_a_temperature_of_minus_zero_is_zero(cli, bundle_dir):
+    zero = used_seed(cli, bundle_dir, "--seed", 1, "--temperature", "0")
+    assert used_seed(cli, bundle_dir, "--seed", 1, "--temperature=-0.0") == zero
+
+
 def test_a_bad_value_is_named_with_its_source(cli, toml):
     failed(cli("generate", CHARLOOM_TEMPERATURE="hot"), "CHARLOOM_TEMPERATURE", '"hot"')
     toml('[generate]\ntemperature = "cold"\n')
