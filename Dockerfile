@@ -33,7 +33,8 @@ LABEL org.opencontainers.image.title="Charloom" \
       org.opencontainers.image.version="${VERSION}"
 # The number and not the name, so that Kubernetes can tell that it is not root.
 RUN useradd --uid 10001 --user-group --no-log-init --create-home charloom
-ENV PATH=/opt/charloom/bin:$PATH PYTHONUNBUFFERED=1
+# onnxruntime reports to its makers unless it is told not to.
+ENV PATH=/opt/charloom/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
 USER 10001:10001
 WORKDIR /home/charloom
 ENTRYPOINT ["charloom"]
