@@ -103,7 +103,7 @@ def verify(
         raise VerificationError(f"log-probabilities differ by up to {difference:.2g} nats (bound {BOUND:g})")
     equal = compare_greedy(model, session, state, text[:PROMPT], difference)
     single = Session(graphs, threads=1)
-    subject = Subject(session.run, model.outputs, start, tuple(state), {"1 thread": single.run})
+    subject = Subject(session.run, model.outputs, start, tuple(state), {"thread count": single.run})
     exactness = check(subject, text)
     return Outcome(
         characters=len(text),

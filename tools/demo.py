@@ -30,13 +30,13 @@ COUNTS = {
     "charloom_active_streams": "streams running now",
 }
 MEANS = {
-    "charloom_time_to_first_token_seconds": "time to the first character",
-    "charloom_time_between_tokens_seconds": "time between characters",
-    "charloom_burst_duration_seconds": "duration of a burst",
-    "charloom_burst_steps": "characters in a burst",
+    "charloom_time_to_first_token_seconds": "mean time to the first",
+    "charloom_time_between_tokens_seconds": "mean time between two",
+    "charloom_burst_duration_seconds": "mean duration of a burst",
+    "charloom_burst_steps": "mean length of a burst",
 }
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class StepFailedError(Exception):
@@ -54,7 +54,7 @@ def main() -> int:
         heading("1  Train a model on the text, for a minute")
         charloom("train", text, "--out", run, *TRAINING)
         heading("2  Export the best checkpoint to ONNX, and verify it")
-        charloom("export", run, "--out", bundle)
+        charloom("export", run, "--out", bundle, "--name", "demo")
         heading("3  Serve it, and stream from it")
         with server(bundle) as (address, metrics):
             charloom("generate", "--address", address, "--max-tokens", 800, "--temperature", 0.7, "--seed", 1)
@@ -117,13 +117,13 @@ def show(url: str) -> None:
     with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310
         families = text_string_to_metric_families(response.read().decode())
         samples = {s.name: s.value for family in families for s in family.samples}
-    table = Table(box=None, show_header=False, padding=(0, 2))
+    table = Table(box=None, show_header=False)
     for name, label in COUNTS.items():
-        table.add_row(label, f"{samples[name]:,.0f}", name)
+        table.add_row(label, f"{samples[name]:,.0f}", f"[dim]{name}")
     for name, label in MEANS.items():
         mean = samples[f"{name}_sum"] / max(1.0, samples[f"{name}_count"])
         value = f"{mean * 1000:.2f} ms" if name.endswith("_seconds") else f"{mean:.1f}"
-        table.add_row(f"{label}, mean", value, name)
+        table.add_row(label, value, f"[dim]{name}")
     console.print(table)
 
 

@@ -182,7 +182,7 @@ def describe(trainer: Trainer) -> None:
     )
     say(
         f"hardware: {hardware.device.type} ({hardware.name}), {hardware.precision}, "
-        f"{hardware.threads} threads"
+        f"{hardware.threads} thread{'s'[: hardware.threads > 1]}"
     )
     if trainer.progress.step:
         say(f"resuming at epoch {trainer.epoch:.2f}, step {trainer.progress.step:,}")

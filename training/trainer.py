@@ -234,6 +234,8 @@ class Trainer:
         self.reporter.say(
             f"epoch {self.epoch:.2f}  {trained}validation {loss:.4f}{'  (best)' if best else ''}"
         )
+        if progress.step == 0:
+            return  # nobody wants to read what an untrained model writes
         seed = (self.options.run.seed, progress.step)
         self.reporter.samples(preview(self.model, self.corpus.vocabulary, self.options.preview, seed))
 

@@ -63,9 +63,7 @@ class Runner:
         options.log_severity_level = 3
         provider = PROVIDERS[self.device]
         if provider not in onnxruntime.get_available_providers():
-            raise DeviceError(
-                "this onnxruntime has no CUDA: pip install 'charloom[serve-gpu]' in a new environment"
-            )
+            raise DeviceError("this onnxruntime has no CUDA; the extra serve-gpu brings one that has")
         providers = [provider] if self.device == "cpu" else [provider, PROVIDERS["cpu"]]
         try:
             session = onnxruntime.InferenceSession(graph, options, providers=providers)

@@ -18,7 +18,7 @@ def stored(path):
 def test_a_run_from_beginning_to_end(run_cli, text, small, tmp_path):
     code, said = run_cli("train", text, "--out", "run", *small())
     assert code == 0
-    for fact in ("text: ", "model: lstm", "parameters", "hardware: cpu", "float32", "threads", "test loss"):
+    for fact in ("text: ", "model: lstm", "parameters", "hardware: cpu", "float32", "1 thread", "test loss"):
         assert fact in said
     assert "\x1b" not in said
     assert load_checkpoint(tmp_path / "run").summary["epoch"] == 1
