@@ -59,5 +59,5 @@ constraints: ## Write constraints.txt anew from a fresh environment
 	tools/constraints.sh
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) $(GPU) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(GPU) .tools tests/e2e/node/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

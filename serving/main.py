@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +35,9 @@ def serve(
         Directories that `charloom export` made.
     """
     logging.basicConfig(format="charloom: %(message)s", level=logging.INFO)
+    # Until the server itself listens to it. As the first process of a container, one without a
+    # handler is deaf to SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     models = Models([load(path, running, scheduling.max_streams) for path in bundle])
     asyncio.run(Server(models, server, scheduling, limits).run())
 

@@ -1,12 +1,16 @@
-"""What all tests share: a small text, a model trained on it, and its bundle, made once a session."""
+"""What all tests share: a small text, a model trained on it, its bundle, and foreign tools."""
 
+import os
 import pydoc_data.topics
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[1]
 ALPHABETS = "Съешь же ещё этих мягких французских булок. 色は匂へど散りぬるを。 naïve café 👩‍🚀🎉\n"
 
 
@@ -42,3 +46,28 @@ def charloom(*arguments: object) -> None:
     command = [sys.executable, "-m", "charloom", *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"{command}\n{result.stderr}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Makes a skip a failure in `make test-all`, which installs every tool."""
+    report = yield
+    if os.environ.get("CHARLOOM_TEST_ALL") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and make test-all skips nothing: {call.excinfo and call.excinfo.value}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """Finds a foreign program by name; skips the test without it."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name, path=f"{ROOT / '.tools/bin'}{os.pathsep}{os.environ['PATH']}")
+        if path is None:
+            pytest.skip(f"no {name}: run `make test-all`, which installs it")
+        return path
+
+    return find

