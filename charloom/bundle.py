@@ -22,7 +22,7 @@ import msgspec
 
 from charloom.burst import GraphKind, StateSpec
 from charloom.errors import CharloomError
-from charloom.vocabulary import CharacterVocabulary, VocabularyError
+from charloom.vocabulary import CharacterVocabulary
 
 FORMAT = 1
 """The newest bundle format this version reads and the one it writes."""
@@ -149,7 +149,8 @@ def parse_manifest(path: Path, raw: bytes) -> Manifest:
         if stated > FORMAT:
             raise BundleError(path, f"has format {stated}; this Charloom reads up to {FORMAT}: update it")
         manifest = msgspec.json.decode(raw, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _ = manifest.state_specs  # raises for a shape that is no shape
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise BundleError(path, f"is malformed: {error}") from error
     if not MODEL_NAME.fullmatch(manifest.name):
         raise BundleError(path, f"has an unusable model name {manifest.name!r}")
@@ -162,7 +163,7 @@ def parse_vocabulary(path: Path, raw: bytes) -> CharacterVocabulary:
     """Reads a vocabulary file."""
     try:
         return CharacterVocabulary.from_json(json.loads(raw))
-    except (ValueError, VocabularyError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(path, str(error)) from error
 
 
@@ -170,7 +171,11 @@ def read_checked(directory: Path, name: str, file: File) -> bytes:
     """Reads one file of a bundle and compares it with what the manifest says of it."""
     path = directory / name
     # A manifest is another person's file: nothing it names may lie outside its directory.
-    if not FILE_NAME.fullmatch(name) or not path.resolve().is_relative_to(directory.resolve()):
+    try:
+        inside = FILE_NAME.fullmatch(name) and path.resolve().is_relative_to(directory.resolve())
+    except RuntimeError as error:  # a symlink to itself, before Python 3.13
+        raise BundleError(path, "cannot be read: it is a link to itself") from error
+    if not inside:
         raise BundleError(directory / MANIFEST, f"names {name!r}, which is no file of this directory")
     data = read_file(path)
     if len(data) != file.bytes:
@@ -202,16 +207,22 @@ class BundleWriter:
         self.files: dict[str, File] = {}
 
     def __enter__(self) -> "BundleWriter":
-        if self.path.exists() and not self.overwrite:
-            raise BundleError(self.path, "already exists; choose another place or pass --overwrite")
-        if self.path.exists() and any(self.path.iterdir()) and not (self.path / MANIFEST).exists():
-            raise BundleError(self.path, "is not a bundle, so it is not overwritten")
         try:
+            if self.path.exists() and not self.overwrite:
+                raise BundleError(self.path, "already exists; choose another place or pass --overwrite")
+            if self.path.exists() and not self._replaceable():
+                raise BundleError(self.path, "is not a bundle, so it is not overwritten")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.staging = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
         except OSError as error:
             raise BundleError(self.path, f"cannot be written: {error.strerror}") from error
         return self
+
+    def _replaceable(self) -> bool:
+        """Whether a bundle or nothing is lost when what is there is replaced."""
+        if not self.path.is_dir() or self.path.is_symlink():
+            return False
+        return (self.path / MANIFEST).exists() or not any(self.path.iterdir())
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
@@ -223,12 +234,16 @@ class BundleWriter:
 
     def commit(self, manifest: Manifest) -> Bundle:
         """Writes the manifest, puts the bundle in its place, and opens it."""
-        self._write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        raw = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+        parse_manifest(self.path / MANIFEST, raw)
+        self._write(MANIFEST, raw)
         try:
             self.staging.chmod(0o755)
+            aside = self.staging.with_name(f"{self.staging.name}-replaced")
             if self.path.exists():
-                shutil.rmtree(self.path)
-            self.staging.replace(self.path)
+                self.path.rename(aside)
+            self.staging.rename(self.path)
+            shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise BundleError(self.path, f"cannot be written: {error.strerror}") from error
         return Bundle.open(self.path)

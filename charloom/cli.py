@@ -7,6 +7,7 @@ one; a table per subcommand); the command line wins, then the environment, then 
 
 import os
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -15,7 +16,7 @@ from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Env, Toml
 
 import charloom
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, ConfigError, require
 
 COMMANDS = {
     "train": ("training.main:train", "Train a model on a text."),
@@ -48,6 +49,10 @@ def build_app(config: Path | None = None) -> App:
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         config: Annotated[Path | None, Parameter(help="TOML file of settings.")] = None,
     ) -> None:
+        if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
+            fail(f"unknown command {tokens[0]!r}; there are {', '.join(COMMANDS)}", 2)
+        if config:
+            check_config(config)
         (build_app(config) if config else app)(tokens)
 
     return app
@@ -60,10 +65,24 @@ def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
         source(app, commands, arguments)
 
 
+def check_config(path: Path) -> None:
+    """Raises ConfigError, which names the file, unless it is TOML with a table per subcommand."""
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(str(path), f"is no TOML: {error}") from error
+    for name in tables:
+        require(name in COMMANDS, str(path), f"has settings of {name!r}, which is no command")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits with its code: no traceback reaches a user."""
     app = build_app()
     try:
+        if DEFAULT_CONFIG.is_file():
+            check_config(DEFAULT_CONFIG)
         app.meta(arguments)
     except CharloomError as error:
         fail(str(error), error.exit_code)

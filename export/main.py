@@ -10,6 +10,7 @@ import charloom
 from charloom.bundle import (
     FORMAT,
     GRAPHS,
+    MODEL_NAME,
     VOCABULARY,
     Architecture,
     Bundle,
@@ -19,6 +20,7 @@ from charloom.bundle import (
     to_json,
 )
 from charloom.burst import GraphKind, StateSpec
+from charloom.errors import require
 from charloom.vocabulary import Tokens
 from export.burst import FullBurst, PlainBurst
 from export.onnx_graph import describe, trace
@@ -56,12 +58,15 @@ def export(
     overwrite
         Replace a bundle that is already there.
     """
+    name = name or out.name
+    usable = "has letters, digits, '.', '_' and '-' alone, up to 63, the first a letter or digit"
+    require(MODEL_NAME.fullmatch(name) is not None, "name", f"{name!r} cannot be used: a name {usable}")
     # Verification needs no more, and OpenMP threads that share a core with another program crawl.
     torch.set_num_threads(1)
     say(f"reading {checkpoint}")
     source = load_checkpoint(checkpoint)
     with BundleWriter(out, overwrite=overwrite) as writer:
-        bundle, outcome = build(source, writer, name or out.name, version, license)
+        bundle, outcome = build(source, writer, name, version, license)
     report(bundle, outcome)
 
 

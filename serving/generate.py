@@ -32,7 +32,7 @@ def generate(
     address: str | None = None,
     bundle: Path | None = None,
     prompt: str = "",
-    n: Annotated[int, Parameter(name=["-n", "--count"])] = 1,
+    n: Annotated[int, Parameter(name=["--n", "-n"])] = 1,
     output: Path | None = None,
     model: str = "",
     options: Annotated[GenerateOptions, Parameter(name="*")] = GenerateOptions(),

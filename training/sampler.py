@@ -22,7 +22,7 @@ exp of a huge negative number, which is 0: greedy choice needs no arithmetic of 
 
 def inverse(temperature: Tensor) -> Tensor:
     """1 / temperature, bounded by GREEDY, any shape."""
-    return torch.reciprocal(temperature).clamp(max=GREEDY)
+    return torch.reciprocal(temperature.abs()).clamp(max=GREEDY)  # of minus zero too
 
 
 def settle(uniform: Tensor, inverse_temperature: Tensor) -> Tensor:
@@ -77,8 +77,10 @@ def penalise(
     """
     slots = recent.shape[1]
     newest = torch.arange(slots, device=recent.device)[None] >= slots - window[:, None]
+    # A frozen row that never ran remembers the start token, which has no score.
+    known = (recent >= 0) & (recent < scores.shape[1])
     counts = torch.zeros_like(scores).scatter_add(
-        1, recent.clamp(min=0), ((recent >= 0) & newest).to(scores.dtype)
+        1, torch.where(known, recent, torch.zeros_like(recent)), (known & newest).to(scores.dtype)
     )
     seen = counts > 0
     ratio = repetition[:, None]

@@ -7,10 +7,6 @@ from charloom.bundle import GRAPHS, Bundle
 from charloom.exactness import MOST_PADDING, SIZES, ExactnessError, Subject, check
 from export.verify import Session
 
-PADDED = pytest.mark.xfail(
-    strict=True, reason="the full graph cannot run a frozen row before its first token"
-)
-
 
 @pytest.fixture(scope="module")
 def bundle(bundle_dir):
@@ -64,19 +60,16 @@ def test_a_real_bundle_is_exact(good, verdict, bundle, seed):
     assert found.held == ("batch size", "row order", "split bursts", "filtered neighbours", "two_threads")
 
 
-@PADDED
 @pytest.mark.parametrize("rows", [2, 4, 5, 17, 18, 33, 64])
 def test_small_batches_that_differ_are_padded(good, verdict, rows):
     least = min(size for size in SIZES if size >= rows)
     assert verdict(breaking(good, below(rows))).padding == least
 
 
-@PADDED
 def test_other_bits_in_the_state_alone_are_found_too(good, verdict):
     assert verdict(breaking(good, below(8), "h_0_out")).padding == 8
 
 
-@PADDED
 def test_a_single_size_that_differs_raises_the_padding_above_it(good, verdict):
     run = breaking(good, lambda kind, feeds: len(feeds["last"]) == 13)
     assert verdict(run).padding == 14
@@ -141,7 +134,6 @@ def test_another_number_of_threads_that_differs_for_few_rows(good, verdict):
         verdict(good, many=breaking(good, below(4)))
 
 
-@PADDED
 def test_the_padding_saves_other_threads_too(good, verdict):
     run = breaking(good, below(4))
     assert verdict(run, many=run).padding == 4

@@ -148,7 +148,6 @@ def test_an_existing_target_is_refused_before_any_work(run_dir, bundle_dir, tmp_
     assert Bundle.open(out).digest == Bundle.open(bundle_dir).digest
 
 
-@pytest.mark.xfail(strict=True, reason="the name is looked at when all is done, and the bundle in place")
 def test_an_unusable_name_is_refused_before_any_work(run_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "trace", lambda *_: pytest.fail("it began to trace"))
     with pytest.raises(Exception, match="my model"):
