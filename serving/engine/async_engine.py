@@ -13,6 +13,7 @@ import numpy as np
 from serving.engine.engine import Engine, Report
 from serving.engine.request import Request, Stream, Update
 from serving.engine.thread import EngineThread
+from serving.errors import DrainingError
 
 
 class AsyncEngine:
@@ -39,7 +40,10 @@ class AsyncEngine:
 
         Raises:
             OverloadedError: every slot and every waiting place is taken.
+            DrainingError: the engine has ended.
         """
+        if not self.thread.alive:
+            raise DrainingError
         stream = self.engine.submit(request, deadline)
         reader = self._readers[stream] = Reader(self, stream)
         self.thread.wake()

@@ -45,10 +45,15 @@ class EngineThread:
             self._work.notify()
         self._thread.join()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, and will take what comes."""
+        return self._thread.is_alive()
+
     def healthy(self, patience: float) -> bool:
         """Whether bursts advance, or nothing is runnable; patience in seconds."""
         advancing = self._asleep or time.monotonic() - self._progress < patience
-        return self._thread.is_alive() and advancing
+        return self.alive and advancing
 
     def _run(self) -> None:
         try:

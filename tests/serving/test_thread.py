@@ -1,0 +1,156 @@
+"""The engine's thread: asleep, at work, stuck, failed, stopped; and the coroutines that read from it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from charloom.burst import Feeds, GraphKind
+from serving.engine.async_engine import AsyncEngine, Reader
+from serving.engine.engine import Report
+from serving.engine.request import Finish
+from serving.engine.thread import EngineThread
+from serving.errors import BurstError, DrainingError
+
+Make = Callable[..., Any]
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    """Whether something comes to hold within ten seconds."""
+    for _ in range(1000):
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+class Gate:
+    """A runner that waits before every burst until it is opened."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.open = threading.Event()
+
+    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
+        self.open.wait(30)
+        result: Feeds = self.inner.run(kind, feeds)
+        return result
+
+
+class Broken:
+    """A runner with a defect of its own."""
+
+    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
+        raise ZeroDivisionError
+
+
+def test_alive_means_that_bursts_advance_or_nothing_is_runnable(
+    make_engine: Make, ask: Make, runner: Any
+) -> None:
+    gate, reports = Gate(runner), []
+    engine = make_engine(gate)
+    thread = EngineThread(engine, reports.append, "test")
+    thread.start()
+    time.sleep(0.7)
+    assert thread.healthy(patience=0.6)  # asleep, however long
+    engine.submit(ask())
+    thread.wake()
+    assert soon(lambda: not thread.healthy(patience=0.1))  # a burst does not end
+    gate.open.set()
+    assert soon(lambda: any(u.finish for r in reports for u in r.updates))
+    assert soon(lambda: thread.healthy(patience=0.6))
+    thread.stop()
+    assert not thread.healthy(patience=60)
+
+
+def test_a_defect_tells_every_stream_and_shows_in_the_health(
+    make_engine: Make, ask: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    reports: list[Report] = []
+    engine = make_engine(Broken())
+    streams = {engine.submit(ask()) for _ in range(3)}
+    thread = EngineThread(engine, reports.append, "test")
+    thread.start()
+    assert soon(lambda: not thread.alive)
+    assert not thread.healthy(patience=60)
+    failed = {u.stream for r in reports for u in r.updates if isinstance(u.error, BurstError)}
+    assert failed == streams
+    assert "ZeroDivisionError" in caplog.text
+
+
+def run(coroutine: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+async def read(reader: Reader) -> tuple[str, Any]:
+    """All the text of a stream and how it ended."""
+    text = ""
+    while True:
+        update = await reader.next()
+        text += update.text
+        if update.final:
+            return text, update.error or update.finish
+
+
+def test_readers_get_their_own_text(make_engine: Make, ask: Make) -> None:
+    async def scenario() -> None:
+        engine = AsyncEngine(make_engine(), "test", lambda _: None)
+        engine.start()
+        readers = [engine.open(ask(letter, max_tokens=30), None) for letter in "amz"]
+        texts = await asyncio.gather(*map(read, readers))
+        assert [text[:3] for text, _ in texts] == ["bcd", "nop", "abc"]
+        assert all(end is Finish.LENGTH and len(text) == 30 for text, end in texts)
+        await engine.stop()
+        with pytest.raises(DrainingError):
+            engine.open(ask(), None)
+
+    run(scenario())
+
+
+def test_a_reader_that_comes_back_wakes_its_paused_stream(make_engine: Make, ask: Make) -> None:
+    async def scenario() -> None:
+        made = []
+        engine = AsyncEngine(make_engine(buffer_tokens=8), "test", lambda r: made.append(r.generated))
+        engine.start()
+        reader = engine.open(ask("a", max_tokens=100), None)
+        await asyncio.sleep(0.3)
+        assert sum(made) < 30  # it has paused
+        text, end = await read(reader)
+        assert len(text) == 100
+        assert end is Finish.LENGTH
+        await engine.stop()
+
+    run(scenario())
+
+
+def test_closing_a_reader_frees_its_slot(make_engine: Make, ask: Make) -> None:
+    async def scenario() -> None:
+        inner = make_engine(buffer_tokens=8)
+        engine = AsyncEngine(inner, "test", lambda _: None)
+        engine.start()
+        readers = [engine.open(ask("a", max_tokens=1000), None) for _ in range(4)]
+        await readers[0].next()
+        for reader in readers:
+            reader.close()
+        while inner.pool.used:
+            await asyncio.sleep(0.01)
+        assert inner.empty
+        await engine.stop()
+
+    run(scenario())
+
+
+def test_stopping_tells_the_streams_that_are_left(make_engine: Make, ask: Make) -> None:
+    async def scenario() -> None:
+        engine = AsyncEngine(make_engine(buffer_tokens=8), "test", lambda _: None)
+        engine.start()
+        reader = engine.open(ask("a", max_tokens=1000), None)
+        await reader.next()
+        await engine.stop()
+        _, end = await read(reader)
+        assert isinstance(end, DrainingError)
+
+    run(scenario())
