@@ -39,7 +39,7 @@ class BundleError(CharloomError):
     """A bundle cannot be read or written; the message names the file."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"bundle file {path}: {reason}")
+        super().__init__(f"bundle: {path}: {reason}")
         self.path = path
 
 
@@ -190,7 +190,8 @@ def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise BundleError(path, "does not exist") from error
+        hint = "; `charloom export` makes a bundle of a run" if path.name == MANIFEST else ""
+        raise BundleError(path, f"does not exist{hint}") from error
     except OSError as error:
         raise BundleError(path, f"cannot be read: {error.strerror}") from error
 

@@ -90,8 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         explain_missing(error)
         raise
     except BrokenPipeError:
-        # The reader of our output has gone; Python would complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()  # its reader has gone, as `head` does
         sys.exit(141)
     except KeyboardInterrupt:
         fail("interrupted", 130)
@@ -101,7 +100,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def fail(message: str, code: int) -> NoReturn:
     """Says what went wrong on standard error and exits."""
     print(f"charloom: error: {message}", file=sys.stderr)  # noqa: T201
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_output()
     sys.exit(code)
+
+
+def discard_output() -> None:
+    """Sends what is left for a standard output that cannot take it nowhere.
+
+    Python flushes once more as it ends, and would complain once more.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 EXTRAS = {

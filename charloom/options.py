@@ -53,7 +53,7 @@ class Sampling:
         if not 0 <= self.temperature <= MAX_TEMPERATURE:  # a NaN fails any comparison
             yield Violation("temperature", f"must be 0 to {MAX_TEMPERATURE:g}, not {self.temperature:g}")
         if not 0 <= self.top_k < 2**32:
-            yield Violation("top_k", f"must be 0 (all) or more, not {self.top_k}")
+            yield Violation("top_k", f"must be 0 (all) to 2**32 - 1, not {self.top_k}")
         if not 0 < self.top_p <= 1:
             yield Violation("top_p", f"must be above 0 and at most 1, not {self.top_p:g}")
         if not 0 <= self.min_p <= 1:
@@ -77,7 +77,7 @@ class GenerateOptions(Sampling):
         """What of it cannot be used, on any server."""
         yield from super().violations()
         if not 1 <= self.max_tokens < 2**32:
-            yield Violation("max_tokens", f"must be at least 1, not {self.max_tokens}")
+            yield Violation("max_tokens", f"must be 1 to 2**32 - 1, not {self.max_tokens}")
         if self.seed is not None and not 0 <= self.seed < SEEDS:
             yield Violation("seed", f"must be 0 to 2**64 - 1, not {self.seed}")
         if len(self.stop) > MAX_STOPS:

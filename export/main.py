@@ -60,7 +60,8 @@ def export(
     """
     name = name or out.name
     usable = "has letters, digits, '.', '_' and '-' alone, up to 63, the first a letter or digit"
-    require(MODEL_NAME.fullmatch(name) is not None, "name", f"{name!r} cannot be used: a name {usable}")
+    reason = f"{name!r}, by default that of the directory, cannot be used: a name {usable}; give --name"
+    require(MODEL_NAME.fullmatch(name) is not None, "name", reason)
     # Verification needs no more, and OpenMP threads that share a core with another program crawl.
     torch.set_num_threads(1)
     say(f"reading {checkpoint}")

@@ -17,8 +17,7 @@ class UnknownModelError(ServingError):
     """The request names a model that is not served."""
 
     def __init__(self, name: str, served: list[str]) -> None:
-        choice = f"no model {name!r} is served" if name else "several models are served: name one"
-        super().__init__(f"{choice}; there are {', '.join(served)}")
+        super().__init__(f"no model {name[:63]!r} is served; there are {', '.join(served)}")
 
 
 class OverloadedError(ServingError):

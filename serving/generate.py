@@ -4,7 +4,7 @@ Standard output gets the text alone, so that it pipes; everything else goes to s
 """
 
 import sys
-from collections import deque
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,12 +14,12 @@ from typing import Annotated, TextIO
 from cyclopts import Parameter
 
 from charloom.errors import CharloomError, ConfigError
-from charloom.options import GenerateOptions, choose_seed, seed_of
+from charloom.options import GenerateOptions, InvalidRequestError, Violation, choose_seed, seed_of
 
 Pieces = Iterator[tuple[int, str, bool]]
 """Pieces of n texts as they are made: index of the text, what was added, whether it is complete."""
 
-MOST_CALLS = 64
+MOST_CALLS = 16
 """Texts that are asked of a server at the same time."""
 
 
@@ -56,8 +56,11 @@ def generate(
     """
     if (address is None) == (bundle is None):
         raise ConfigError("address and bundle", "exclude each other, and one is needed")
+    violations = list(options.violations())
     if n < 1:
-        raise ConfigError("n", "must be at least 1")
+        violations.append(Violation("n", f"must be at least 1, not {n}"))
+    if violations:
+        raise InvalidRequestError(violations)
     if options.seed is None:
         options = replace(options, seed=choose_seed())
         print(f"charloom: seed {options.seed}", file=sys.stderr)  # noqa: T201
@@ -79,7 +82,7 @@ def from_bundle(bundle: Path, prompt: str, options: GenerateOptions, n: int) -> 
 
 def from_server(address: str, model: str, prompt: str, options: GenerateOptions, n: int) -> Pieces:
     """Asks a server, for several texts at a time, and takes them in order."""
-    from charloom.client import Client, Generation  # needs gRPC, which a user of bundles may not have
+    from charloom.client import Client, Generation, RequestError  # a user of bundles may not have gRPC
 
     first = options.seed
     assert first is not None, "the seed is chosen by now"
@@ -89,28 +92,55 @@ def from_server(address: str, model: str, prompt: str, options: GenerateOptions,
             seeded = replace(options, seed=seed_of(first, index))
             return client.generate(prompt, model=model, **vars(seeded))
 
-        calls = deque(ask(index) for index in range(min(n, MOST_CALLS)))
+        calls = {index: ask(index) for index in range(min(n, MOST_CALLS))}
         for index in range(n):
-            yield from ((index, text, False) for text in calls.popleft())
+            while True:
+                try:
+                    yield from ((index, text, False) for text in calls[index])
+                    break
+                except RequestError as error:
+                    if error.code.name != "RESOURCE_EXHAUSTED" or error.retry_after is None:
+                        raise
+                    time.sleep(error.retry_after)  # a full server refuses before any text
+                    calls[index] = ask(index)
             yield index, "", True
+            del calls[index]
             if index + MOST_CALLS < n:
-                calls.append(ask(index + MOST_CALLS))
+                calls[index + MOST_CALLS] = ask(index + MOST_CALLS)
 
 
 @contextmanager
 def destination(path: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears only once it is whole."""
-    if path is None:
-        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-        yield sys.stdout
-        return
+    """Standard output, or a file that appears only once it is whole.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        if path is None:
+            sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+            yield sys.stdout
+            sys.stdout.flush()
+        elif path.exists() and not path.is_file():
+            with path.open("w", encoding="utf-8", newline="") as file:  # a device, a pipe
+                yield file
+        else:
+            with whole(path.resolve()) as file:
+                yield file
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {path or 'standard output'}: {error.strerror}") from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[TextIO]:
+    """A file under another name until all of it is written."""
     partial = path.with_name(f".{path.name}.part")
     try:
         with partial.open("w", encoding="utf-8", newline="") as file:
             yield file
         partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -47,7 +47,7 @@ def load(path: Path, running: RunnerConfig, largest_batch: int) -> Model:
     model = Model.load(path, running, largest_batch)
     architecture = model.bundle.manifest.architecture
     logging.getLogger(__name__).info(
-        "model %s %s: %s, %d layers of %d cells, exact on %s",
+        "model %s %s: %s, %d x %d cells, exact on %s",
         model.name,
         model.bundle.manifest.version,
         architecture.cell.upper(),

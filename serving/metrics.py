@@ -77,7 +77,7 @@ class Metrics:
             MetricsError: the port cannot be opened.
         """
         try:
-            server, thread = start_http_server(port, host, self.registry)
+            server, thread = start_http_server(port, host.strip("[]"), self.registry)
         except OSError as error:
             raise MetricsError(f"cannot open metrics port {host}:{port}: {error.strerror}") from error
 

@@ -12,6 +12,7 @@ import numpy as np
 from charloom.bundle import Bundle
 from charloom.errors import CharloomError
 from charloom.exactness import LARGEST, MOST_PADDING, Subject, check
+from charloom.options import InvalidRequestError, Violation
 from serving.engine.engine import Engine
 from serving.engine.runner import Runner, RunnerConfig, open_runner
 from serving.engine.scheduler import SchedulerConfig
@@ -102,10 +103,14 @@ class Models:
         """The model of this name; the only one for no name.
 
         Raises:
-            UnknownModelError: there is none, or no name and several.
+            UnknownModelError: there is none.
+            InvalidRequestError: there are several, and no name.
         """
         if not name and len(self._models) == 1:
             return next(iter(self))
+        if not name:
+            reason = f"must name one of the models that are served: {', '.join(self._models)}"
+            raise InvalidRequestError([Violation("model", reason)])
         if name not in self._models:
             raise UnknownModelError(name, list(self._models))
         return self._models[name]

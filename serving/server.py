@@ -27,6 +27,14 @@ from serving.rpc.servicer import Servicer
 logger = logging.getLogger(__name__)
 
 SERVICE = charloom_pb2.DESCRIPTOR.services_by_name["CharloomService"].full_name
+OPTIONS = (
+    # Two servers on one port would share it without a word, and each get half the calls.
+    ("grpc.so_reuseport", 0),
+    # gRPC cancels what is beyond its own queue, of 1,000 calls. Admission is the engine's, which
+    # says why and when to come back; this only bounds the memory of a flood.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
+)
 LIVENESS = "liveness"
 """Health service that says whether bursts advance; the others say whether requests are taken."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -89,11 +97,9 @@ class Server:
         await server.start()
         watch = asyncio.create_task(self._report_health())
         logger.info(
-            "ready: gRPC on %s:%d, metrics on http://%s:%d/metrics",
-            self.config.host,
-            port,
-            self.config.host,
-            metrics_port,
+            "ready: gRPC on %s, metrics on http://%s/metrics",
+            host_port(self.config.host, port),
+            host_port(self.config.host, metrics_port),
         )
         try:
             await stop.wait()
@@ -129,17 +135,17 @@ class Server:
 
     def _listen(self) -> tuple[grpc.aio.Server, int]:
         """A gRPC server with all services and its open port."""
-        # Two servers on one port would share it without a word, and each get half the calls.
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=OPTIONS)
         add_CharloomServiceServicer_to_server(self.servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
-        address = f"{self.config.host}:{self.config.port}"
+        address = host_port(self.config.host, self.config.port)
         try:
             port = server.add_insecure_port(address)
         except RuntimeError as error:
-            raise PortError(f"cannot open port {address}: is another server using it?") from error
+            reason = "is it an address of this machine, and the port free?"
+            raise PortError(f"cannot open {address}: {reason}") from error
         return server, port
 
     async def _report_health(self) -> None:
@@ -163,3 +169,8 @@ class Server:
             if self.servicer.active == 0:
                 return
             await asyncio.sleep(0.02)
+
+
+def host_port(host: str, port: int) -> str:
+    """An address as URLs and gRPC write it: an IPv6 host in brackets."""
+    return f"[{host.strip('[]')}]:{port}" if ":" in host else f"{host}:{port}"

@@ -47,8 +47,9 @@ def main() -> int:
     """Runs the demo on the text that is named, else on the embedded one; gives the exit code."""
     own = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     run, bundle = WORK / "run", WORK / "bundle"
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
+    for old in (run, bundle):
+        shutil.rmtree(old, ignore_errors=True)
+    WORK.mkdir(parents=True, exist_ok=True)
     text = own or write_reference(WORK / "python-reference.txt")
     try:
         heading("1  Train a model on the text, for a minute")
@@ -58,6 +59,8 @@ def main() -> int:
         heading("3  Serve it, and stream from it")
         with server(bundle) as (address, metrics):
             charloom("generate", "--address", address, "--max-tokens", 800, "--temperature", 0.7, "--seed", 1)
+            if not sys.stdout.isatty():
+                console.print()  # the text ends as it ends
             heading("4  What Prometheus sees")
             show(metrics)
             heading("5  Shut down")

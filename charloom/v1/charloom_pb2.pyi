@@ -88,7 +88,7 @@ class GenerateRequest(_message.Message):
     """Skips characters of the prompt that the vocabulary lacks, instead of refusing the request."""
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ends the text before the first of these strings appears in it."""
+        """Ends the text before one of these strings: the one that is complete first."""
 
     def __init__(
         self,

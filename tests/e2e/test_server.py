@@ -261,7 +261,7 @@ def test_serves_several_models(serve: Serve, run_dir: Path, bundle_dir: Path, tm
         assert {model.name for model in client.models()} == {"small", "other"}
         texts = {client.generate("a", model=name, seed=1).text() for name in ("small", "other")}
         assert len(texts) == 1
-        with pytest.raises(RequestError, match="several models are served"):
+        with pytest.raises(RequestError, match="INVALID_ARGUMENT: model must name one of"):
             client.generate("a").text()
 
 
@@ -314,7 +314,7 @@ def test_two_servers_do_not_share_a_port(serve: Serve, bundle_dir: Path) -> None
     ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert f"cannot open port 127.0.0.1:{port}" in result.stderr
+    assert f"cannot open 127.0.0.1:{port}" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -332,3 +332,21 @@ def test_threads_share_a_client(serve: Serve) -> None:
         for thread in threads:
             thread.join()
         assert texts == {seed: client.generate("a", max_tokens=100, seed=seed).text() for seed in range(4)}
+
+
+def test_a_flood_is_refused_with_a_delay_and_not_dropped(serve: Serve) -> None:
+    server = serve("--max-streams", "4", "--max-waiting", "4")
+
+    async def flood() -> list[object]:
+        async with AsyncClient(server.address) as client:
+            calls = (client.generate("a", max_tokens=2000).text() for _ in range(1500))
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    outcomes = asyncio.run(flood())
+    texts = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, RequestError)]
+    assert len(texts) + len(refused) == 1500
+    assert len(texts) >= 8
+    assert {error.code for error in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert all(error.retry_after for error in refused)
+    assert metric(server, "charloom_rejections_total", reason="resource_exhausted") == len(refused)

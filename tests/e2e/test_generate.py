@@ -1,0 +1,120 @@
+"""`charloom generate` as a user of a shell meets it."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charloom.client import Client
+
+Serve = Callable[..., Any]
+
+
+def generate(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-m", "charloom", "generate", *map(str, arguments)]
+    return subprocess.run(command, check=False, timeout=120, **({"capture_output": True} | options))
+
+
+@pytest.fixture
+def from_bundle(bundle_dir: Path) -> tuple[object, ...]:
+    """Options that make a short text."""
+    return ("--bundle", bundle_dir, "--max-tokens", 30, "--seed", 1)
+
+
+def test_standard_output_gets_the_text_alone(from_bundle: tuple[object, ...]) -> None:
+    result = generate(*from_bundle)
+    assert result.returncode == 0
+    assert len(result.stdout.decode()) == 30
+    assert result.stderr == b""
+
+
+def test_an_output_file_appears_whole(from_bundle: tuple[object, ...], tmp_path: Path) -> None:
+    target, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    target.write_text("before")
+    link.symlink_to(target)
+    assert generate(*from_bundle, "--output", link).returncode == 0
+    assert link.is_symlink()
+    assert target.read_bytes() == generate(*from_bundle).stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.txt", "real.txt"]
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(from_bundle: tuple[object, ...], tmp_path: Path) -> None:
+    pipe, got = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    assert generate(*from_bundle, "--output", pipe).returncode == 0
+    reader.join(10)
+    assert got == [generate(*from_bundle).stdout]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.parametrize("place", ["nowhere/out.txt", "."])
+def test_says_where_it_cannot_write(from_bundle: tuple[object, ...], tmp_path: Path, place: str) -> None:
+    result = generate(*from_bundle, "--output", tmp_path / place)
+    assert result.returncode == 1
+    assert b"cannot write" in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_an_error(from_bundle: tuple[object, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        result = generate(*from_bundle, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode == 1
+    assert b"No space left" in result.stderr
+    assert b"Traceback" not in result.stderr
+    assert b"Exception ignored" not in result.stderr
+
+
+def test_a_reader_may_leave(bundle_dir: Path) -> None:
+    command = [sys.executable, "-m", "charloom", "generate", "--bundle", bundle_dir, "--max-tokens", "90000"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 141
+    assert b"Traceback" not in said
+
+
+@pytest.mark.parametrize("source", ["server", "bundle"])
+def test_refuses_the_same_options_from_either_source(source: str, bundle_dir: Path) -> None:
+    where = ("--address", "127.0.0.1:1") if source == "server" else ("--bundle", bundle_dir)
+    for option, message in (
+        (("--seed", "-1"), b"seed must be 0 to"),
+        (("--seed", 2**64), b"seed must be 0 to"),
+        (("--temperature", "nan"), b"temperature must be"),
+        (("-n", 0), b"n must be at least 1"),
+    ):
+        result = generate(*where, *option)
+        assert result.returncode == 2
+        assert message in result.stderr
+
+
+def test_more_texts_than_a_small_server_has_room_for(serve: Serve, bundle_dir: Path) -> None:
+    server = serve("--max-streams", "2", "--max-waiting", "1")
+    options = ("-n", 12, "--max-tokens", 40, "--seed", 5)
+    result = generate("--address", server.address, *options)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == generate("--bundle", bundle_dir, *options).stdout
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_serves_on_ipv6(bundle_dir: Path, serve: Serve) -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6 loopback")
+    server = serve("--host", "::1")
+    with Client(server.address) as client:
+        assert len(client.generate("a", max_tokens=20).text()) == 20
