@@ -8,6 +8,8 @@ once, and the loss is the mean of their negative log-probabilities in nats, summ
 better; the products run in the precision of the training.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,17 +29,39 @@ UNCOUNTED = -100
 """The target that fills a short last lane and does not count."""
 
 
-@torch.no_grad()
-def held_out_loss(model: RecurrentModel, text: Ids, start: int, hardware: Hardware) -> float:
-    """The loss over a text [n], in nats a character."""
+def held_out_loss(
+    model: RecurrentModel,
+    text: Ids,
+    start: int,
+    hardware: Hardware,
+    pause: Callable[[float], None] = lambda _: None,
+) -> float:
+    """The loss over a text [n], in nats a character.
+
+    Before each chunk it calls `pause` with the share of the text that is done; what that raises
+    ends the evaluation, and leaves the model as it was.
+    """
     training = model.training
     model.eval()
+    try:
+        return summed_loss(model, text, start, hardware, pause) / len(text)
+    finally:
+        model.train(training)
+
+
+@torch.no_grad()
+def summed_loss(
+    model: RecurrentModel, text: Ids, start: int, hardware: Hardware, pause: Callable[[float], None]
+) -> float:
+    """The sum of the losses of all characters of a text [n]."""
     lanes = max(1, min(LANES, len(text) // PIECE))
     inputs, targets, prime = cut(text, start, lanes)
     total = torch.zeros((), dtype=torch.float64, device=hardware.device)
     with hardware.autocast():
         state = primed_state(model, prime.to(hardware.device))
-        for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
+        for first in range(0, len(inputs), CHUNK):
+            pause(first / len(inputs))
+            x, y = inputs[first : first + CHUNK], targets[first : first + CHUNK]
             scores, state = model(x.to(hardware.device).long(), state)  # [S, B, V]
             total += F.cross_entropy(
                 scores.float().flatten(0, 1),
@@ -45,8 +69,7 @@ def held_out_loss(model: RecurrentModel, text: Ids, start: int, hardware: Hardwa
                 ignore_index=UNCOUNTED,
                 reduction="sum",
             )
-    model.train(training)
-    return float(total) / len(text)
+    return float(total)
 
 
 def cut(text: Ids, start: int, lanes: int) -> tuple[Tensor, Tensor, Tensor]:

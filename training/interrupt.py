@@ -1,4 +1,7 @@
-"""Interrupts: Ctrl-C and SIGTERM as a wish that the training loop grants between two steps."""
+"""Interrupts: Ctrl-C and SIGTERM as a wish that training grants between two steps.
+
+Evaluation grants it between two pieces of the held-out text.
+"""
 
 import signal
 from types import FrameType, TracebackType
@@ -9,15 +12,23 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppedError(CharloomError):
-    """Training was asked to stop, and stopped with a checkpoint."""
+    """Training was asked to stop, and stopped with a checkpoint where there was something to keep."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + number
 
 
+class Interruption(Exception):  # noqa: N818
+    """A signal was noted; raised at a point where the run can be left as it is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class Interrupt:
-    """Within it, the first signal is noted in `number`; a second one acts at once."""
+    """Within it, the first signal is noted, to be heeded soon; a second one acts at once."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -35,6 +46,11 @@ class Interrupt:
         """Notes a signal."""
         self.number = number
         self.restore()
+
+    def heed(self) -> None:
+        """Raises Interruption if a signal was noted."""
+        if self.number is not None:
+            raise Interruption(self.number)
 
     def restore(self) -> None:
         """Gives the signals back their former effect."""

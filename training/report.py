@@ -80,6 +80,17 @@ class Reporter:
         else:
             self.say(f"{status.share:4.0%}  {status.line()}")
 
+    def busy(self, doing: str, share: float) -> None:
+        """Shows, when it is time, how far something is that the run waits for."""
+        if not self.due():
+            return
+        self.next = time.monotonic() + self.interval
+        line = f"{doing}  {share:.0%}"
+        if self.terminal:
+            self.bar.update(self.task, description=line)
+        else:
+            self.say(line)
+
     def say(self, line: str) -> None:
         """Writes a line."""
         if self.terminal:

@@ -4,7 +4,10 @@ It knows nothing of the command line.
 """
 
 import math
+import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +19,11 @@ from torch.nn import functional as F
 from charloom.errors import CharloomError
 from training.batches import Epoch, Lanes
 from training.checkpoint import Checkpoint, CheckpointError, TrainingState, load_checkpoint, write_checkpoint
-from training.corpus import Corpus, ShortTextError
+from training.corpus import Corpus, Ids, ShortTextError
 from training.evaluation import held_out_loss
 from training.folder import RunFolder
 from training.hardware import Hardware
-from training.interrupt import Interrupt, StoppedError
+from training.interrupt import Interrupt, Interruption, StoppedError
 from training.model import RecurrentModel, State
 from training.optimizer import Optimizer
 from training.options import Options
@@ -41,6 +44,8 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    """Those of the seconds that went into evaluations, with their checkpoints and samples."""
     loss_total: float = 0.0
     """Sum of the training losses of the `loss_steps` steps since the last evaluation."""
     loss_steps: int = 0
@@ -84,10 +89,13 @@ class Trainer:
         self.state: State = ()
         self.loss_total = torch.zeros((), dtype=torch.float64, device=hardware.device)
         self.epoch_tensors: tuple[Tensor, Tensor] | None = None
+        self.interrupt = Interrupt()
         self.evaluation_seconds = 0.0
+        """Seconds that the last measurement of the held-out loss took."""
         self.saved_step = -1
         self.started = self.saved_at = time.monotonic()
-        self.spoken = (0, self.started)
+        self.spoken = (0, 0.0)
+        """Step and training seconds of the last status."""
 
     def resume(self, state: TrainingState) -> None:
         """Takes up the run where a checkpoint left it.
@@ -110,33 +118,50 @@ class Trainer:
         self.state = tuple(carried[str(i)].to(self.hardware.device) for i in range(len(carried)))
         self.loss_total += self.progress.loss_total
         self.saved_step = self.progress.step
+        self.evaluation_seconds = self.progress.evaluation_seconds / max(1, len(self.progress.evaluations))
         self.started -= self.progress.seconds
-        self.spoken = (self.progress.step, time.monotonic())
+        self.spoken = (self.progress.step, self.training_seconds())
 
     def run(self) -> Checkpoint:
         """Trains to the end and gives the best checkpoint.
 
         Raises:
-            StoppedError: a signal asked to stop; the last checkpoint is of this moment.
+            StoppedError: a signal asked to stop; the last checkpoint is of this moment, unless the
+                run was still to be evaluated for the first time.
             DivergedError: the loss is no number any more; the last checkpoint is from before.
             SaveError: a checkpoint cannot be written.
         """
-        with Interrupt() as interrupt, self.reporter:
-            if not self.progress.evaluations:
+        with self.interrupt, self.reporter:
+            try:
+                return self.go_on()
+            except Interruption as interruption:
+                raise self.stop(interruption.number) from None
+
+    def go_on(self) -> Checkpoint:
+        """Trains from here to the end; raises Interruption where `run` stops."""
+        if self.due():
+            self.evaluate()
+        while not self.finished():
+            self.step()
+            if self.due():
                 self.evaluate()
-            while not self.finished():
-                self.step()
-                if self.progress.step % self.schedule.interval == 0:
-                    self.evaluate()
-                elif time.monotonic() - self.saved_at > self.options.run.save_minutes * 60:
-                    self.save()
-                if self.reporter.due():
-                    self.reporter.status(self.status())
-                if interrupt.number is not None:
-                    self.stop(interrupt.number)
-            if self.progress.evaluations[-1]["step"] != self.progress.step:
-                self.evaluate()
+            elif time.monotonic() - self.saved_at > self.options.run.save_minutes * 60:
+                self.save()
+            if self.reporter.due():
+                self.reporter.status(self.status())
+            self.interrupt.heed()
+        if not self.evaluated():
+            self.evaluate()
         return self.finish()
+
+    def evaluated(self) -> bool:
+        """Whether the held-out loss of this step is known."""
+        evaluations = self.progress.evaluations
+        return bool(evaluations) and bool(evaluations[-1]["step"] == self.progress.step)
+
+    def due(self) -> bool:
+        """Whether the schedule asks for an evaluation now."""
+        return self.progress.step % self.schedule.interval == 0 and not self.evaluated()
 
     def step(self) -> None:
         """Reads the next chunk and learns from it."""
@@ -174,6 +199,19 @@ class Trainer:
         """Seconds that the run has taken, interruptions apart."""
         return time.monotonic() - self.started
 
+    def training_seconds(self) -> float:
+        """Those of the seconds in which it trained, and did not evaluate."""
+        return self.elapsed() - self.progress.evaluation_seconds
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Counts the seconds within it as evaluation."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.progress.evaluation_seconds += time.monotonic() - begun
+
     @property
     def epoch(self) -> float:
         """Epochs read."""
@@ -210,9 +248,10 @@ class Trainer:
         """Measures the held-out loss, saves, and shows what the model writes."""
         progress = self.progress
         training = self.training_loss()
-        begun = time.monotonic()
-        loss = self.held_out_loss(self.corpus.validation)
-        self.evaluation_seconds = time.monotonic() - begun
+        before = progress.evaluation_seconds
+        with self.evaluating():
+            loss = self.held_out_loss(self.corpus.validation, "validating")
+        self.evaluation_seconds = progress.evaluation_seconds - before
         self.check(loss)
         best = loss < progress.best_loss
         progress.best_loss = min(loss, progress.best_loss)
@@ -229,19 +268,25 @@ class Trainer:
         )
         self.loss_total.zero_()
         progress.loss_steps = 0
-        self.save(best=best)
-        trained = "" if training is None else f"loss {training:.4f}  "
-        self.reporter.say(
-            f"epoch {self.epoch:.2f}  {trained}validation {loss:.4f}{'  (best)' if best else ''}"
-        )
-        if progress.step == 0:
-            return  # nobody wants to read what an untrained model writes
-        seed = (self.options.run.seed, progress.step)
-        self.reporter.samples(preview(self.model, self.corpus.vocabulary, self.options.preview, seed))
+        with self.evaluating():
+            self.save(best=best)
+            trained = "" if training is None else f"loss {training:.4f}  "
+            self.reporter.say(
+                f"epoch {self.epoch:.2f}  {trained}validation {loss:.4f}{'  (best)' if best else ''}"
+            )
+            if progress.step == 0:
+                return  # nobody wants to read what an untrained model writes
+            seed = (self.options.run.seed, progress.step)
+            self.reporter.samples(preview(self.model, self.corpus.vocabulary, self.options.preview, seed))
 
-    def held_out_loss(self, text: Any) -> float:
-        """The model's loss over a text that it is not trained on."""
-        return held_out_loss(self.model, text, self.corpus.vocabulary.start, self.hardware)
+    def held_out_loss(self, text: Ids, doing: str) -> float:
+        """The model's loss over a text that it is not trained on; heeds signals meanwhile."""
+
+        def pause(share: float) -> None:
+            self.reporter.busy(doing, share)
+            self.interrupt.heed()
+
+        return held_out_loss(self.model, text, self.corpus.vocabulary.start, self.hardware, pause)
 
     def save(self, *, best: bool = False) -> None:
         """Writes a checkpoint of this moment."""
@@ -295,27 +340,42 @@ class Trainer:
 
     def status(self) -> Status:
         """How the run stands."""
-        now, step, share = time.monotonic(), self.progress.step, self.share()
+        now, step = self.training_seconds(), self.progress.step
         before, then = self.spoken
         self.spoken = (step, now)
         characters = (step - before) / self.lanes.chunks * self.lanes.time * self.options.batches.batch
         last = self.progress.evaluations[-1]
         return Status(
-            share=min(1.0, share),
+            share=min(1.0, self.share()),
             epoch=self.epoch,
             loss=self.training_loss() or last["training_loss"] or last["validation_loss"],
             validation=last["validation_loss"],
             speed=characters / max(now - then, 1e-9),
-            seconds_left=self.elapsed() * max(0.0, 1 - share) / max(share, 1e-9),
+            seconds_left=self.seconds_left(),
         )
 
-    def stop(self, number: int) -> None:
-        """Leaves a checkpoint of this moment and ends on a signal."""
+    def seconds_left(self) -> float:
+        """About how long the run still takes, from what steps and evaluations have taken so far."""
+        steps = max(0, self.schedule.steps - self.progress.step)
+        evaluations = math.ceil(steps / self.schedule.interval)
+        seconds = (
+            steps * self.training_seconds() / max(1, self.progress.step)
+            + evaluations * self.evaluation_seconds
+        )
+        if self.schedule.seconds:
+            seconds = min(seconds, self.schedule.seconds - self.elapsed())
+        return max(0.0, seconds)
+
+    def stop(self, number: int) -> StoppedError:
+        """Leaves a checkpoint of this moment, and says how to go on after a signal."""
+        if not self.progress.evaluations:
+            return StoppedError("stopped before training began: there is nothing to save", number)
         if self.saved_step != self.progress.step:
             self.save()
-        raise StoppedError(
+        text, out = shlex.quote(str(self.corpus.path)), shlex.quote(str(self.folder.path))
+        return StoppedError(
             f"stopped at epoch {self.epoch:.2f}, and saved; go on with: "
-            f"charloom train {self.corpus.path} --out {self.folder.path} --resume",
+            f"charloom train {text} --out {out} --resume",
             number,
         )
 
@@ -330,7 +390,7 @@ class Trainer:
         )
         if len(self.corpus.test):
             self.model.load_state_dict(best.weights)
-            self.reporter.say(f"test loss {self.held_out_loss(self.corpus.test):.4f}")
+            self.reporter.say(f"test loss {self.held_out_loss(self.corpus.test, 'testing'):.4f}")
         return best
 
 

@@ -54,3 +54,18 @@ def test_lanes_are_primed_with_the_text_before_them():
     assert targets[0].tolist() == [0, time, 2 * time]
     assert prime[-1].tolist() == [time - 2, 2 * time - 2]
     assert (targets == evaluation.UNCOUNTED).sum() == 2
+
+
+def test_it_pauses_before_every_chunk_and_can_be_ended_there(model):
+    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+    model.train()
+    shares = []
+    evaluation.held_out_loss(model, text_of(3 * evaluation.CHUNK), START, hardware, shares.append)
+    assert shares == pytest.approx([0, 1 / 3, 2 / 3])
+
+    def end(share):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.held_out_loss(model, text_of(3 * evaluation.CHUNK), START, hardware, end)
+    assert model.training

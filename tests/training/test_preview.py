@@ -45,6 +45,19 @@ def test_a_log_gets_lines_without_escapes(capsys):
     ]
 
 
+def test_what_the_run_waits_for_is_said_when_it_is_time(capsys):
+    screen = io.StringIO()
+    log, bar = Reporter(Console(file=io.StringIO())), Reporter(Console(file=screen, force_terminal=True))
+    log.busy("validating", 0.1)
+    log.next = bar.next = 0
+    log.busy("validating", 0.25)
+    log.busy("validating", 0.3)
+    with bar:
+        bar.busy("validating", 0.5)
+    assert capsys.readouterr().err == "validating  25%\n"
+    assert "validating  50%" in screen.getvalue()
+
+
 def test_durations_and_texts_as_people_read_them():
     assert [clock(s) for s in (0, 59.6, 3661)] == ["0:00", "1:00", "1:01:01"]
     assert printable("a\r\x07\u200fé🧵\n\t") == "a\ufffd\ufffd\ufffdé🧵\n\t"

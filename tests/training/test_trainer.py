@@ -1,3 +1,5 @@
+import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -5,6 +7,7 @@ import torch
 
 from training.checkpoint import load_checkpoint, load_training_state
 from training.corpus import read_corpus
+from training.interrupt import StoppedError
 from training.model import ModelConfig
 from training.trainer import DivergedError
 
@@ -163,3 +166,77 @@ def test_the_checkpoint_tells_its_story(options, make_trainer, text, tmp_path):
     model = best.model()
     assert not model.training
     assert model.parameter_count() == best.summary["parameters"]
+
+
+def signalled_in(evaluation, trainer, number=signal.SIGTERM):
+    """Runs a trainer that gets a signal in the middle of an evaluation, counted from 0."""
+
+    def busy(doing, share):
+        if len(trainer.progress.evaluations) == evaluation and doing == "validating":
+            trainer.interrupt.note(number, None)
+
+    trainer.reporter.busy = busy
+    with pytest.raises(StoppedError) as stopped:
+        trainer.run()
+    return stopped.value
+
+
+def test_a_signal_in_an_evaluation_saves_the_step_and_the_run_goes_on_exactly(
+    options, make_trainer, tmp_path
+):
+    whole = make_trainer(options, tmp_path / "whole")
+    whole.run()
+    part = make_trainer(options, tmp_path / "two parts")
+    stopped = signalled_in(2, part)
+    assert stopped.exit_code == 128 + signal.SIGTERM
+    assert f"--out '{tmp_path / 'two parts'}' --resume" in str(stopped)
+    assert part.model.training
+    kept = load_training_state(tmp_path / "two parts" / "last").progress
+    assert (kept["step"], len(kept["evaluations"])) == (2 * options.run.evaluate_every, 2)
+    rest = make_trainer(options, tmp_path / "two parts", resume=True)
+    rest.run()
+    assert losses(rest) == losses(whole)
+    assert same_weights(rest.model, whole.model)
+
+
+def test_a_signal_in_the_first_evaluation_ends_a_run_that_has_nothing_to_keep(
+    options, make_trainer, tmp_path
+):
+    stopped = signalled_in(0, make_trainer(options, tmp_path / "run"), signal.SIGINT)
+    assert stopped.exit_code == 130
+    assert "nothing to save" in str(stopped)
+    assert not (tmp_path / "run" / "last").exists()
+    make_trainer(options, tmp_path / "run").run()
+
+
+def test_a_signal_while_the_test_loss_is_measured_keeps_the_finished_run(options, make_trainer, tmp_path):
+    trainer = make_trainer(options, tmp_path / "run")
+    trainer.reporter.busy = lambda doing, share: (
+        trainer.interrupt.note(signal.SIGINT, None) if doing == "testing" else None
+    )
+    with pytest.raises(StoppedError):
+        trainer.run()
+    assert make_trainer(options, tmp_path / "run", resume=True).finished()
+
+
+def test_evaluations_count_into_neither_speed_nor_steps_to_come(options, make_trainer, tmp_path, monkeypatch):
+    trainer = make_trainer(options, tmp_path / "run")
+    clock = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def busy(doing, share):
+        clock[0] += 50
+
+    trainer.reporter.busy = busy
+    trainer.evaluate()
+    passes = trainer.progress.evaluation_seconds
+    assert passes >= 50
+    trainer.step()
+    clock[0] += 0.5
+    status = trainer.status()
+    seen = trainer.lanes.time * options.batches.batch / trainer.lanes.chunks
+    assert status.speed == pytest.approx(seen / (trainer.training_seconds()))
+    steps = trainer.schedule.steps - 1
+    to_come = -(-steps // options.run.evaluate_every) * passes
+    assert status.seconds_left == pytest.approx(steps * trainer.training_seconds() + to_come)
+    assert trainer.training_seconds() < 5
