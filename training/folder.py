@@ -1,15 +1,23 @@
 """The folder of a run: its checkpoints, which of them is the best and which the last, and no more.
 
 `best` and `last` are small text files that name a checkpoint beside them. Files that Charloom did
-not write are left alone.
+not write are left alone. An empty file `.lock` is locked, where the platform can, as long as a
+training uses the folder; the system unlocks it however that training ends.
 """
 
+import contextlib
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 from charloom.errors import CharloomError
 from training.checkpoint import PARTIAL, SaveError, read_pointer, remove, sync_folder, write_synced
+
+if sys.platform != "win32":
+    import fcntl
 
 NAME = re.compile(r"epoch\d+\.\d\d_loss\d+\.\d{4}(_step\d+)?")
 
@@ -21,12 +29,45 @@ class RunFolderError(CharloomError):
 
 
 class RunFolder:
-    """A directory of checkpoints."""
+    """A directory of checkpoints; leaving it as a context unlocks it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.last = path / "last"
         self.best = path / "best"
+        self.descriptor: int | None = None
+        """The open lock file."""
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+    def lock(self) -> None:
+        """Makes the directory and keeps it from other trainings, if it is not locked already.
+
+        Raises:
+            RunFolderError: another training is using it, or it cannot be made or written to.
+        """
+        if self.descriptor is not None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise RunFolderError(f"cannot write to {self.path}: {error.strerror}") from error
+        if sys.platform == "win32":
+            return
+        with contextlib.suppress(OSError):  # of a file system that knows no locks
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunFolderError(f"another training is using {self.path}") from error
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Sees to it that a run is there to resume, or none that would be lost.

@@ -92,20 +92,24 @@ def train(
         init_from: Checkpoint whose weights to start from.
         options: How to train.
     """
-    folder = RunFolder(out)
-    folder.check(resume=resume, overwrite=overwrite)
     if resume and (preset or init_from):
         raise ResumeError("a resumed run keeps its options: leave out --preset and --init-from")
-    reporter = Reporter()
-    machine = resolve(options.hardware)
-    read = read_corpus(text, options.corpus)
-    if resume:
-        trainer = resumed(options, read, machine, folder, reporter)
-    else:
-        trainer = fresh(options, read, machine, folder, reporter, init_from)
-    folder.open(overwrite=overwrite)
-    describe(trainer)
-    trainer.run()
+    with RunFolder(out) as folder:
+        if out.is_dir():
+            folder.lock()
+        folder.check(resume=resume, overwrite=overwrite)
+        reporter = Reporter()
+        machine = resolve(options.hardware)
+        read = read_corpus(text, options.corpus)
+        if resume:
+            trainer = resumed(options, read, machine, folder, reporter)
+        else:
+            trainer = fresh(options, read, machine, folder, reporter, init_from)
+        folder.lock()
+        folder.check(resume=resume, overwrite=overwrite)  # another run may have come and gone
+        folder.open(overwrite=overwrite)
+        describe(trainer)
+        trainer.run()
 
 
 # The command line asks it where no other source gives an option.

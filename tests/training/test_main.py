@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from training import main
 from training.checkpoint import load_checkpoint, load_training_state
 from training.presets import PRESETS
 
@@ -182,6 +183,39 @@ def test_signals_leave_a_run_that_goes_on_as_if_undisturbed(number, code, run_cl
     assert stopped["step"] < resumed["step"] == whole["step"]
     for a, b in zip(resumed["evaluations"], whole["evaluations"], strict=True):
         assert a | {"seconds": 0} == b | {"seconds": 0}
+
+
+def test_two_trainings_never_share_a_folder(run_cli, text, small, tmp_path):
+    run = tmp_path / "run"
+    process = start_process(text, run, *small(epochs=100_000, threads=1, patience=0))
+    try:
+        for choice in ([], ["--overwrite"], ["--resume"]):
+            options = [] if choice == ["--resume"] else small()
+            code, said = run_cli("train", text, "--out", run, *options, *choice)
+            assert (code, f"another training is using {run}" in said) == (11, True)
+        load_checkpoint(run)
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    assert run_cli("train", text, "--out", run, "--resume", "--epochs", "1")[0] == 0
+    assert run_cli("train", text, "--out", run, *small(), "--overwrite")[0] == 0
+
+
+def test_a_folder_that_another_run_takes_while_the_text_is_read_is_left_to_it(
+    run_cli, text, small, tmp_path, monkeypatch
+):
+    original = main.read_corpus
+
+    def read(*arguments):
+        monkeypatch.setattr(main, "read_corpus", original)
+        assert run_cli("train", text, "--out", "run", *small())[0] == 0
+        return original(*arguments)
+
+    monkeypatch.setattr(main, "read_corpus", read)
+    code, said = run_cli("train", text, "--out", "run", *small(seed=5))
+    assert (code, "holds a run already" in said) == (11, True)
+    assert stored(tmp_path / "run")["seed"] == 1
 
 
 def test_training_is_imported_without_servers_or_graphs():
