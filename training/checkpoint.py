@@ -99,11 +99,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
             config=ModelConfig(**manifest["options"]["model"]),
             vocabulary=CharacterVocabulary.from_json(manifest["vocabulary"]),
             weights=weights,
-            summary=manifest["summary"],
+            summary=checked_summary(manifest["summary"]),
             options=manifest["options"],
             held_out=held_out,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise CheckpointError(f"{folder / MANIFEST} is malformed: it has no {error}") from error
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / MANIFEST} is malformed: {error}") from error
     try:
         checkpoint.model()
@@ -112,6 +114,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{folder / WEIGHTS} does not hold the model that {MANIFEST} describes"
         ) from error
     return checkpoint
+
+
+def checked_summary(summary: Any) -> dict[str, Any]:
+    """A manifest's summary, if it has what resuming a run asks of it.
+
+    Raises:
+        TypeError: it has not.
+    """
+    if not isinstance(summary, dict):
+        raise TypeError("its summary is no object")
+    for name in ("text", "hardware"):
+        if not isinstance(summary.get(name), dict):
+            raise TypeError(f"its summary has no {name}")
+    if not isinstance(summary["text"].get("sha256"), str):
+        raise TypeError("its summary has no sha256 of the text")
+    return summary
 
 
 def load_training_state(path: Path) -> TrainingState:

@@ -5,7 +5,8 @@ nothing of models.
 """
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -24,6 +25,12 @@ class DeviceError(CharloomError):
     """The device that is asked for is not there."""
 
     exit_code = 8
+
+
+class OutOfMemoryError(CharloomError):
+    """What is asked for does not fit into memory."""
+
+    exit_code = 15
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,24 @@ def resolve(config: HardwareConfig) -> Hardware:
     device = torch.device("cuda" if cuda and config.device != "cpu" else "cpu")
     bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_bfloat16(device))
     return Hardware(device, bfloat16, torch.get_num_threads())
+
+
+@contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """Within it, an allocation that fails becomes an OutOfMemoryError whose message begins with `what`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_allocation(error):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise OutOfMemoryError(f"{what} ({reason})" if reason else what) from error
+
+
+def is_allocation(error: RuntimeError) -> bool:
+    """Whether an error of PyTorch's is that of memory not to be had."""
+    signs = ("allocate", "ALLOC_FAILED", "out of memory", "Storage size calculation overflowed")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
 def spare_threads() -> int:

@@ -15,7 +15,7 @@ from charloom.errors import CharloomError
 from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_training_state
 from training.corpus import Corpus, read_corpus
 from training.folder import RunFolder
-from training.hardware import Hardware, resolve
+from training.hardware import Hardware, enough_memory, resolve
 from training.model import RecurrentModel
 from training.options import FLAT, Options
 from training.presets import PRESETS, PresetName
@@ -101,15 +101,16 @@ def train(
         reporter = Reporter()
         machine = resolve(options.hardware)
         read = read_corpus(text, options.corpus)
-        if resume:
-            trainer = resumed(options, read, machine, folder, reporter)
-        else:
-            trainer = fresh(options, read, machine, folder, reporter, init_from)
-        folder.lock()
-        folder.check(resume=resume, overwrite=overwrite)  # another run may have come and gone
-        folder.open(overwrite=overwrite)
-        describe(trainer)
-        trainer.run()
+        with enough_memory(too_large(options, read, machine)):
+            if resume:
+                trainer = resumed(options, read, machine, folder, reporter)
+            else:
+                trainer = fresh(options, read, machine, folder, reporter, init_from)
+            folder.lock()
+            folder.check(resume=resume, overwrite=overwrite)  # another run may have come and gone
+            folder.open(overwrite=overwrite)
+            describe(trainer)
+            trainer.run()
 
 
 # The command line asks it where no other source gives an option.
@@ -158,6 +159,17 @@ def resumed(
     trainer = Trainer(options, corpus, model, hardware, folder, reporter)
     trainer.resume(load_training_state(folder.last))
     return trainer
+
+
+def too_large(options: Options, corpus: Corpus, hardware: Hardware) -> str:
+    """What to say where memory does not suffice."""
+    vocabulary = corpus.vocabulary
+    parameters = RecurrentModel.size(options.model, vocabulary.inputs, vocabulary.size)
+    return (
+        f"the model of {parameters:,} parameters, or a step of it, is too large for the memory of the "
+        f"{'GPU' if hardware.device.type == 'cuda' else 'machine'}: "
+        "lower --cells, --layers or --embedding, or else --batch or --length"
+    )
 
 
 def stored_options(checkpoint: Checkpoint) -> Options:

@@ -7,6 +7,7 @@ at a time.
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -84,6 +85,12 @@ class RecurrentModel(nn.Module):
         weight = self.output.weight
         zeros = weight.new_zeros(self.config.layers, batch, self.config.cells)
         return (zeros, zeros.clone()) if self.config.cell == "lstm" else (zeros,)
+
+    @classmethod
+    def size(cls, config: ModelConfig, inputs: int, outputs: int) -> int:
+        """Number of trained numbers of a model that is not made."""
+        with torch.device("meta"):
+            return cls(config, inputs, outputs).parameter_count()
 
     def parameter_count(self) -> int:
         """Number of trained numbers."""

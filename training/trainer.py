@@ -54,6 +54,21 @@ class Progress:
     """Evaluations since the best one."""
     evaluations: list[dict[str, Any]] = field(default_factory=list)
 
+    def check(self) -> None:
+        """Raises ValueError unless it is what a checkpoint can hold."""
+        for name in ("step", "loss_steps", "stale"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"its {name} is no count")
+        for name in ("seconds", "evaluation_seconds", "loss_total", "best_loss"):
+            if type(getattr(self, name)) not in (int, float):
+                raise ValueError(f"its {name} is no number")
+        if not isinstance(self.evaluations, list) or not self.evaluations:
+            raise ValueError("it has no evaluations")
+        last = self.evaluations[-1]
+        if not isinstance(last, dict) or not {"step", "training_loss", "validation_loss"} <= last.keys():
+            raise ValueError("its last evaluation is incomplete")
+
 
 class Trainer:
     """One run."""
@@ -106,6 +121,7 @@ class Trainer:
         tensors = state.tensors
         try:
             self.progress = Progress(**state.progress)
+            self.progress.check()
             self.optimizer.restore(named(tensors, "optimizer."))
             torch.set_rng_state(tensors["random.cpu"])
             if self.hardware.device.type == "cuda" and "random.cuda" in tensors:

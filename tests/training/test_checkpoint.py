@@ -66,17 +66,39 @@ def test_a_damaged_training_state_is_found(run):
         ({"options": {}}, "malformed"),
         ({"options": {"model": {"cells": -3}}}, "malformed"),
         ({"options": {"model": {"colour": 3}}}, "malformed"),
-        ({"summary": None}, None),
+        ({"summary": None}, r"checkpoint\.json is malformed: its summary"),
+        ({"summary": {"hardware": {}}}, "its summary has no text"),
+        ({"summary": {"text": None, "hardware": {}}}, "its summary has no text"),
+        ({"summary": {"text": {}, "hardware": {}}}, "sha256"),
+        ({"summary": {"text": {"sha256": ""}}}, "its summary has no hardware"),
     ],
 )
 def test_foreign_manifests_are_refused(run, change, message):
     file = run / (run / "best").read_text().strip() / "checkpoint.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    if message is None:
-        load_checkpoint(run)
-        return
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": None},
+        {"step": -1},
+        {"seconds": "1"},
+        {"evaluations": None},
+        {"evaluations": []},
+        {"evaluations": [{"step": 1}]},
+        {"colour": 3},
+    ],
+)
+def test_odd_progress_is_refused(run, change, options, make_trainer):
+    file = run / (run / "last").read_text().strip() / "checkpoint.json"
+    manifest = json.loads(file.read_text())
+    manifest["progress"] |= change
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="malformed"):
+        make_trainer(options, run, resume=True)
 
 
 @pytest.mark.parametrize("pointer", ["../elsewhere", "", "..", "no-such-checkpoint", "a\nb", "\0"])

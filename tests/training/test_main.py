@@ -1,15 +1,19 @@
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
 
 from training import main
 from training.checkpoint import load_checkpoint, load_training_state
+from training.options import Options
 from training.presets import PRESETS
+from training.trainer import Trainer
 
 
 def stored(path):
@@ -183,6 +187,39 @@ def test_signals_leave_a_run_that_goes_on_as_if_undisturbed(number, code, run_cl
     assert stopped["step"] < resumed["step"] == whole["step"]
     for a, b in zip(resumed["evaluations"], whole["evaluations"], strict=True):
         assert a | {"seconds": 0} == b | {"seconds": 0}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA reserves more addresses than the limit")
+def test_a_model_too_large_for_memory_is_named(run_cli, text, small, tmp_path):
+    # One weight of 65,536 x 4 x 65,536 float32 takes 64 GiB, which the limit rules out on any machine.
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (32 << 30, limits[1]))
+    try:
+        code, said = run_cli("train", text, "--out", "run", *small(cells=65_536))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert code == 15
+    assert "parameters" in said
+    assert "--cells" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_step_too_large_for_memory_is_named(run_cli, text, small, monkeypatch):
+    def step(trainer):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB")
+
+    monkeypatch.setattr(Trainer, "step", step)
+    code, said = run_cli("train", text, "--out", "run", *small())
+    assert code == 15
+    assert "--batch" in said
+    assert "80 GiB" in said
+
+    def broken(trainer):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(Trainer, "step", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        main.train(text, out=text.parent / "other", options=Options())
 
 
 def test_two_trainings_never_share_a_folder(run_cli, text, small, tmp_path):
