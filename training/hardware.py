@@ -5,7 +5,7 @@ nothing of models.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -43,7 +43,7 @@ class HardwareConfig:
     """Precision of the products: float32, bfloat16, or auto: bfloat16 where the hardware computes
     in it. Weights, sums and losses stay float32."""
     threads: int = 0
-    """CPU threads; 0: one fewer than the cores, from 1 to 8."""
+    """CPU threads, at most the machine's cores; 0: one fewer than the cores, from 1 to 8."""
 
     def __post_init__(self) -> None:
         names = get_args(DeviceName)
@@ -92,8 +92,12 @@ def resolve(config: HardwareConfig) -> Hardware:
     """Settles what `auto` means on this machine, and sets the number of threads.
 
     Raises:
+        ConfigError: the machine has fewer cores than there shall be threads. Only here is that
+            known: the options of a run may come from another machine.
         DeviceError: a GPU is asked for and PyTorch sees none.
     """
+    cores = os.cpu_count() or 1
+    require(config.threads <= cores, "threads", f"must be at most {cores}, the cores of this machine")
     cuda = torch.cuda.is_available()
     if config.device == "cuda" and not cuda:
         raise DeviceError(f"device cuda: PyTorch {torch.__version__} sees no GPU here; try --device cpu")
@@ -104,15 +108,15 @@ def resolve(config: HardwareConfig) -> Hardware:
 
 
 @contextmanager
-def enough_memory(what: str) -> Iterator[None]:
-    """Within it, an allocation that fails becomes an OutOfMemoryError whose message begins with `what`."""
+def enough_memory(what: Callable[[], str]) -> Iterator[None]:
+    """Within it, an allocation that fails becomes an OutOfMemoryError that says `what` and the reason."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not is_allocation(error):
             raise
         reason = str(error).strip().partition("\n")[0]
-        raise OutOfMemoryError(f"{what} ({reason})" if reason else what) from error
+        raise OutOfMemoryError(f"{what()} ({reason})" if reason else what()) from error
 
 
 def is_allocation(error: RuntimeError) -> bool:

@@ -101,7 +101,7 @@ def train(
         reporter = Reporter()
         machine = resolve(options.hardware)
         read = read_corpus(text, options.corpus)
-        with enough_memory(too_large(options, read, machine)):
+        with enough_memory(lambda: too_large(options, read, machine)):
             if resume:
                 trainer = resumed(options, read, machine, folder, reporter)
             else:

@@ -17,6 +17,10 @@ Cell = Literal["lstm", "gru", "rnn"]
 State = tuple[Tensor, ...]
 """(h, c) of an LSTM, (h,) of the other cells; each [L, B, H]."""
 
+MOST_LAYERS = 64
+WIDEST = 65_536
+"""Most cells of a layer, and the largest embedding."""
+
 FUSED: dict[Cell, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {
     "lstm": nn.LSTM,
     "gru": nn.GRU,
@@ -42,8 +46,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(self.cell in get_args(Cell), "cell", f"must be one of {', '.join(get_args(Cell))}")
         require(self.layers >= 1, "layers", "must be at least 1")
+        require(self.layers <= MOST_LAYERS, "layers", f"must be at most {MOST_LAYERS}")
         require(self.cells >= 1, "cells", "must be at least 1")
+        require(self.cells <= WIDEST, "cells", f"must be at most {WIDEST:,}")
         require(self.embedding >= 0, "embedding", "must be 0 (one-hot) or more")
+        require(self.embedding <= WIDEST, "embedding", f"must be at most {WIDEST:,}")
         require(0 <= self.dropout < 1, "dropout", "must be at least 0 and below 1")
 
 

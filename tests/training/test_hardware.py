@@ -38,6 +38,14 @@ def test_a_core_is_left_to_others(cores, threads, monkeypatch):
     assert spare_threads() == threads
 
 
+def test_there_are_no_more_threads_than_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    resolve(HardwareConfig(device="cpu", threads=4))
+    with pytest.raises(ConfigError, match="threads must be at most 4, the cores"):
+        resolve(HardwareConfig(device="cpu", threads=100_000))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_an_absent_gpu_is_an_error_and_auto_does_without():
     with pytest.raises(DeviceError, match="--device cpu"):

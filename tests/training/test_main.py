@@ -189,6 +189,26 @@ def test_signals_leave_a_run_that_goes_on_as_if_undisturbed(number, code, run_cl
         assert a | {"seconds": 0} == b | {"seconds": 0}
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "most"),
+    [("layers", 65, "64"), ("cells", 10_000_000, "65,536"), ("embedding", 65_537, "65,536")],
+)
+def test_sizes_have_bounds(option, value, most, run_cli, text, small):
+    code, said = run_cli("train", text, "--out", "run", *small(**{option: value}))
+    assert (code, f"{option} must be at most {most}" in said) == (2, True)
+
+
+def test_a_run_goes_on_with_fewer_threads_on_a_smaller_machine(run_cli, text, small, monkeypatch):
+    assert run_cli("train", text, "--out", "run", *small(threads=1))[0] == 0
+    checkpoint = text.parent / "run" / (text.parent / "run" / "last").read_text().strip() / "checkpoint.json"
+    manifest = json.loads(checkpoint.read_text())
+    manifest["options"]["hardware"]["threads"] = 100_000
+    checkpoint.write_text(json.dumps(manifest))
+    code, said = run_cli("train", text, "--out", "run", "--resume")
+    assert (code, "the cores of this machine" in said) == (2, True)
+    assert run_cli("train", text, "--out", "run", "--resume", "--threads", "1")[0] == 0
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA reserves more addresses than the limit")
 def test_a_model_too_large_for_memory_is_named(run_cli, text, small, tmp_path):
     # One weight of 65,536 x 4 x 65,536 float32 takes 64 GiB, which the limit rules out on any machine.
