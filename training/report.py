@@ -6,6 +6,7 @@ with a line now and then and no escape codes. It knows nothing of models.
 
 import sys
 import time
+import unicodedata
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -15,6 +16,9 @@ from rich.text import Text
 
 BAR_SECONDS = 0.5
 LOG_SECONDS = 30.0
+
+TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Embeddings, overrides and isolates of writing direction, which reach beyond the text they are in."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +110,28 @@ class Reporter:
                 self.console.print(Text(f"--- temperature {temperature:g}", style="dim"))
                 self.console.print(Text(printable(text)))
             else:
-                self.say(f"      at {temperature:g}: {printable(text, keep='')!r}")
+                self.say(f"      at {temperature:g}: {quoted(text)}")
 
 
-def printable(text: str, keep: str = "\n\t") -> str:
-    """The text with what would steer a terminal made visible or harmless."""
-    return "".join(c if c.isprintable() or c in keep or c == "\n" else "\ufffd" for c in text)
+def printable(text: str) -> str:
+    """The text without what would steer a terminal: controls, turned directions, lone surrogates.
+
+    Spaces and joiners of all scripts stay, which make up what people read.
+    """
+    return "".join("\ufffd" if steers(character) else character for character in text)
+
+
+def steers(character: str) -> bool:
+    """Whether a character does something to a terminal but show itself or break the line."""
+    if character in "\n\t":
+        return False
+    return unicodedata.category(character) in ("Cc", "Cs") or character in TURNS
+
+
+def quoted(text: str) -> str:
+    """The text on one line, in quotation marks."""
+    escaped = printable(text).replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+    return f"'{escaped}'"
 
 
 def clock(seconds: float) -> str:

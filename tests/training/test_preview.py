@@ -6,7 +6,7 @@ from rich.console import Console
 from charloom.vocabulary import CharacterVocabulary
 from training.model import ModelConfig, RecurrentModel
 from training.preview import PreviewConfig, preview
-from training.report import Reporter, Status, clock, printable
+from training.report import Reporter, Status, clock, printable, quoted
 
 STATUS = Status(0.25, 1.5, 2.0, 1.9, 12_345.6, 75)
 
@@ -60,4 +60,8 @@ def test_what_the_run_waits_for_is_said_when_it_is_time(capsys):
 
 def test_durations_and_texts_as_people_read_them():
     assert [clock(s) for s in (0, 59.6, 3661)] == ["0:00", "1:00", "1:01:01"]
-    assert printable("a\r\x07\u200fé🧵\n\t") == "a\ufffd\ufffd\ufffdé🧵\n\t"
+    assert printable("a\r\x07\x85\u202e\u2066\ud800é🧵\n\t") == "a" + 6 * "\ufffd" + "é🧵\n\t"
+    # Joined emoji, a Persian word with a joiner, ideographic and unbroken spaces, a direction mark.
+    kept = "👩\u200d👩\u200d👧 می\u200cخواهم\u3000\u00a0\u202f\u200f\u00ad\ue000"  # noqa: RUF001
+    assert printable(kept) == kept
+    assert quoted(f"{kept}\\\n\t\x1b") == f"'{kept}\\\\\\n\\t\ufffd'"
