@@ -54,8 +54,8 @@ class Lanes:
         needed = config.batch * config.length
         if len(text) < needed:
             raise ShortTextError(
-                f"the training part has {len(text)} characters, and one step takes {needed} "
-                f"(batch {config.batch} x length {config.length}): "
+                f"the training part has {len(text):,} character{'s'[: len(text) != 1]}, and one step "
+                f"takes {needed:,} (batch {config.batch} x length {config.length}): "
                 "use a longer text, or lower --batch or --length"
             )
         self.text = text

@@ -3,6 +3,7 @@
 It knows nothing of batches or models.
 """
 
+import codecs
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,16 @@ Ids = npt.NDArray[np.generic]
 
 PIECE = 1 << 20
 """Characters encoded at a time, which bounds the memory that a large text takes."""
+
+SAMPLE = 64
+"""Bytes by which a file without a byte order mark is known to be UTF-16."""
+
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 HELD_OUT = 20_000
 """Characters of real held-out text that travel with every checkpoint."""
@@ -141,6 +152,11 @@ def read_text(path: Path) -> tuple[str, tuple[str, ...]]:
         data = path.read_bytes()
     except OSError as error:
         raise UnreadableTextError(f"cannot read the text {path}: {error.strerror}") from error
+    if wide := wide_encoding(data):
+        raise EncodingError(
+            f"{path} is not UTF-8 but looks like {wide.upper()}: "
+            f"convert it first, with iconv -f {wide} -t utf-8"
+        )
     if (place := data.find(0)) >= 0:
         raise BinaryTextError(f"{path} is no text: it holds a NUL byte at byte {place}")
     try:
@@ -156,11 +172,27 @@ def read_text(path: Path) -> tuple[str, tuple[str, ...]]:
         text = text[1:]
         notes.append("dropped the byte order mark at its beginning")
     if "\r\n" in text:
-        notes.append(f"made {text.count(chr(13) + chr(10))} line ends \\n that were \\r\\n")
+        ends = text.count("\r\n")
+        were = "line end \\n that was" if ends == 1 else "line ends \\n that were"
+        notes.append(f"made {ends:,} {were} \\r\\n")
         text = text.replace("\r\n", "\n")
     if not text:
         raise EmptyTextError(f"{path} is empty")
     return text, tuple(notes)
+
+
+def wide_encoding(data: bytes) -> str | None:
+    """The encoding that a file gives away by its byte order mark, or by NUL at every second byte."""
+    for mark, name in MARKS.items():
+        if data.startswith(mark):
+            return name
+    head = data[:SAMPLE]
+    halves = (head[0::2], head[1::2])
+    if len(head) >= 4:
+        for empty, full, name in ((*halves, "utf-16be"), (*halves[::-1], "utf-16le")):
+            if not any(empty) and all(full):
+                return name
+    return None
 
 
 def encode(vocabulary: CharacterVocabulary, text: str) -> Ids:

@@ -50,7 +50,7 @@ def transfer(checkpoint: Checkpoint, model: RecurrentModel, vocabulary: Characte
     if checkpoint.vocabulary == vocabulary:
         return f"starting from {checkpoint.name}, with the same vocabulary"
     return (
-        f"starting from {checkpoint.name}: {len(new)} characters shared, "
+        f"starting from {checkpoint.name}: {len(new)} character{'s'[: len(new) != 1]} shared, "
         f"{vocabulary.size - len(new)} new, {checkpoint.vocabulary.size - len(old)} of its own dropped"
     )
 

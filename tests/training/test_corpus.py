@@ -41,6 +41,8 @@ def test_byte_order_mark_and_windows_line_ends_are_normalised(tmp_path):
     assert text == "one\ntwo\n"
     assert "byte order mark" in notes[0]
     assert "2 line ends" in notes[1]
+    path.write_bytes(b"one\r\ntwo\n")
+    assert read_text(path)[1] == ("made 1 line end \\n that was \\r\\n",)
 
 
 @pytest.mark.parametrize("fractions", [(0.0, 0.1), (1.0, 0.1), (0.9, 0.0), (0.95, 0.1), (0.5, 1.5)])

@@ -34,6 +34,12 @@ BAD_TEXTS = {
     "mark": ("\ufeff".encode(), 4, "is empty"),
     "short": (b"too short\n", 7, "--batch"),
     "binary": (b"abc\0def" * 100, 5, "NUL byte at byte 3"),
+    "utf-16": ("first\n你好\n".encode("utf-16") * 50, 6, "iconv -f utf-16 -t utf-8"),
+    "utf-16, no NUL": ("你好".encode("utf-16") * 50, 6, "iconv -f utf-16 -t utf-8"),
+    "utf-16le": ("first\nsecond\n".encode("utf-16le") * 50, 6, "iconv -f utf-16le -t utf-8"),
+    "utf-16be": ("first\nsecond\n".encode("utf-16be") * 50, 6, "iconv -f utf-16be -t utf-8"),
+    "utf-32": ("first\n".encode("utf-32") * 50, 6, "iconv -f utf-32 -t utf-8"),
+    "NULs": (bytes(1000), 5, "NUL byte at byte 0"),
     "latin": ("first\nsecond caf\u00e9\n".encode("latin-1") * 50, 6, "0xe9 at byte 16, line 2"),
 }
 
