@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="128x2,512x2", help="models, as CELLSxLAYERS, comma-separated")
     threads = torch.get_num_threads()
     print(f"{platform.processor() or platform.machine()}, {threads} threads, {instruction_set()}\n")
-    print("| LSTM | batch | one call a step | burst of 16 | full graph | share of sgemm |")
+    print("| LSTM | batch | one call a step | burst of 16 | full graph | of numpy's sgemm |")
     print("| --- | --- | --- | --- | --- | --- |")
     for size in parser.parse_args().sizes.split(","):
         cells, layers = map(int, size.split("x"))
