@@ -20,7 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.errors import CharloomError
-from charloom.options import GenerateOptions, InvalidRequestError, Violation
+from charloom.options import GenerateOptions, Violation, check
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 
 # A pause between responses may be a busy server; only a connection that is gone ends a stream.
@@ -284,9 +284,7 @@ def to_message(
     Raises:
         InvalidRequestError: an option does not even fit the wire's types.
     """
-    violations = list(options.violations())
-    if violations:
-        raise InvalidRequestError(violations)
+    check(options)
     return pb.GenerateRequest(
         model=model,
         prompt=prompt,

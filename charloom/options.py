@@ -91,6 +91,15 @@ class GenerateOptions(Sampling):
         return Sampling(**{field.name: getattr(self, field.name) for field in fields(Sampling)})
 
 
+def check(options: GenerateOptions, n: int = 1) -> None:
+    """Raises InvalidRequestError, which names every unusable field, for n texts with these options."""
+    violations = list(options.violations())
+    if n < 1:
+        violations.append(Violation("n", f"must be at least 1, not {n}"))
+    if violations:
+        raise InvalidRequestError(violations)
+
+
 def choose_seed() -> int:
     """A random seed; of 53 bits, which JavaScript's numbers hold exactly."""
     return random.SystemRandom().getrandbits(53)

@@ -14,7 +14,7 @@ from typing import Annotated, TextIO
 from cyclopts import Parameter
 
 from charloom.errors import CharloomError, ConfigError
-from charloom.options import GenerateOptions, InvalidRequestError, Violation, choose_seed, seed_of
+from charloom.options import GenerateOptions, check, choose_seed, seed_of
 
 Pieces = Iterator[tuple[int, str, bool]]
 """Pieces of n texts as they are made: index of the text, what was added, whether it is complete."""
@@ -56,11 +56,7 @@ def generate(
     """
     if (address is None) == (bundle is None):
         raise ConfigError("address and bundle", "exclude each other, and one is needed")
-    violations = list(options.violations())
-    if n < 1:
-        violations.append(Violation("n", f"must be at least 1, not {n}"))
-    if violations:
-        raise InvalidRequestError(violations)
+    check(options, n)
     if options.seed is None:
         options = replace(options, seed=choose_seed())
         print(f"charloom: seed {options.seed}", file=sys.stderr)  # noqa: T201

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from charloom.options import GenerateOptions, InvalidRequestError, Violation, choose_seed, seed_of
+from charloom.options import GenerateOptions, check, choose_seed, seed_of
 from serving.engine.request import Request
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
@@ -73,11 +73,7 @@ class LocalModel:
             InvalidRequestError: the prompt or an option cannot be used.
             ServingError: a burst failed.
         """
-        violations = list(options.violations())
-        if n < 1:
-            violations.append(Violation("n", f"must be at least 1, not {n}"))
-        if violations:
-            raise InvalidRequestError(violations)
+        check(options, n)
         requests = self._requests(prompt, options, n)
         config = SchedulerConfig(max_streams=min(n, MOST_STREAMS), max_waiting=n, latency_budget=PACE)
         engine = self.model.engine(config)

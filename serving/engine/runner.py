@@ -53,6 +53,7 @@ class Runner:
         self.device = device
         self.threads = threads or available_cores()
         self.precision = bundle.manifest.precision
+        self.instruction_set = instruction_set()  # read once: every request reports its class
         self.padding = bundle.manifest.padding
         self._sessions = {kind: self._open(bundle.graph(kind)) for kind in INPUTS}
         self._names = {kind: [o.name for o in s.get_outputs()] for kind, s in self._sessions.items()}
@@ -98,7 +99,7 @@ class Runner:
             precision=self.precision,
             provider=self.device,
             runtime=f"onnxruntime-{onnxruntime.__version__}",
-            instruction_set=instruction_set(),
+            instruction_set=self.instruction_set,
             padding=self.padding,
         )
 
