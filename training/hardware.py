@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from charloom.errors import CharloomError, require
+from charloom.machine import available_cores
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
@@ -132,8 +133,7 @@ def spare_threads() -> int:
     that has to share its core holds up all others: on two cores, a single other busy program made
     two threads five times slower, and one thread not at all.
     """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_THREADS, usable - 1))
+    return max(1, min(MOST_THREADS, available_cores() - 1))
 
 
 def computes_bfloat16(device: torch.device) -> bool:

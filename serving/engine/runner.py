@@ -3,7 +3,6 @@
 It knows tensors and providers, and nothing of streams.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,6 +13,7 @@ from charloom.bundle import Bundle
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, pad, take
 from charloom.errors import CharloomError, require
 from charloom.execution_class import ExecutionClass, instruction_set
+from charloom.machine import available_cores
 
 Device = Literal["auto", "cpu", "cuda"]
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -116,8 +116,3 @@ def open_runner(bundle: Bundle, config: RunnerConfig) -> tuple[Runner, str | Non
         return Runner(bundle, "cuda", config.threads), None
     except DeviceError as error:
         return Runner(bundle, "cpu", config.threads), str(error)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
