@@ -59,6 +59,7 @@ FULL_INPUTS: Specs = (
     TensorSpec("top_k", "int64", ("B",), 0),  # keep the k likeliest tokens; 0 keeps all
     TensorSpec("top_p", "float32", ("B",), 1),  # keep the smallest set of this probability
     TensorSpec("min_p", "float32", ("B",), 0),  # keep tokens of this share of the likeliest
+    TensorSpec("typical_p", "float32", ("B",), 1),  # keep the most typical tokens of this probability
     TensorSpec("recent", "int64", ("B", "W"), -1),  # newest last; -1 where there is none
     TensorSpec("window", "int64", ("B",), 0),  # how many of the newest tokens are penalised
     TensorSpec("repetition_penalty", "float32", ("B",), 1),

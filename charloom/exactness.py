@@ -165,6 +165,7 @@ def mix(feeds: Feeds, subject: Subject) -> tuple[Feeds, npt.NDArray[np.int64]]:
     full["top_k"][filtered] = 5
     full["top_p"][filtered] = 0.9
     full["min_p"][filtered] = 0.05
+    full["typical_p"][filtered] = 0.95
     full["recent"][filtered] = feeds["forced"][:4].T[filtered]
     full["window"][filtered] = 3
     full["repetition_penalty"][filtered] = 1.3

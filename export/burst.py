@@ -115,7 +115,8 @@ class FullBurst(PlainBurst):
 
     @override
     def filter(self, mass: Tensor, given: Named) -> Tensor:
-        return sampler.keep_likeliest(mass, given["top_k"], given["top_p"], given["min_p"])
+        limits = (given[name] for name in ("top_k", "min_p", "typical_p", "top_p"))
+        return sampler.keep_likeliest(mass, *limits)
 
     @override
     def remember(self, memory: Memory, chosen: Tensor) -> Memory:

@@ -44,22 +44,60 @@ def draw(mass: Tensor, uniform: Tensor) -> Tensor:
     return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1)
 
 
-def keep_likeliest(mass: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
-    """Sets to zero what top-k, top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) drop.
+def keep_likeliest(mass: Tensor, top_k: Tensor, min_p: Tensor, typical_p: Tensor, top_p: Tensor) -> Tensor:
+    """Sets to zero what top-k, min-p, typical and top-p drop, in this order, each of what is left.
 
-    mass [B, V]; top_k int64 [B], 0 for all; top_p and min_p [B]. Top-p counts what top-k and
-    min-p left. Tokens as likely as the last one kept are kept too.
+    mass [B, V], temperature already applied; top_k int64 [B], 0 for all; the others [B]. Tokens
+    that rank with the last one kept are kept too. vLLM's order is temperature, min-p, top-k, top-p,
+    which comes to the same; typical sampling it has not.
     """
+    mass = keep_top_k(mass, top_k)
+    mass = keep_min_p(mass, min_p)
+    mass = keep_typical(mass, typical_p)
+    return keep_top_p(mass, top_p)
+
+
+def keep_top_k(mass: Tensor, k: Tensor) -> Tensor:
+    """The k [B] likeliest tokens; 0 for all."""
+    last = torch.where(k > 0, k, torch.full_like(k, mass.shape[1])).clamp(max=mass.shape[1]) - 1
     ranked, _ = torch.sort(mass, -1, descending=True)  # [B, V]
-    rank = torch.arange(mass.shape[1], device=mass.device)[None]
-    keep = ((top_k[:, None] == 0) | (rank < top_k[:, None])) & (ranked >= min_p[:, None] * ranked[:, :1])
-    kept = torch.where(keep, ranked, torch.zeros_like(ranked))
-    total = kept.cumsum(-1)
-    before = total - kept
-    # Rounding can bring `before` up to the whole total, so top-p 1 is told apart, not computed.
-    keep &= (before < top_p[:, None] * total[:, -1:]) | (top_p[:, None] >= 1)
-    least = torch.where(keep, ranked, torch.full_like(ranked, 2.0)).amin(-1, keepdim=True)
-    return torch.where(mass >= least, mass, torch.zeros_like(mass))
+    return keep(mass, mass >= ranked.gather(1, last[:, None]))
+
+
+def keep_min_p(mass: Tensor, share: Tensor) -> Tensor:
+    """Tokens of at least this share [B] of the likeliest token's mass (Nguyen et al. 2024)."""
+    return keep(mass, mass >= share[:, None] * mass.amax(-1, keepdim=True))
+
+
+def keep_top_p(mass: Tensor, share: Tensor) -> Tensor:
+    """The fewest likeliest tokens that hold this share [B] of the mass (Holtzman et al. 2020)."""
+    return keep_first(mass, -mass, share)
+
+
+def keep_typical(mass: Tensor, share: Tensor) -> Tensor:
+    """The fewest typical tokens that hold this share [B] of the mass (Meister et al. 2022).
+
+    Typical are those whose information, -log p, is near its mean, the entropy.
+    """
+    p = mass / mass.sum(-1, keepdim=True)
+    information = -torch.log(torch.where(p > 0, p, torch.ones_like(p)))
+    entropy = (p * information).sum(-1, keepdim=True)
+    distance = (information - entropy).abs()
+    return keep_first(mass, torch.where(p > 0, distance, torch.full_like(p, torch.inf)), share)
+
+
+def keep_first(mass: Tensor, key: Tensor, share: Tensor) -> Tensor:
+    """The fewest tokens of lowest key [B, V] that hold this share [B] of the mass, with equals."""
+    ranked, order = torch.sort(key, -1)
+    held = mass.gather(1, order).cumsum(-1)
+    last = (held < share[:, None] * held[:, -1:]).sum(-1, keepdim=True)
+    # Rounding can bring `held` up to the whole too early, so a share of 1 is told apart.
+    return keep(mass, (key <= ranked.gather(1, last)) | (share[:, None] >= 1))
+
+
+def keep(mass: Tensor, kept: Tensor) -> Tensor:
+    """Zero where not kept."""
+    return torch.where(kept, mass, torch.zeros_like(mass))
 
 
 def penalise(

@@ -112,6 +112,7 @@ def random_feeds(traced: Traced, random, rows, steps) -> Feeds:
     feeds["top_k"][:] = pick(0, 1, 3, size, size + 5)
     feeds["top_p"][:] = pick(1, 0.9, 0.3)
     feeds["min_p"][:] = pick(0, 0.05, 0.3)
+    feeds["typical_p"][:] = pick(1, 0.9, 0.4)
     feeds["recent"][:] = random.integers(-1, size, feeds["recent"].shape)
     feeds["window"][:] = pick(0, 2, W)
     feeds["repetition_penalty"][:] = pick(1, 1.3, 0.8)

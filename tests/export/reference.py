@@ -33,7 +33,8 @@ def run_row(model, feeds, row):
     for index in range(len(given["uniform"])):
         scores, following = run_model(model, last, state)
         mass = probabilities(adjust(scores, given, recent, index), given["temperature"][index])
-        mass = keep_likeliest(mass, given["top_k"], given["top_p"], given["min_p"])
+        limits = (given[name] for name in ("top_k", "min_p", "typical_p", "top_p"))
+        mass = keep_likeliest(mass, *limits)
         if index < given["steps"]:
             state = following
             if index < given["forced_len"]:
@@ -85,17 +86,25 @@ def probabilities(scores, temperature):
     return mass / mass.sum()
 
 
-def keep_likeliest(mass, top_k, top_p, min_p):
-    """Top-k and min-p; then top-p of what they left."""
-    order = np.argsort(-mass, kind="stable")
-    kept = [token for rank, token in enumerate(order) if top_k == 0 or rank < top_k]
+def keep_likeliest(mass, top_k, min_p, typical_p, top_p):
+    """Top-k, min-p, typical and top-p, each of what the former left."""
+    kept = [int(token) for token in np.argsort(-mass, kind="stable") if mass[token] > 0]
+    if top_k:
+        kept = kept[:top_k]
     kept = [token for token in kept if mass[token] >= min_p * mass.max()]
-    total, reached, nucleus = mass[kept].sum(), 0.0, []
-    for token in kept:
-        if reached < top_p * total or top_p >= 1:
-            nucleus.append(token)
-        reached += mass[token]
+    p = {token: mass[token] / mass[kept].sum() for token in kept}
+    entropy = -sum(p[token] * np.log(p[token]) for token in kept)
+    typical = fewest(sorted(kept, key=lambda token: abs(entropy + np.log(p[token]))), mass, typical_p)
+    nucleus = fewest([token for token in kept if token in typical], mass, top_p)
     return np.where(np.isin(np.arange(len(mass)), nucleus), mass, 0)
+
+
+def fewest(tokens, mass, share):
+    """The first of the ranked tokens that together hold this share of their mass."""
+    if share >= 1:
+        return tokens
+    held = mass[tokens].cumsum()
+    return tokens[: int((held < share * held[-1]).sum()) + 1]
 
 
 def draw(mass, uniform, index):

@@ -48,7 +48,8 @@ BIASES = ("bias_token", "bias_value", "bias_until", "position", "generation_star
         ("top_k",),
         ("top_p",),
         ("min_p",),
-        ("top_k", "top_p", "min_p"),
+        ("typical_p",),
+        ("top_k", "min_p", "typical_p", "top_p"),
         (*PENALTIES, "repetition_penalty"),
         (*PENALTIES, "frequency_penalty"),
         (*PENALTIES, "presence_penalty"),
@@ -95,6 +96,11 @@ def test_tokens_of_no_probability_are_never_sampled(net):
         ({"top_p": 1e-6}, [0, 1]),
         ({"min_p": 0.3}, [0, 1, 2, 3]),
         ({"min_p": 1}, [0, 1]),
+        ({"typical_p": 0.15}, [2]),  # 1.61 nats, nearest to the entropy of 1.57
+        ({"typical_p": 0.4}, [0, 1, 2]),
+        ({"typical_p": 0.85}, [0, 1, 2, 3]),
+        ({"typical_p": 0.15, "top_k": 2}, [0, 1]),
+        ({"typical_p": 0.6, "top_k": 3, "top_p": 0.2}, [0, 1]),
         ({"top_k": 4, "top_p": 0.85}, [0, 1, 2]),  # top-p of what top-k left: 0.8 of 0.9
         ({"top_k": 4, "top_p": 0.95}, [0, 1, 2, 3]),
         ({"allowed": [False, False, True, True, False, False, False, True]}, [2, 3]),

@@ -18,9 +18,10 @@ def full(rows, value, dtype=torch.float32):
     return torch.full((rows,), value, dtype=dtype)
 
 
-def kept(mass, top_k=0, top_p=1.0, min_p=0.0):
+def kept(mass, top_k=0, min_p=0.0, typical_p=1.0, top_p=1.0):
     rows = mass.shape[0]
-    return sampler.keep_likeliest(mass, full(rows, top_k, torch.int64), full(rows, top_p), full(rows, min_p))
+    limits = (full(rows, value) for value in (min_p, typical_p, top_p))
+    return sampler.keep_likeliest(mass, full(rows, top_k, torch.int64), *limits)
 
 
 @given(st.integers(0, 2**32), sizes, st.integers(0, 45))
@@ -51,6 +52,20 @@ def test_min_p_keeps_what_is_likely_beside_the_likeliest(seed, tokens, p):
     np.testing.assert_array_equal(kept(mass, min_p=p)[0].numpy() > 0, (source >= limit) & (source > 0))
 
 
+@given(st.integers(0, 2**32), sizes, st.floats(0.01, 0.99))
+def test_typical_keeps_the_tokens_of_nearly_mean_information(seed, tokens, share):
+    mass = torch.softmax(scores_of(seed, 1, tokens), -1)
+    source = mass[0].numpy().astype(np.float64)
+    information = -np.log(source)
+    distance = np.abs(information - (source * information).sum() / source.sum())
+    order = np.argsort(distance, kind="stable")
+    before = np.cumsum(source[order]) - source[order]
+    close = np.abs(before - share * source.sum()).min() < 1e-5 or np.diff(distance[order]).min() < 1e-4
+    if not close:  # else rounding decides, either way
+        expected = set(order[before < share * source.sum()])
+        assert set(np.flatnonzero(kept(mass, typical_p=share)[0].numpy())) == expected
+
+
 def test_no_filter_changes_nothing():
     mass = torch.softmax(scores_of(1, 4, 30), -1)
     assert torch.equal(kept(mass), mass)
@@ -58,9 +73,8 @@ def test_no_filter_changes_nothing():
 
 def test_a_filtered_neighbour_changes_no_plain_row():
     mass = torch.softmax(scores_of(2, 2, 30), -1)
-    both = sampler.keep_likeliest(
-        mass, torch.tensor([0, 3]), torch.tensor([1.0, 0.5]), torch.tensor([0.0, 0.1])
-    )
+    limits = (torch.tensor(pair) for pair in ([0, 3], [0.0, 0.1], [1.0, 0.6], [1.0, 0.5]))
+    both = sampler.keep_likeliest(mass, *limits)
     assert torch.equal(both[0], mass[0])
 
 
