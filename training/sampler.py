@@ -11,6 +11,7 @@ chosen: the cumulative sum does not grow there, and u times the total stays belo
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 GREEDY = 2.0**100
 """The inverse temperature that stands for temperature 0.
@@ -18,6 +19,9 @@ GREEDY = 2.0**100
 A power of two multiplies exactly, so the likeliest token keeps probability 1 and all others get
 exp of a huge negative number, which is 0: greedy choice needs no arithmetic of its own.
 """
+
+BLOCK = 128
+"""Tokens that are drawn from at once: a running sum over a whole large vocabulary is slow."""
 
 
 def inverse(temperature: Tensor) -> Tensor:
@@ -40,8 +44,30 @@ def draw(mass: Tensor, uniform: Tensor) -> Tensor:
 
     mass [B, V] need not sum to 1; uniform [B] lies in [0, 1). Gives int64 [B].
     """
+    if mass.shape[1] > BLOCK:
+        return draw_in_blocks(mass, uniform)
     cumulative = mass.cumsum(-1)
-    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(-1)
+    return count(cumulative <= uniform[:, None] * cumulative[:, -1:])
+
+
+def draw_in_blocks(mass: Tensor, uniform: Tensor) -> Tensor:
+    """The same in two steps: first the block in which the token lies, then its place in there."""
+    rows, tokens = mass.shape
+    blocks = F.pad(mass, (0, -tokens % BLOCK)).reshape(rows, -1, BLOCK)
+    cumulative = blocks.sum(-1).cumsum(-1)  # [B, blocks]
+    target = uniform[:, None] * cumulative[:, -1:]
+    passed = cumulative <= target
+    block = count(passed)
+    rest = target - torch.where(passed, cumulative, torch.zeros_like(cumulative)).amax(-1, keepdim=True)
+    inner = torch.take_along_dim(blocks, block[:, None, None], 1)[:, 0].cumsum(-1)  # [B, BLOCK]
+    # Added up in another order, the block may hold a little less than the rest: then its last token.
+    place = torch.minimum(count(inner <= rest), count(inner < inner[:, -1:]))
+    return block * BLOCK + place
+
+
+def count(holds: Tensor) -> Tensor:
+    """How many of each row [B, N] hold; in float32, which is fast, and exact below 2**24."""
+    return holds.to(torch.float32).sum(-1).to(torch.int64)
 
 
 def keep_likeliest(mass: Tensor, top_k: Tensor, min_p: Tensor, typical_p: Tensor, top_p: Tensor) -> Tensor:

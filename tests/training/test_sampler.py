@@ -78,14 +78,47 @@ def test_a_filtered_neighbour_changes_no_plain_row():
     assert torch.equal(both[0], mass[0])
 
 
+MASSES = st.sampled_from([0.0, 1e-30, 1e-8, 0.1, 0.5, 3.0])
+BLOCK = sampler.BLOCK
+
+
+@st.composite
+def sparse_masses(draw):
+    """A row [V] of few tokens that have any mass, wherever the blocks begin and end."""
+    tokens = draw(st.sampled_from([1, 2, 50, BLOCK, BLOCK + 1, 2 * BLOCK, 1000, 5003]))
+    edges = [place for block in range(0, tokens, BLOCK) for place in (block, block - 1) if place >= 0]
+    places = st.sampled_from([*edges, tokens - 1]) | st.integers(0, tokens - 1)
+    row = torch.zeros(tokens)
+    for place, value in draw(st.dictionaries(places, MASSES, max_size=20)).items():
+        row[place] = value
+    if not row.any():
+        row[draw(places)] = 1
+    return row
+
+
 @settings(max_examples=200)
-@given(st.lists(st.sampled_from([0.0, 1e-30, 1e-8, 0.1, 0.5, 3.0]), min_size=1, max_size=50), st.data())
-def test_draw_never_chooses_a_token_of_probability_zero(values, data):
-    if not any(values):
-        values[data.draw(st.integers(0, len(values) - 1))] = 1.0
-    mass = torch.tensor([values] * 3)
-    chosen = sampler.draw(mass, torch.tensor([0.0, 0.5, BELOW_ONE]))
-    assert (mass[torch.arange(3), chosen] > 0).all()
+@given(sparse_masses())
+def test_draw_never_chooses_a_token_of_probability_zero(row):
+    chosen = sampler.draw(row.expand(3, -1), torch.tensor([0.0, 0.5, BELOW_ONE]))
+    assert (row[chosen] > 0).all()
+    assert chosen[0] == row.nonzero()[0]
+
+
+@given(st.integers(0, 2**32), st.sampled_from([2, BLOCK, BLOCK + 1, 300, 5003]), st.floats(0, BELOW_ONE))
+def test_draw_takes_the_first_token_whose_cumulative_mass_exceeds_u(seed, tokens, u):
+    mass = torch.softmax(scores_of(seed, 1, tokens), -1)
+    edges = np.append(0, mass[0].numpy().astype(np.float64).cumsum())
+    chosen = int(sampler.draw(mass, full(1, u)))
+    target = np.float32(u) * edges[-1]
+    assert edges[chosen] - 1e-5 <= target <= edges[chosen + 1] + 1e-5
+
+
+@given(st.integers(0, 2**32), st.integers(1, 1000), st.integers(1, 6))
+def test_draw_of_a_large_vocabulary_knows_no_neighbours(seed, tokens, rows):
+    mass = torch.softmax(scores_of(seed, rows, tokens), -1)
+    uniform = torch.from_numpy(np.random.default_rng(seed).random(rows, np.float32))
+    together = sampler.draw(mass, uniform)
+    assert together.tolist() == [int(sampler.draw(mass[r : r + 1], uniform[r : r + 1])) for r in range(rows)]
 
 
 def test_draw_follows_the_distribution():
