@@ -59,7 +59,7 @@ def draw_in_blocks(mass: Tensor, uniform: Tensor) -> Tensor:
     passed = cumulative <= target
     block = count(passed)
     rest = target - torch.where(passed, cumulative, torch.zeros_like(cumulative)).amax(-1, keepdim=True)
-    inner = torch.take_along_dim(blocks, block[:, None, None], 1)[:, 0].cumsum(-1)  # [B, BLOCK]
+    inner = blocks.gather(1, block[:, None, None].expand(-1, 1, BLOCK))[:, 0].cumsum(-1)  # [B, BLOCK]
     # Added up in another order, the block may hold a little less than the rest: then its last token.
     place = torch.minimum(count(inner <= rest), count(inner < inner[:, -1:]))
     return block * BLOCK + place
