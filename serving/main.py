@@ -38,7 +38,7 @@ def serve(
     # Until the server itself listens to it. As the first process of a container, one without a
     # handler is deaf to SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    models = Models([load(path, running, scheduling.max_streams) for path in bundle])
+    models = Models([load(path, running, scheduling.largest_batch) for path in bundle])
     asyncio.run(Server(models, server, scheduling, limits).run())
 
 

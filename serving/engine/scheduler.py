@@ -3,8 +3,9 @@
 Pure policy. It counts and compares; it holds no state tensor and runs nothing.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from itertools import islice
 
 from charloom.errors import require
 from serving.engine.request import Stream
@@ -14,23 +15,31 @@ from serving.engine.request import Stream
 class SchedulerConfig:
     """How streams share the machine."""
 
-    max_streams: int = 256
-    """Streams that run at the same time."""
+    max_streams: int = 4096
+    """Streams that run at the same time, taking turns; each keeps its state in memory."""
+    max_batch: int = 256
+    """Streams in one burst: as many as make the matrix products efficient."""
     max_waiting: int = 1024
     """Requests that wait for a slot; beyond it they are refused."""
-    max_burst: int = 32
+    max_burst: int = 256
     """Most steps of a burst."""
-    latency_budget: float = 0.05
+    latency_budget: float = 0.1
     """How long a burst may take, in seconds: the pace at which streams join, leave and hear."""
     buffer_tokens: int = 1024
     """Tokens made for a stream that its reader has not taken, after which it pauses."""
 
     def __post_init__(self) -> None:
         require(self.max_streams >= 1, "max-streams", "must be at least 1")
+        require(self.max_batch >= 2, "max-batch", "must be at least 2")
         require(self.max_waiting >= 0, "max-waiting", "must be 0 or more")
         require(self.max_burst >= 1, "max-burst", "must be at least 1")
         require(self.latency_budget > 0, "latency-budget", "must be above 0 seconds")
         require(self.buffer_tokens >= 1, "buffer-tokens", "must be at least 1")
+
+    @property
+    def largest_batch(self) -> int:
+        """The largest batch that can come up."""
+        return min(self.max_batch, self.max_streams)
 
 
 @dataclass(frozen=True)
@@ -55,20 +64,46 @@ class StepCost:
         self.seconds[key] = known + self.SHARE * (measured - known)
 
     def estimate(self, rows: int) -> float:
-        """Seconds a step; of the nearest batch size known, 0 if none is."""
+        """Seconds a step; 0 if nothing ran yet.
+
+        A size that never ran is taken to cost in proportion to the nearest that did, and no less
+        than it: the burst that finds out had better be too short than too long.
+        """
         if not self.seconds:
             return 0.0
-        return self.seconds[min(self.seconds, key=lambda key: abs(key - rows.bit_length()))]
+        nearest = min(self.seconds, key=lambda key: abs(key - rows.bit_length()))
+        return self.seconds[nearest] * 2.0 ** max(0, rows.bit_length() - nearest)
+
+
+BURST_OVERHEAD = 1e-3
+"""Seconds of work around a burst: feeds, wake-ups."""
+ROW_OVERHEAD = 1e-4
+"""Seconds of work around each row of it: its message through gRPC, the reader's side included."""
+OVERHEAD_SHARE = 0.1
+"""How small that work is to be beside the burst."""
+
+
+def worthwhile(rows: int) -> float:
+    """How long a burst of so many rows must take, in seconds, to make the work around it small."""
+    return (BURST_OVERHEAD + ROW_OVERHEAD * rows) / OVERHEAD_SHARE
 
 
 class Scheduler:
-    """First come, first served; every stream with a slot takes part in every burst."""
+    """First come, first served; streams that run take turns, those that have yet to speak first."""
 
     def __init__(self, config: SchedulerConfig) -> None:
         self.config = config
         self.cost = StepCost()
         self.waiting: deque[Stream] = deque()
-        self.running: list[Stream] = []
+        # The running ones, whose turn is longest ago first: those without a generated token, and
+        # the others.
+        self._starting: OrderedDict[Stream, None] = OrderedDict()
+        self._speaking: OrderedDict[Stream, None] = OrderedDict()
+
+    @property
+    def running(self) -> list[Stream]:
+        """The streams with a slot."""
+        return [*self._starting, *self._speaking]
 
     def add(self, stream: Stream) -> None:
         """Puts a stream at the end of the queue."""
@@ -77,26 +112,55 @@ class Scheduler:
     def promote(self, stream: Stream) -> None:
         """Moves the first of the queue among the running."""
         assert self.waiting[0] is stream, "streams are promoted in the order they came"
-        self.running.append(self.waiting.popleft())
+        self._starting[self.waiting.popleft()] = None
 
     def remove(self, stream: Stream) -> None:
         """Forgets a stream, wherever it is."""
-        (self.waiting if stream in self.waiting else self.running).remove(stream)
+        for running in (self._speaking, self._starting):
+            if stream in running:
+                del running[stream]
+                return
+        self.waiting.remove(stream)
 
     def plan(self) -> Plan | None:
         """The next burst; None if no stream can run."""
-        streams = [stream for stream in self.running if not self.paused(stream)]
+        streams = self._next_rows()
         if not streams:
             return None
-        return Plan(streams, self.burst_length(streams))
+        steps = self.burst_length(streams)
+        self._rotate(streams, steps)
+        return Plan(streams, steps)
 
     def paused(self, stream: Stream) -> bool:
         """Whether a stream waits for its own reader."""
         return stream.released - stream.consumed >= self.config.buffer_tokens
 
     def burst_length(self, streams: list[Stream]) -> int:
-        """As many steps as fit the latency budget, and no more than some row has left."""
+        """As many steps as are worthwhile within the latency budget, and no more than some row has left."""
         step = self.cost.estimate(len(streams))
-        affordable = int(self.config.latency_budget / step) if step > 0 else 1
+        pace = min(self.config.latency_budget, worthwhile(len(streams)))
+        affordable = int(pace / step) if step > 0 else 1
         longest = max(stream.steps_left for stream in streams)
         return max(1, min(affordable, self.config.max_burst, longest))
+
+    def _next_rows(self) -> list[Stream]:
+        """Who runs: those without a token first, so that none waits long for it.
+
+        They get no more than half of the batch while others can run, whom no flood may stop.
+        """
+        most = self.config.max_batch
+        starting = list(islice(self._starting, most))
+        room = max(most - len(starting), most // 2)
+        speaking = list(islice((s for s in self._speaking if not self.paused(s)), room))
+        return starting[: most - len(speaking)] + speaking
+
+    def _rotate(self, streams: list[Stream], steps: int) -> None:
+        """Puts who runs behind those who wait for their turn."""
+        for stream in streams:
+            if stream in self._speaking:
+                self._speaking.move_to_end(stream)
+            elif stream.prompt_left < min(steps, stream.steps_left):
+                del self._starting[stream]
+                self._speaking[stream] = None
+            else:
+                self._starting.move_to_end(stream)

@@ -6,6 +6,8 @@ A resource and no more: it knows neither streams nor graphs.
 import heapq
 from collections.abc import Sequence
 
+import numpy as np
+
 from charloom.burst import Feeds, StateSpec
 
 
@@ -15,8 +17,10 @@ class StatePool:
     def __init__(self, specs: Sequence[StateSpec], capacity: int) -> None:
         self.specs = specs
         self.capacity = capacity
+        # Zeros that nobody has touched take no memory, so slots that were never in use are free.
         self.tensors = {spec.name: spec.zeros(capacity) for spec in specs}  # each [capacity, ...]
         self._free = list(range(capacity))
+        self._taken = np.zeros(capacity, np.bool_)
 
     @property
     def used(self) -> int:
@@ -24,10 +28,11 @@ class StatePool:
         return self.capacity - len(self._free)
 
     def acquire(self) -> int | None:
-        """Takes a slot and zeroes its state; None if all are in use."""
+        """Takes the lowest free slot and zeroes its state; None if all are in use."""
         if not self._free:
             return None
         slot = heapq.heappop(self._free)
+        self._taken[slot] = True
         for tensor in self.tensors.values():
             tensor[slot] = 0
         return slot
@@ -35,14 +40,17 @@ class StatePool:
     def release(self, slot: int) -> None:
         """Gives a slot back."""
         assert 0 <= slot < self.capacity, "a slot of this pool"
-        assert slot not in self._free, "a slot is given back once"
+        assert self._taken[slot], "a slot is given back once"
+        self._taken[slot] = False
         heapq.heappush(self._free, slot)
 
     def gather(self, slots: Sequence[int]) -> Feeds:
         """The state of these slots as a burst takes it: copies, each [B, ...]."""
-        return {name: tensor[slots] for name, tensor in self.tensors.items()}
+        rows = np.asarray(slots)
+        return {name: tensor.take(rows, axis=0) for name, tensor in self.tensors.items()}
 
     def scatter(self, slots: Sequence[int], outputs: Feeds) -> None:
         """Keeps the state that a burst gave for these slots."""
+        rows = np.asarray(slots)
         for spec in self.specs:
-            self.tensors[spec.name][slots] = outputs[spec.output]
+            self.tensors[spec.name][rows] = outputs[spec.output]

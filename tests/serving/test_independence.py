@@ -84,12 +84,15 @@ def texts(engine: Engine, script: Iterator[list[Stream]]) -> dict[Stream, str]:
     # Left to itself, hypothesis seldom draws a long list, and company is the point here.
     guests=st.sampled_from([1, 5, 25, 64]).flatmap(lambda n: st.lists(GUESTS, min_size=n, max_size=n)),
     slots=st.sampled_from([1, 16, 64, 64]),
+    batch=st.sampled_from([2, 7, 32, 256]),
     burst=st.sampled_from([1, 3, 7, 16]),
 )
 def test_any_company_leaves_every_text_as_it_is_alone(
-    model: Model, guests: list[Guest], slots: int, burst: int
+    model: Model, guests: list[Guest], slots: int, batch: int, burst: int
 ) -> None:
-    config = SchedulerConfig(max_streams=slots, max_waiting=64, max_burst=burst, latency_budget=9)
+    config = SchedulerConfig(
+        max_streams=slots, max_batch=batch, max_waiting=64, max_burst=burst, latency_budget=9
+    )
     engine = model.engine(config)
     streams: dict[Stream, Guest] = {}
 
