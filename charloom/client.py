@@ -11,7 +11,7 @@ Proto types stay behind this file.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, Self, cast
 
 import grpc
@@ -20,7 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.errors import CharloomError
-from charloom.options import GenerateOptions, Violation, check
+from charloom.options import GenerateOptions, Token, Violation, check
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 
 # A pause between responses may be a busy server; only a connection that is gone ends a stream.
@@ -69,14 +69,38 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """A token that could have been chosen, and its log-probability (nats)."""
+
+    token_id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a text ended."""
+
+    reason: str
+    """length or stop."""
+    prompt_tokens: int
+    generated_tokens: int
+
+
+@dataclass(frozen=True)
 class Piece:
-    """One response: some text, and its tokens and log-probabilities (nats) where asked for."""
+    """One response: some text, and what was asked for of its T tokens."""
 
     text: str
     token_ids: list[int]
     logprobs: list[float]
+    """Nats, by the model itself: at temperature 1, before penalties, biases and filters."""
+    alternatives: list[list[Alternative]]
+    """[T, N]: the likeliest tokens in the place of each."""
     position: int
     """Tokens of the prompt and of all text so far."""
+    index: int = 0
+    """Which of the texts it belongs to."""
 
 
 @dataclass
@@ -87,11 +111,24 @@ class Progress:
     bundle_digest: str = ""
     execution_class: str = ""
     seed: int | None = None
-    """The seed in use, known once the first response is there."""
-    finish: str | None = None
-    """length or stop, once the text is complete."""
-    prompt_tokens: int = 0
-    generated_tokens: int = 0
+    """The seed in use, known once the first response is there; of the first text, of several."""
+    endings: dict[int, Ending] = field(default_factory=dict)
+    """Of the texts that are complete, by index."""
+
+    @property
+    def finish(self) -> str | None:
+        """How the text ended, length or stop, once it is complete; the first, of several."""
+        return self.endings[0].reason if 0 in self.endings else None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, once the first text is complete."""
+        return self.endings[0].prompt_tokens if 0 in self.endings else 0
+
+    @property
+    def generated_tokens(self) -> int:
+        """Tokens of all texts that are complete."""
+        return sum(ending.generated_tokens for ending in self.endings.values())
 
     def take(self, response: pb.GenerateResponse) -> Piece:
         """Notes what a response tells of the generation and gives the piece in it."""
@@ -100,10 +137,20 @@ class Progress:
             self.model, self.seed = start.model, start.seed
             self.bundle_digest, self.execution_class = start.bundle_digest, start.execution_class
         if response.HasField("finish"):
-            self.finish = pb.FinishReason.Name(response.finish.reason).removeprefix("FINISH_REASON_").lower()
-            self.prompt_tokens = response.finish.prompt_tokens
-            self.generated_tokens = response.finish.generated_tokens
-        return Piece(response.text, list(response.token_ids), list(response.logprobs), response.position)
+            finish = response.finish
+            reason = pb.FinishReason.Name(finish.reason).removeprefix("FINISH_REASON_").lower()
+            self.endings[response.index] = Ending(reason, finish.prompt_tokens, finish.generated_tokens)
+        return Piece(
+            text=response.text,
+            token_ids=list(response.token_ids),
+            logprobs=list(response.logprobs),
+            alternatives=[
+                [Alternative(a.token_id, a.text, a.logprob) for a in place.alternatives]
+                for place in response.alternatives
+            ],
+            position=response.position,
+            index=response.index,
+        )
 
 
 class Responses(Protocol):
@@ -116,11 +163,12 @@ class Responses(Protocol):
 
 
 class Generation(Progress):
-    """One text on its way; iterate for its pieces of text, or `pieces()` for more."""
+    """Texts on their way; iterate for the pieces of a single one, or `pieces()` for more."""
 
-    def __init__(self, call: Responses) -> None:
+    def __init__(self, call: Responses, n: int) -> None:
         super().__init__()
         self._call = call
+        self.n = n
 
     def pieces(self) -> Iterator[Piece]:
         """Yields the responses; raises RequestError if the server ends the text early."""
@@ -131,11 +179,19 @@ class Generation(Progress):
             raise RequestError(error) from error
 
     def __iter__(self) -> Iterator[str]:
+        single(self.n)
         return (piece.text for piece in self.pieces() if piece.text)
 
     def text(self) -> str:
-        """Waits for the whole text."""
+        """Waits for the whole text, if it is a single one."""
         return "".join(self)
+
+    def texts(self) -> list[str]:
+        """Waits for all texts; the one at index i has the seed plus i."""
+        texts = [""] * self.n
+        for piece in self.pieces():
+            texts[piece.index] += piece.text
+        return texts
 
     def cancel(self) -> None:
         """Tells the server that the rest is not wanted."""
@@ -143,11 +199,14 @@ class Generation(Progress):
 
 
 class AsyncGeneration(Progress):
-    """One text on its way, for `async for`."""
+    """Texts on their way, for `async for`."""
 
-    def __init__(self, call: "grpc.aio.UnaryStreamCall[pb.GenerateRequest, pb.GenerateResponse]") -> None:
+    def __init__(
+        self, call: "grpc.aio.UnaryStreamCall[pb.GenerateRequest, pb.GenerateResponse]", n: int
+    ) -> None:
         super().__init__()
         self._call = call
+        self.n = n
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """Yields the responses; raises RequestError if the server ends the text early."""
@@ -158,13 +217,21 @@ class AsyncGeneration(Progress):
             raise RequestError(error) from error
 
     async def __aiter__(self) -> AsyncIterator[str]:
+        single(self.n)
         async for piece in self.pieces():
             if piece.text:
                 yield piece.text
 
     async def text(self) -> str:
-        """Waits for the whole text."""
+        """Waits for the whole text, if it is a single one."""
         return "".join([text async for text in self])
+
+    async def texts(self) -> list[str]:
+        """Waits for all texts; the one at index i has the seed plus i."""
+        texts = [""] * self.n
+        async for piece in self.pieces():
+            texts[piece.index] += piece.text
+        return texts
 
     def cancel(self) -> None:
         """Tells the server that the rest is not wanted."""
@@ -184,23 +251,29 @@ class Client:
         prompt: str = "",
         *,
         model: str = "",
-        logprobs: bool = False,
+        n: int = 1,
+        logprobs: int | None = None,
         token_ids: bool = False,
         timeout: float | None = None,
         **options: Any,
     ) -> Generation:
-        """Asks for one text.
+        """Asks for a text, or several.
 
         Args:
             prompt: read first, not repeated in the text.
             model: name of the model; may be empty on a server of one.
-            logprobs: whether pieces hold log-probabilities.
+            n: how many texts; the one at index i has the seed plus i.
+            logprobs: pieces hold log-probabilities, with so many alternatives a token (0 to 20).
             token_ids: whether pieces hold token ids.
             timeout: seconds until the server is to give up.
             options: the fields of `charloom.options.GenerateOptions`.
+
+        Raises:
+            InvalidRequestError: an option has a value that no server takes.
         """
-        message = to_message(prompt, model, GenerateOptions(**options), logprobs, token_ids)
-        return Generation(self._stub.Generate(message, timeout=timeout))
+        message = to_message(prompt, GenerateOptions(**options), n, logprobs)
+        message.model, message.token_ids = model, token_ids
+        return Generation(self._stub.Generate(message, timeout=timeout), n)
 
     def models(self) -> list[ModelInfo]:
         """Lists what the server serves."""
@@ -240,14 +313,16 @@ class AsyncClient:
         prompt: str = "",
         *,
         model: str = "",
-        logprobs: bool = False,
+        n: int = 1,
+        logprobs: int | None = None,
         token_ids: bool = False,
         timeout: float | None = None,
         **options: Any,
     ) -> AsyncGeneration:
-        """Asks for one text; the arguments are those of `Client.generate`."""
-        message = to_message(prompt, model, GenerateOptions(**options), logprobs, token_ids)
-        return AsyncGeneration(self._stub.Generate(message, timeout=timeout))
+        """Asks for a text, or several; the arguments are those of `Client.generate`."""
+        message = to_message(prompt, GenerateOptions(**options), n, logprobs)
+        message.model, message.token_ids = model, token_ids
+        return AsyncGeneration(self._stub.Generate(message, timeout=timeout), n)
 
     async def models(self) -> list[ModelInfo]:
         """Lists what the server serves."""
@@ -276,29 +351,34 @@ class AsyncClient:
         await self.close()
 
 
+def single(n: int) -> None:
+    """Raises unless there is one text only, for those who would mix up several."""
+    if n != 1:
+        raise ValueError(f"there are {n} texts: take them with pieces() or texts()")
+
+
 def to_message(
-    prompt: str, model: str, options: GenerateOptions, logprobs: bool, token_ids: bool
+    prompt: str, options: GenerateOptions, n: int = 1, logprobs: int | None = None
 ) -> pb.GenerateRequest:
     """The request as it goes over the wire.
 
     Raises:
-        InvalidRequestError: an option does not even fit the wire's types.
+        InvalidRequestError: an option has a value that no server takes.
     """
-    check(options)
-    return pb.GenerateRequest(
-        model=model,
-        prompt=prompt,
-        max_tokens=options.max_tokens,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        min_p=options.min_p,
-        seed=options.seed,
-        stop=options.stop,
-        logprobs=logprobs,
-        token_ids=token_ids,
-        skip_unknown=options.skip_unknown,
-    )
+    check(options, n, logprobs)
+    fields: dict[str, Any] = dict(vars(options))  # they have the same names on the wire
+    for name, tokens in options.named_tokens.items():
+        fields[name] = [to_token(token) for token in tokens]
+    fields["logit_bias"] = [
+        pb.LogitBias(token=token, bias=bias)
+        for token, (_, bias) in zip(fields["logit_bias"], options.logit_bias, strict=True)
+    ]
+    return pb.GenerateRequest(prompt=prompt, n=n, logprobs=logprobs, **fields)
+
+
+def to_token(token: Token) -> pb.Token:
+    """A token's name as it goes over the wire."""
+    return pb.Token(text=token) if isinstance(token, str) else pb.Token(id=token)
 
 
 def to_info(model: pb.Model) -> ModelInfo:

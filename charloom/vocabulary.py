@@ -50,6 +50,7 @@ class CharacterVocabulary:
         if any(not isinstance(c, str) or len(c) != 1 for c in self.characters):
             raise VocabularyError("every entry of a character vocabulary is one character")
         self._codes = np.array([ord(c) for c in self.characters], dtype=np.uint32)
+        self._ids = {character: i for i, character in enumerate(self.characters)}
         self._order = np.argsort(self._codes)
         self._sorted = self._codes[self._order]
         if len(np.unique(self._codes)) != len(self._codes):
@@ -93,6 +94,10 @@ class CharacterVocabulary:
         tokens: Tokens = self._order[place].astype(np.int64)
         return tokens
 
+    def find(self, text: str) -> int | None:
+        """The token of exactly this text, if there is one."""
+        return self._ids.get(text)
+
     def decode(self, tokens: npt.ArrayLike) -> str:
         """Turns token ids [T] into their text."""
         ids = np.asarray(tokens, dtype=np.int64)
@@ -125,6 +130,11 @@ class CharacterVocabulary:
 
     def __hash__(self) -> int:
         return hash(tuple(self.characters))
+
+
+def no_tokens() -> Tokens:
+    """The token ids of an empty text."""
+    return np.empty(0, np.int64)
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:

@@ -5,22 +5,70 @@ Standard output gets the text alone, so that it pipes; everything else goes to s
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TextIO
 
+import cyclopts
 from cyclopts import Parameter
 
 from charloom.errors import CharloomError, ConfigError
-from charloom.options import GenerateOptions, check, choose_seed, seed_of
+from charloom.options import GenerateOptions, Token, check, choose_seed, seed_of
 
 Pieces = Iterator[tuple[int, str, bool]]
 """Pieces of n texts as they are made: index of the text, what was added, whether it is complete."""
 
-MOST_CALLS = 16
+MOST_TEXTS = 64
 """Texts that are asked of a server at the same time."""
+
+
+def token(word: str) -> Token:
+    """A token as the command line writes it: its text, or id:NUMBER."""
+    number = word.removeprefix("id:")
+    return int(number) if number != word and number.isdecimal() else word
+
+
+def tokens(_: object, words: Sequence[cyclopts.Token]) -> tuple[Token, ...]:
+    """The tokens of an option."""
+    return tuple(token(word.value) for word in words)
+
+
+def biases(_: object, words: Sequence[cyclopts.Token]) -> tuple[tuple[Token, float], ...]:
+    """The biased tokens of an option, each TOKEN=BIAS.
+
+    Raises:
+        ConfigError: there is no bias, or it is no number.
+    """
+    result = []
+    for word in words:
+        name, _, bias = word.value.rpartition("=")
+        try:
+            result.append((token(name), float(bias)))
+        except ValueError:
+            raise ConfigError("logit-bias", f"must be TOKEN=BIAS, not {word.value!r}") from None
+    return tuple(result)
+
+
+Tokens = Annotated[
+    tuple[Token, ...],
+    Parameter(converter=tokens, n_tokens=1, consume_multiple=True, negative=(), metavar="TOKEN..."),
+]
+
+
+@dataclass(frozen=True)
+class Flags(GenerateOptions):
+    """The options, as the command line takes them."""
+
+    temperature: Annotated[tuple[float, ...], Parameter(consume_multiple=True, negative=())] = (1.0,)
+    logit_bias: Annotated[
+        tuple[tuple[Token, float], ...],
+        Parameter(converter=biases, n_tokens=1, consume_multiple=True, negative=(), metavar="TOKEN=BIAS..."),
+    ] = ()
+    allowed_tokens: Tokens = ()
+    forbidden_tokens: Tokens = ()
+    stop_tokens: Tokens = ()
 
 
 class OutputError(CharloomError):
@@ -35,7 +83,7 @@ def generate(
     n: Annotated[int, Parameter(name=["--n", "-n"])] = 1,
     output: Path | None = None,
     model: str = "",
-    options: Annotated[GenerateOptions, Parameter(name="*")] = GenerateOptions(),
+    options: Annotated[Flags, Parameter(name="*")] = Flags(),
 ) -> None:
     """Generate text from a server (--address) or straight from a bundle (--bundle).
 
@@ -77,32 +125,26 @@ def from_bundle(bundle: Path, prompt: str, options: GenerateOptions, n: int) -> 
 
 
 def from_server(address: str, model: str, prompt: str, options: GenerateOptions, n: int) -> Pieces:
-    """Asks a server, for several texts at a time, and takes them in order."""
-    from charloom.client import Client, Generation, RequestError  # a user of bundles may not have gRPC
+    """Asks a server for several texts at a time, for fewer where it has not room for so many."""
+    from charloom.client import Client, RequestError  # a user of bundles may not have gRPC
 
-    first = options.seed
-    assert first is not None, "the seed is chosen by now"
+    assert options.seed is not None, "the seed is chosen by now"
+    done, most = 0, MOST_TEXTS
     with Client(address) as client:
-
-        def ask(index: int) -> Generation:
-            seeded = replace(options, seed=seed_of(first, index))
-            return client.generate(prompt, model=model, **vars(seeded))
-
-        calls = {index: ask(index) for index in range(min(n, MOST_CALLS))}
-        for index in range(n):
-            while True:
-                try:
-                    yield from ((index, text, False) for text in calls[index])
-                    break
-                except RequestError as error:
-                    if error.code.name != "RESOURCE_EXHAUSTED" or error.retry_after is None:
-                        raise
-                    time.sleep(error.retry_after)  # a full server refuses before any text
-                    calls[index] = ask(index)
-            yield index, "", True
-            del calls[index]
-            if index + MOST_CALLS < n:
-                calls[index + MOST_CALLS] = ask(index + MOST_CALLS)
+        while done < n:
+            count = min(n - done, most)
+            seeded = replace(options, seed=seed_of(options.seed, done))
+            generation = client.generate(prompt, model=model, n=count, **vars(seeded))
+            try:
+                for piece in generation.pieces():
+                    yield done + piece.index, piece.text, piece.index in generation.endings
+                done += count
+            except RequestError as error:  # before any text, where there was no room for so many
+                too_many = {violation.field for violation in error.violations} == {"n"}
+                if not too_many and (error.code.name != "RESOURCE_EXHAUSTED" or error.retry_after is None):
+                    raise
+                most = max(1, count // 2)
+                time.sleep(error.retry_after or 0)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from charloom.options import GenerateOptions, check, choose_seed, seed_of
-from serving.engine.request import Request
+from charloom.options import GenerateOptions, check
+from serving.engine.request import prepare
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model
@@ -74,22 +74,13 @@ class LocalModel:
             ServingError: a burst failed.
         """
         check(options, n)
-        requests = self._requests(prompt, options, n)
+        request = prepare(prompt, options, self.model.bundle.vocabulary)
         config = SchedulerConfig(max_streams=min(n, MOST_STREAMS), max_waiting=n, latency_budget=PACE)
         engine = self.model.engine(config)
-        index = {engine.submit(request): i for i, request in enumerate(requests)}
+        index = {stream: i for i, stream in enumerate(engine.submit_texts(request, n))}
         while not engine.empty:
             for update in engine.step().updates:
                 if update.error is not None:
                     raise update.error
                 update.stream.consumed = update.stream.released
                 yield index[update.stream], update.text, update.final
-
-    def _requests(self, prompt: str, options: GenerateOptions, n: int) -> list[Request]:
-        """One request per text, alike but for their seeds."""
-        first = choose_seed() if options.seed is None else options.seed
-        tokens = self.model.bundle.vocabulary.encode(prompt, skip_unknown=options.skip_unknown)
-        return [
-            Request(tokens, options.max_tokens, seed_of(first, i), options.sampling, tuple(options.stop))
-            for i in range(n)
-        ]

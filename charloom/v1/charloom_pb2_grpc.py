@@ -57,10 +57,11 @@ class CharloomServiceServicer:
     """
 
     def Generate(self, request, context):
-        """Generates one text and streams it as it is made.
+        """Generates a text, or several from one prompt, and streams them as they are made.
 
-        The first response, sent before any text, holds `start`; the last one holds `finish`. The text
-        depends on the bundle, the request and the seed and on nothing else: not on the server's load.
+        The first response, sent before any text, holds `start`; the last one of each text holds
+        `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
+        server's load.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,10 +38,11 @@ class CharloomServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CharloomServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_charloom_pb2.GenerateRequest, _charloom_pb2.GenerateResponse]
-    """Generates one text and streams it as it is made.
+    """Generates a text, or several from one prompt, and streams them as they are made.
 
-    The first response, sent before any text, holds `start`; the last one holds `finish`. The text
-    depends on the bundle, the request and the seed and on nothing else: not on the server's load.
+    The first response, sent before any text, holds `start`; the last one of each text holds
+    `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
+    server's load.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_charloom_pb2.ListModelsRequest, _charloom_pb2.ListModelsResponse]
     """Lists the models that this server serves."""
@@ -54,10 +55,11 @@ class CharloomServiceAsyncStub(CharloomServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_charloom_pb2.GenerateRequest, _charloom_pb2.GenerateResponse]  # type: ignore[assignment]
-    """Generates one text and streams it as it is made.
+    """Generates a text, or several from one prompt, and streams them as they are made.
 
-    The first response, sent before any text, holds `start`; the last one holds `finish`. The text
-    depends on the bundle, the request and the seed and on nothing else: not on the server's load.
+    The first response, sent before any text, holds `start`; the last one of each text holds
+    `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
+    server's load.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_charloom_pb2.ListModelsRequest, _charloom_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that this server serves."""
@@ -73,10 +75,11 @@ class CharloomServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _charloom_pb2.GenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_charloom_pb2.GenerateResponse], _abc.AsyncIterator[_charloom_pb2.GenerateResponse]]:
-        """Generates one text and streams it as it is made.
+        """Generates a text, or several from one prompt, and streams them as they are made.
 
-        The first response, sent before any text, holds `start`; the last one holds `finish`. The text
-        depends on the bundle, the request and the seed and on nothing else: not on the server's load.
+        The first response, sent before any text, holds `start`; the last one of each text holds
+        `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
+        server's load.
         """
 
     @_abc_1.abstractmethod

@@ -5,11 +5,10 @@ of the protocol that those readers speak.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-import numpy as np
-
+from serving.engine.choices import join
 from serving.engine.engine import Engine, Report
 from serving.engine.request import Request, Stream, Update
 from serving.engine.thread import EngineThread
@@ -35,24 +34,27 @@ class AsyncEngine:
         """Ends the engine; streams that are left end with an error."""
         await asyncio.to_thread(self.thread.stop)
 
-    def open(self, request: Request, deadline: float | None) -> "Reader":
-        """Lets a request in and gives the reader of its text.
+    def open(self, request: Request, deadline: float | None, n: int = 1) -> "Reader":
+        """Lets a request for n texts in and gives their reader.
 
         Raises:
-            OverloadedError: every slot and every waiting place is taken.
+            OverloadedError: there are not enough free slots and waiting places.
+            InvalidRequestError: there will never be so many.
             DrainingError: the engine has ended.
         """
         if not self.thread.alive:
             raise DrainingError
-        stream = self.engine.submit(request, deadline)
-        reader = self._readers[stream] = Reader(self, stream)
+        reader = Reader(self, self.engine.submit_texts(request, n, deadline))
+        self._readers |= dict.fromkeys(reader.streams, reader)
         self.thread.wake()
         return reader
 
-    def forget(self, stream: Stream) -> None:
-        """Gives up a stream that nobody reads any longer, unless it has ended."""
-        if self._readers.pop(stream, None) is not None:
+    def forget(self, streams: Iterable[Stream]) -> None:
+        """Gives up streams that nobody reads any longer, but for those that have ended."""
+        unfinished = [stream for stream in streams if self._readers.pop(stream, None) is not None]
+        for stream in unfinished:
             self.engine.cancel(stream)
+        if unfinished:
             self.thread.wake()
 
     def _hand_over(self, report: Report) -> None:
@@ -71,50 +73,47 @@ class AsyncEngine:
 
 
 class Reader:
-    """The updates of one stream, to be awaited; those that came meanwhile arrive as one.
+    """The updates of one request's streams, to be awaited; those that came meanwhile arrive as one.
 
     What it holds is bounded: the scheduler pauses a stream whose reader has fallen behind.
     """
 
-    def __init__(self, engine: AsyncEngine, stream: Stream) -> None:
+    def __init__(self, engine: AsyncEngine, streams: Sequence[Stream]) -> None:
         self._engine = engine
-        self._updates: deque[Update] = deque()
+        self._updates: dict[Stream, list[Update]] = {}
         self._arrived = asyncio.Event()
-        self.stream = stream
+        self.streams = streams
 
     def put(self, update: Update) -> None:
         """Takes an update in."""
-        self._updates.append(update)
+        self._updates.setdefault(update.stream, []).append(update)
         self._arrived.set()
 
-    async def next(self) -> Update:
-        """Waits for news and takes all of it."""
+    async def next(self) -> list[Update]:
+        """Waits for news and takes all of it, one update a stream."""
         await self._arrived.wait()
         self._arrived.clear()
-        update = merge([*self._updates])
-        self._updates.clear()
-        paused = self._engine.engine.scheduler.paused(self.stream)
-        self.stream.consumed += len(update.tokens)
+        updates = [merge(updates) for updates in self._updates.values()]
+        self._updates = {}
+        paused = any(self._engine.engine.scheduler.paused(update.stream) for update in updates)
+        for update in updates:
+            update.stream.consumed += len(update.choices)
         if paused:
             self._engine.thread.wake()
-        return update
+        return updates
 
     def close(self) -> None:
-        """Gives the stream up if it has not ended."""
-        self._engine.forget(self.stream)
+        """Gives up the streams that have not ended."""
+        self._engine.forget(self.streams)
 
 
-def merge(updates: list[Update]) -> Update:
+def merge(updates: Sequence[Update]) -> Update:
     """Several updates of one stream, in order, as one."""
     last = updates[-1]
     if len(updates) == 1:
         return last
-    return Update(
-        stream=last.stream,
+    return replace(
+        last,
         text="".join(update.text for update in updates),
-        tokens=np.concatenate([update.tokens for update in updates]),
-        logprobs=np.concatenate([update.logprobs for update in updates]),
-        position=last.position,
-        finish=last.finish,
-        error=last.error,
+        choices=join([update.choices for update in updates]),
     )

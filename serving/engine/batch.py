@@ -7,9 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from charloom.burst import FULL_INPUTS, PLAIN_INPUTS, Feeds, GraphKind, neutral
+from charloom.burst import INPUTS, Feeds, GraphKind, neutral
 from charloom.philox import uniforms
-from serving.engine.request import Stream
+from serving.engine.request import Request, Stream
+
+NUMBERS = (
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+)
+"""Inputs of the full graph that are fields of `Sampling` as they stand."""
 
 
 class Batch:
@@ -17,42 +28,71 @@ class Batch:
 
     def __init__(self, streams: Sequence[Stream], steps: int, vocabulary_size: int) -> None:
         self.streams = streams
+        self.requests = [stream.request for stream in streams]
         self.length = steps  # K
         self.vocabulary_size = vocabulary_size
-        self.steps = np.array([min(steps, stream.steps_left) for stream in streams])  # [B]
-        self.forced = np.array([min(steps, stream.prompt_left) for stream in streams])  # [B]
+        self.position = np.array([stream.position for stream in streams])  # [B]
+        self.start = np.array([len(request.prompt) for request in self.requests])  # [B]
+        self.steps = np.array([stream.steps_left for stream in streams]).clip(max=steps)  # [B]
+        self.forced = (self.start - self.position).clip(0, steps)  # [B]
+        # A row that only reads needs no filter yet, and one whose rules have ended none any more.
+        filtered = self.position - self.start < [request.filtered_until for request in self.requests]
+        self.filtered = np.flatnonzero(filtered & (self.forced < self.steps))
 
     @property
     def kind(self) -> GraphKind:
         """The graph it needs: the plain one unless a row filters."""
-        return "plain" if all(stream.request.sampling.plain for stream in self.streams) else "full"
+        return "full" if len(self.filtered) else "plain"
 
     def feeds(self) -> Feeds:
         """Everything the graph takes but the state."""
-        plain = self.kind == "plain"
-        specs = PLAIN_INPUTS if plain else FULL_INPUTS
-        feeds = neutral(specs, B=len(self.streams), K=self.length, V=self.vocabulary_size, W=1, N=1)
+        requests = [self.requests[row] for row in self.filtered]
+        feeds = neutral(
+            INPUTS[self.kind],
+            B=len(self.streams),
+            K=self.length,
+            V=self.vocabulary_size,
+            W=max((r.sampling.penalty_window for r in requests if r.sampling.penalises), default=1),
+            N=max((len(r.rules.biased) for r in requests if len(r.rules.biased)), default=1),
+        )
         self._fill_plain(feeds)
-        if not plain:
-            self._fill_filters(feeds)
+        if requests:
+            self._fill_numbers(feeds, requests)
+            for row, request in zip(self.filtered.tolist(), requests, strict=True):
+                self._fill_row(feeds, row, request)
         return feeds
 
     def _fill_plain(self, feeds: Feeds) -> None:
-        requests = [stream.request for stream in self.streams]
-        positions = [stream.position for stream in self.streams]
         feeds["last"][:] = [stream.last for stream in self.streams]
         feeds["forced_len"][:] = self.forced
         feeds["steps"][:] = self.steps
-        for row in np.flatnonzero(self.forced):
-            count, place = self.forced[row], positions[row]
-            feeds["forced"][:count, row] = requests[row].prompt[place : place + count]
-        feeds["uniform"] = uniforms([request.seed for request in requests], positions, self.length)
-        feeds["temperature"][:] = [request.sampling.temperature for request in requests]
+        for row in np.flatnonzero(self.forced).tolist():
+            count, place = self.forced[row], self.position[row]
+            feeds["forced"][:count, row] = self.requests[row].prompt[place : place + count]
+        feeds["uniform"] = uniforms([r.seed for r in self.requests], self.position, self.length)
+        schedules = [request.sampling.temperature for request in self.requests]
+        feeds["temperature"][:] = [schedule[0] for schedule in schedules]
+        for row, schedule in enumerate(schedules):
+            if len(schedule) > 1:
+                turns = self.position[row] - self.start[row] + np.arange(self.length)
+                feeds["temperature"][:, row] = np.take(schedule, turns % len(schedule))
 
-    def _fill_filters(self, feeds: Feeds) -> None:
-        sampling = [stream.request.sampling for stream in self.streams]
-        feeds["position"][:] = [stream.position for stream in self.streams]
-        feeds["generation_start"][:] = [len(stream.request.prompt) for stream in self.streams]
-        feeds["top_k"][:] = [s.top_k for s in sampling]
-        feeds["top_p"][:] = [s.top_p for s in sampling]
-        feeds["min_p"][:] = [s.min_p for s in sampling]
+    def _fill_numbers(self, feeds: Feeds, requests: Sequence[Request]) -> None:
+        """What every row that filters has one number of."""
+        feeds["position"][:] = self.position
+        feeds["generation_start"][:] = self.start
+        for name in NUMBERS:
+            feeds[name][self.filtered] = [getattr(request.sampling, name) for request in requests]
+
+    def _fill_row(self, feeds: Feeds, row: int, request: Request) -> None:
+        """What only some rows have, each of its own length: recent tokens, rules for single ones."""
+        sampling, rules, recent = request.sampling, request.rules, self.streams[row].recent
+        if sampling.penalises:
+            feeds["window"][row] = sampling.penalty_window
+            feeds["recent"][row, feeds["recent"].shape[1] - len(recent) :] = recent
+        biases = slice(len(rules.biased))
+        feeds["bias_token"][row, biases] = rules.biased
+        feeds["bias_value"][row, biases] = rules.bias
+        feeds["bias_until"][row, biases] = rules.until
+        if rules.allowed is not None:
+            feeds["allowed"][row] = rules.allowed

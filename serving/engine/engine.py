@@ -8,15 +8,18 @@ and `cancel` may be called from any.
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Protocol
 
+import numpy as np
+
 from charloom.burst import Feeds, GraphKind, StateSpec
 from charloom.errors import CharloomError
-from charloom.vocabulary import CharacterVocabulary, Tokens
+from charloom.options import InvalidRequestError, Violation, seed_of
+from charloom.vocabulary import CharacterVocabulary
 from serving.engine.batch import Batch
-from serving.engine.outbox import Logprobs
+from serving.engine.choices import Choices
 from serving.engine.request import Finish, Request, Stream, Update
 from serving.engine.scheduler import Scheduler, SchedulerConfig
 from serving.engine.state_pool import StatePool
@@ -64,7 +67,9 @@ class Engine:
         self.scheduler = Scheduler(config)
         self._arrived: deque[Stream] = deque()
         self._lock = Lock()
-        self._places = config.max_streams + config.max_waiting
+        self.places = config.max_streams + config.max_waiting
+        """Streams that can be let in."""
+        self._free_places = self.places
 
     def submit(self, request: Request, deadline: float | None = None) -> Stream:
         """Lets a request in; its text comes out of later calls of `step`. From any thread.
@@ -72,13 +77,29 @@ class Engine:
         Raises:
             OverloadedError: every slot and every waiting place is taken.
         """
+        return self.submit_texts(request, 1, deadline)[0]
+
+    def submit_texts(self, request: Request, n: int, deadline: float | None = None) -> list[Stream]:
+        """Lets in n texts of one prompt, which is read once; their seeds count up from the request's.
+
+        Raises:
+            OverloadedError: fewer than n slots and waiting places are free.
+            InvalidRequestError: there will never be so many.
+        """
+        if n > self.places:
+            raise InvalidRequestError([Violation("n", f"must be at most {self.places} here, not {n}")])
         with self._lock:
-            if self._places == 0:
-                raise OverloadedError(self.config.max_streams + self.config.max_waiting)
-            self._places -= 1
-        stream = Stream(request, self.vocabulary.start, deadline)
-        self._arrived.append(stream)
-        return stream
+            if self._free_places < n:
+                raise OverloadedError(self.places)
+            self._free_places -= n
+        streams = [
+            Stream(replace(request, seed=seed_of(request.seed, i)), self.vocabulary.start, deadline)
+            for i in range(n)
+        ]
+        if len(request.prompt):
+            streams[0].siblings = streams[1:]
+        self._arrived.extend(streams[:1] if streams[0].siblings else streams)
+        return streams
 
     def cancel(self, stream: Stream) -> None:
         """Gives a stream up; it leaves before the next burst. From any thread."""
@@ -95,7 +116,7 @@ class Engine:
         try:
             outputs = self._run(batch)
         except CharloomError as error:
-            return Report(updates + [self._fail(stream, BurstError(str(error))) for stream in plan.streams])
+            return Report(updates + self._fail(plan.streams, BurstError(str(error))))
         elapsed = time.perf_counter() - started
         self.scheduler.cost.learn(len(plan.streams), plan.steps, elapsed)
         updates += self._deliver(batch, outputs)
@@ -108,7 +129,7 @@ class Engine:
         streams = [*self._arrived, *self.scheduler.waiting, *self.scheduler.running]
         self.scheduler.waiting.extend(self._arrived)
         self._arrived.clear()
-        return Report([self._fail(stream, error) for stream in streams])
+        return Report(self._fail(streams, error))
 
     @property
     def ready(self) -> bool:
@@ -123,8 +144,8 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Streams that wait for a slot."""
-        return len(self._arrived) + len(self.scheduler.waiting)
+        """Streams that wait for a slot, or for another to read their prompt."""
+        return self.places - self._free_places - self.pool.used
 
     @property
     def empty(self) -> bool:
@@ -149,53 +170,86 @@ class Engine:
             if stream.cancelled:
                 self._leave(stream)
             elif stream.deadline is not None and stream.deadline <= now:
-                updates.append(self._fail(stream, DeadlineError()))
+                updates += self._fail([stream], DeadlineError())
         while self.scheduler.waiting and (slot := self.pool.acquire()) is not None:
             stream = self.scheduler.waiting[0]
             stream.slot = slot
+            if stream.inherited is not None:
+                self.pool.put(slot, stream.inherited)
+                stream.inherited = None
             self.scheduler.promote(stream)
         return updates
 
     def _deliver(self, batch: Batch, outputs: Feeds) -> list[Update]:
         """Advances every stream of a burst and makes the updates of those that have news."""
+        none = np.empty((*outputs["chosen"].shape, 0))  # [K, B, 0]
+        top_token, top_logprob = outputs.get("top_token", none), outputs.get("top_logprob", none)
         updates = []
         for row, stream in enumerate(batch.streams):
             stream.last = int(outputs["last_out"][row])
-            stream.position += int(batch.steps[row])
+            stream.advance(outputs["chosen"][: batch.steps[row], row])
+            if stream.siblings and not stream.prompt_left:
+                self._fork(stream)
             generated = slice(batch.forced[row], batch.steps[row])
-            update = self._update(
-                stream, outputs["chosen"][generated, row], outputs["logprob"][generated, row]
+            wanted = stream.request.alternatives
+            choices = Choices(
+                outputs["chosen"][generated, row],
+                outputs["logprob"][generated, row],
+                top_token[generated, row, :wanted],
+                top_logprob[generated, row, :wanted],
             )
+            update = self._update(stream, choices)
             if update.final:
                 self._leave(stream)
-            if update.final or len(update.tokens):
+            if update.final or len(update.choices):
                 updates.append(update)
         return updates
 
-    def _update(self, stream: Stream, tokens: Tokens, logprobs: Logprobs) -> Update:
-        """What of the tokens [T] that a stream generated may go out now."""
+    def _fork(self, stream: Stream) -> None:
+        """Lets the siblings of a stream go on from the state after the prompt that it has read."""
+        assert stream.slot is not None, "a running stream has a slot"
+        state = self.pool.gather([stream.slot])
+        for sibling in stream.siblings:
+            sibling.inherit(stream, state)
+            self.scheduler.add(sibling)
+        stream.siblings = []
+
+    def _update(self, stream: Stream, choices: Choices) -> Update:
+        """What of the tokens that a stream generated may go out now."""
         done = stream.steps_left == 0
-        parcel = stream.outbox.put(self.vocabulary, tokens, logprobs, final=done)
-        stream.released += len(parcel.tokens)
+        parcel = stream.outbox.put(self.vocabulary, choices, final=done)
+        stream.released += len(parcel.choices)
         return Update(
             stream,
             text=parcel.text,
-            tokens=parcel.tokens,
-            logprobs=parcel.logprobs,
+            choices=parcel.choices,
             position=len(stream.request.prompt) + stream.released,
             finish=Finish.STOP if parcel.stopped else Finish.LENGTH if done else None,
         )
 
-    def _fail(self, stream: Stream, error: ServingError) -> Update:
-        """Ends a stream with an error."""
-        self._leave(stream)
-        return Update(stream, position=stream.position, error=error)
+    def _fail(self, streams: Iterable[Stream], error: ServingError) -> list[Update]:
+        """Ends streams with an error, and with each those that wait for it to read their prompt."""
+        updates = []
+        for stream in streams:
+            siblings, stream.siblings = stream.siblings, []
+            self._leave(stream)
+            self._release_places(len(siblings))
+            updates += [Update(each, position=each.position, error=error) for each in (stream, *siblings)]
+        return updates
 
     def _leave(self, stream: Stream) -> None:
-        """Takes a stream out and frees its slot and its place."""
+        """Takes a stream out and frees its slot and its place; a sibling has to read the prompt anew."""
         self.scheduler.remove(stream)
         if stream.slot is not None:
             self.pool.release(stream.slot)
             stream.slot = None
+        heirs = [sibling for sibling in stream.siblings if not sibling.cancelled]
+        self._release_places(1 + len(stream.siblings) - len(heirs))
+        if heirs:
+            heirs[0].siblings = heirs[1:]
+            self._arrived.append(heirs[0])
+        stream.siblings = []
+
+    def _release_places(self, count: int) -> None:
         with self._lock:
-            self._places += 1
+            self._free_places += count

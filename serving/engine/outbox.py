@@ -1,4 +1,4 @@
-"""The outbox of a stream: generated tokens on their way out, stopped before a stop string.
+"""The outbox of a stream: generated tokens on their way out, ended where a stop is due.
 
 It holds back what may turn out to be the beginning of a stop string. What comes out in the end
 does not depend on how bursts happened to cut the text. It knows nothing of bursts or engines.
@@ -7,19 +7,16 @@ does not depend on how bursts happened to cut the text. It knows nothing of burs
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from charloom.vocabulary import CharacterVocabulary, Tokens
-
-Logprobs = npt.NDArray[np.float32]
+from serving.engine.choices import Choices, join, no_choices
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """What may go out: T tokens, their log-probabilities in nats, and their text."""
+    """What may go out: tokens and their text."""
 
-    tokens: Tokens
-    logprobs: Logprobs
+    choices: Choices
     text: str
     stopped: bool = False
 
@@ -27,33 +24,49 @@ class Parcel:
 class Outbox:
     """Holds the tokens of one stream until it is certain that no stop string begins in them."""
 
-    def __init__(self, stops: tuple[str, ...]) -> None:
+    def __init__(
+        self, stops: tuple[str, ...] = (), stop_tokens: tuple[int, ...] = (), min_tokens: int = 0
+    ) -> None:
+        """Ends a text before a stop token, or a stop string complete after `min_tokens` tokens."""
         self.stops = stops
-        self._tokens: Tokens = np.empty(0, np.int64)
-        self._logprobs: Logprobs = np.empty(0, np.float32)
+        self.stop_tokens = stop_tokens
+        self.min_tokens = min_tokens
+        self._held = no_choices()
+        self._sent = 0
 
-    def put(
-        self, vocabulary: CharacterVocabulary, tokens: Tokens, logprobs: Logprobs, *, final: bool
-    ) -> Parcel:
-        """Takes new tokens [T] and gives what may go out; `final` says that none will follow."""
+    def put(self, vocabulary: CharacterVocabulary, choices: Choices, *, final: bool) -> Parcel:
+        """Takes new tokens and gives what may go out; `final` says that none will follow."""
+        end = self._stop_token(choices.tokens)
+        stopped = end is not None
+        if stopped:
+            choices = choices[:end]
         if not self.stops:
-            return Parcel(tokens, logprobs, vocabulary.decode(tokens))
-        self._tokens = np.append(self._tokens, tokens)
-        self._logprobs = np.append(self._logprobs, logprobs)
-        pieces = vocabulary.pieces(self._tokens)
+            return Parcel(choices, vocabulary.decode(choices.tokens), stopped)
+        self._held = join([self._held, choices])
+        pieces = vocabulary.pieces(self._held.tokens)
         text = "".join(pieces)
-        stop = self._stop(text)
+        # A stop string is complete at an earlier token than the stop token, whose text is not here.
+        stop = self._stop(text, guarded=len("".join(pieces[: max(0, self.min_tokens - self._sent)])))
         if stop is not None:
             return self._send(pieces, text[:stop], stopped=True)
-        return self._send(pieces, text if final else text[: len(text) - self._suspicious(text)])
+        if stopped or final:
+            return self._send(pieces, text, stopped=stopped)
+        return self._send(pieces, text[: len(text) - self._suspicious(text)])
 
-    def _stop(self, text: str) -> int | None:
-        """Where the stop string begins that is the first to be complete.
+    def _stop_token(self, tokens: Tokens) -> int | None:
+        """Where the first stop token is."""
+        if not self.stop_tokens:
+            return None
+        places = np.flatnonzero(np.isin(tokens, self.stop_tokens))
+        return int(places[0]) if len(places) else None
+
+    def _stop(self, text: str, guarded: int) -> int | None:
+        """Where the stop string begins that is the first to be complete after `guarded` characters.
 
         Not the first to begin: a reader of single tokens would stop at the first complete one,
         and the outcome must not depend on how many tokens arrive at a time.
         """
-        begins = [(text.find(stop), len(stop)) for stop in self.stops]
+        begins = [(text.find(stop, max(0, guarded + 1 - len(stop))), len(stop)) for stop in self.stops]
         ends = [(begin + length, begin) for begin, length in begins if begin >= 0]
         return min(ends)[1] if ends else None
 
@@ -72,6 +85,7 @@ class Outbox:
         sent = "".join(pieces[:count])
         if stopped and len(sent) < len(text):
             count, sent = count + 1, text
-        parcel = Parcel(self._tokens[:count], self._logprobs[:count], sent, stopped)
-        self._tokens, self._logprobs = self._tokens[count:], self._logprobs[count:]
+        parcel = Parcel(self._held[:count], sent, stopped)
+        self._held = self._held[count:]
+        self._sent += count
         return parcel

@@ -54,3 +54,8 @@ class StatePool:
         rows = np.asarray(slots)
         for spec in self.specs:
             self.tensors[spec.name][rows] = outputs[spec.output]
+
+    def put(self, slot: int, state: Feeds) -> None:
+        """Sets the state of a slot to what `gather` gave for another one."""
+        for name, tensor in self.tensors.items():
+            tensor[slot] = state[name][0]

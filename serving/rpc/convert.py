@@ -1,15 +1,30 @@
 """Between proto messages and the engine's own types. Proto types stop in this folder."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.errors import require
-from charloom.options import GenerateOptions, InvalidRequestError, Violation, choose_seed
-from charloom.vocabulary import CharacterVocabulary, UnknownCharacterError
-from serving.engine.request import Finish, Request, Update
+from charloom.options import (
+    MAX_ALTERNATIVES,
+    MAX_NAMED,
+    GenerateOptions,
+    InvalidRequestError,
+    Token,
+    Violation,
+    unless_between,
+)
+from charloom.vocabulary import CharacterVocabulary
+from serving.engine.choices import Choices
+from serving.engine.request import Finish, Request, Update, prepare
 from serving.models import Model
 
+T = TypeVar("T")
+
 FINISH = {Finish.LENGTH: pb.FINISH_REASON_LENGTH, Finish.STOP: pb.FINISH_REASON_STOP}
+SAME = {field.name for field in fields(GenerateOptions)} - set(MAX_NAMED)
+"""Options of the same form on the wire: all but those that name tokens."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +37,22 @@ class RequestLimits:
     """Most tokens a request may ask for."""
     most_prompt: int = 1_000_000
     """Most characters of a prompt."""
+    most_texts: int = 128
+    """Most texts that one request may ask for."""
 
     def __post_init__(self) -> None:
         require(self.default_tokens >= 1, "default-tokens", "must be at least 1")
         require(self.most_tokens >= self.default_tokens, "most-tokens", "must be default-tokens or more")
         require(self.most_prompt >= 0, "most-prompt", "must be 0 or more")
+        require(self.most_texts >= 1, "most-texts", "must be at least 1")
+
+    def violations(self, message: pb.GenerateRequest, options: GenerateOptions) -> Iterator[Violation]:
+        """What of a request goes beyond them."""
+        if options.max_tokens > self.most_tokens:
+            reason = f"must be at most {self.most_tokens} here, not {options.max_tokens}"
+            yield Violation("max_tokens", reason)
+        yield from unless_between("n", [text_count(message)], 1, self.most_texts)
+        yield from unless_between("logprobs", [message.logprobs], 0, MAX_ALTERNATIVES)
 
 
 def to_request(
@@ -38,36 +64,43 @@ def to_request(
         InvalidRequestError: fields have unusable values; it names every one of them.
     """
     options = to_options(message, limits)
-    violations = list(options.violations())
-    if options.max_tokens > limits.most_tokens:
-        reason = f"must be at most {limits.most_tokens} here, not {options.max_tokens}"
-        violations.append(Violation("max_tokens", reason))
+    violations = list(limits.violations(message, options))
     if len(message.prompt) > limits.most_prompt:
         reason = f"must be at most {limits.most_prompt} characters here, not {len(message.prompt)}"
-        raise InvalidRequestError([*violations, Violation("prompt", reason)])
+        raise InvalidRequestError([*options.violations(), *violations, Violation("prompt", reason)])
     try:
-        prompt = vocabulary.encode(message.prompt, skip_unknown=message.skip_unknown)
-    except UnknownCharacterError as error:
-        hint = f"has {error}; set skip_unknown to leave them out"
-        raise InvalidRequestError([*violations, Violation("prompt", hint)]) from error
+        request = prepare(message.prompt, options, vocabulary, message.logprobs)
+    except InvalidRequestError as error:
+        raise InvalidRequestError([*error.violations, *violations]) from error
     if violations:
         raise InvalidRequestError(violations)
-    seed = choose_seed() if options.seed is None else options.seed
-    return Request(prompt, options.max_tokens, seed, options.sampling, options.stop)
+    return request
 
 
 def to_options(message: pb.GenerateRequest, limits: RequestLimits) -> GenerateOptions:
     """The options of a request; where one is absent, its default."""
-    given = {
-        name: getattr(message, name)
-        for name in ("temperature", "top_k", "top_p", "min_p", "seed")
-        if message.HasField(name)
-    }
-    return GenerateOptions(
-        **given,
-        max_tokens=message.max_tokens if message.HasField("max_tokens") else limits.default_tokens,
-        stop=tuple(message.stop),
-    )
+    given: dict[str, Any] = {field.name: value for field, value in message.ListFields() if field.name in SAME}
+    given.setdefault("max_tokens", limits.default_tokens)
+    for name in ("stop_tokens", "allowed_tokens", "forbidden_tokens"):
+        given[name] = tuple(map(to_token, some(getattr(message, name), name)))
+    biases = some(message.logit_bias, "logit_bias")
+    given["logit_bias"] = tuple((to_token(bias.token), bias.bias) for bias in biases)
+    return GenerateOptions(**given)
+
+
+def some(listed: Sequence[T], field: str) -> Sequence[T]:
+    """As much of a list as shows whether it is too long: a flood is not worth reading."""
+    return listed[: MAX_NAMED[field] + 1]
+
+
+def to_token(token: pb.Token) -> Token:
+    """What a token is named by; one without a name has no text, which no token of a model has."""
+    return token.id if token.HasField("id") else token.text
+
+
+def text_count(message: pb.GenerateRequest) -> int:
+    """How many texts are asked for."""
+    return message.n if message.HasField("n") else 1
 
 
 def to_start(model: Model, request: Request) -> pb.GenerateResponse:
@@ -82,18 +115,32 @@ def to_start(model: Model, request: Request) -> pb.GenerateResponse:
     )
 
 
-def to_response(message: pb.GenerateRequest, update: Update) -> pb.GenerateResponse:
+def to_response(
+    message: pb.GenerateRequest, index: int, update: Update, vocabulary: CharacterVocabulary
+) -> pb.GenerateResponse:
     """A later response, with what the request asked for."""
-    response = pb.GenerateResponse(text=update.text, position=update.position)
+    choices = update.choices
+    response = pb.GenerateResponse(index=index, text=update.text, position=update.position)
     if message.token_ids:
-        response.token_ids.extend(update.tokens.tolist())
+        response.token_ids.extend(choices.tokens.tolist())
+    if message.HasField("logprobs"):
+        response.logprobs.extend(choices.logprobs.tolist())
     if message.logprobs:
-        response.logprobs.extend(update.logprobs.tolist())
+        response.alternatives.extend(to_alternatives(choices, vocabulary))
     if update.finish is not None:
         response.finish.reason = FINISH[update.finish]
         response.finish.prompt_tokens = len(update.stream.request.prompt)
         response.finish.generated_tokens = update.stream.released
     return response
+
+
+def to_alternatives(choices: Choices, vocabulary: CharacterVocabulary) -> Iterator[pb.Alternatives]:
+    """The likeliest tokens in the place of each one that was chosen."""
+    for tokens, logprobs in zip(choices.top_tokens, choices.top_logprobs.tolist(), strict=True):
+        rows = zip(tokens.tolist(), vocabulary.pieces(tokens), logprobs, strict=True)
+        yield pb.Alternatives(
+            alternatives=[pb.Alternative(token_id=t, text=text, logprob=p) for t, text, p in rows]
+        )
 
 
 def to_model(model: Model) -> pb.Model:

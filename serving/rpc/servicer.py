@@ -45,25 +45,28 @@ class Servicer(CharloomServiceServicer):
     async def Generate(  # noqa: N802
         self, request: pb.GenerateRequest, context: GenerateContext
     ) -> AsyncIterator[pb.GenerateResponse]:
-        """Generates one text."""
+        """Generates one text, or several from one prompt."""
         try:
             model, asked, reader = self._open(request, context)
         except CharloomError as error:
             await abort(context, error)
-        clock = TokenClock(self.metrics, model.name)
+        index = {stream: i for i, stream in enumerate(reader.streams)}
+        clocks = {stream: TokenClock(self.metrics, model.name) for stream in reader.streams}
         outcome = "cancelled"
         self.active += 1
         try:
             yield convert.to_start(model, asked)
-            while outcome == "cancelled":
-                update = await reader.next()
-                if update.error is not None:
-                    outcome = code_name(update.error)
-                    await abort(context, update.error)
-                clock.observe(len(update.tokens))
-                yield convert.to_response(request, update)
-                if update.finish is not None:
-                    outcome = "ok"
+            while clocks:
+                for update in await reader.next():
+                    if update.error is not None:
+                        outcome = code_name(update.error)
+                        await abort(context, update.error)
+                    stream = update.stream
+                    clocks[stream].observe(len(update.choices))
+                    yield convert.to_response(request, index[stream], update, model.bundle.vocabulary)
+                    if update.finish is not None:
+                        del clocks[stream]
+            outcome = "ok"
         finally:
             # Reached however the call ends: a client that goes away cancels this coroutine.
             reader.close()
@@ -81,7 +84,7 @@ class Servicer(CharloomServiceServicer):
             asked = convert.to_request(message, model.bundle.vocabulary, self.limits)
             remaining = context.time_remaining()
             deadline = None if remaining is None else time.monotonic() + remaining
-            return model, asked, self.engines[name].open(asked, deadline)
+            return model, asked, self.engines[name].open(asked, deadline, convert.text_count(message))
         except CharloomError as error:
             self.metrics.rejections.labels(name, code_name(error)).inc()
             raise
@@ -107,7 +110,7 @@ class Servicer(CharloomServiceServicer):
 
 
 class TokenClock:
-    """Measures when the text of one call came."""
+    """Measures when one text came."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._first = metrics.first_token.labels(model)

@@ -73,7 +73,7 @@ def test_plain_means_no_filter(sampling, plain):
 
 def test_the_sampling_part_of_the_options():
     options = GenerateOptions(temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, max_tokens=9, seed=1)
-    assert options.sampling == Sampling(0.5, 3, 0.9, 0.1)
+    assert options.sampling == Sampling((0.5,), 3, 0.9, 0.1)
     assert type(options.sampling) is Sampling
 
 

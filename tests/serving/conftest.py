@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from charloom.burst import Feeds, GraphKind, StateSpec
-from charloom.options import Sampling
 from charloom.vocabulary import CharacterVocabulary
 from serving.engine.engine import Engine
 from serving.engine.request import Request
@@ -69,7 +68,7 @@ def ask(alphabet: CharacterVocabulary) -> Callable[..., Request]:
     """Makes a request."""
 
     def make(prompt: str = "a", max_tokens: int = 5, stop: tuple[str, ...] = ()) -> Request:
-        return Request(alphabet.encode(prompt), max_tokens, 0, Sampling(), stop)
+        return Request(alphabet.encode(prompt), max_tokens, 0, stop=stop)
 
     return make
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serving.engine.choices import join
 from serving.engine.engine import Engine
 from serving.engine.request import Finish, Request, Stream, Update
 from serving.errors import BurstError, DeadlineError, DrainingError, OverloadedError
@@ -39,7 +40,8 @@ def test_continues_the_prompt_and_says_why_it_ended(make_engine: Make, ask: Make
     assert text(updates) == "defghijklmnopqrstuvw"
     assert [u.finish for u in updates] == [None] * (len(updates) - 1) + [Finish.LENGTH]
     assert updates[-1].position == 3 + 20
-    assert [t for u in updates for t in u.logprobs] == [-float(t) for u in updates for t in u.tokens]
+    chosen = join([u.choices for u in updates])
+    assert chosen.logprobs.tolist() == [-float(token) for token in chosen.tokens]
 
 
 def test_reading_and_generating_share_a_burst(make_engine: Make, ask: Make, runner: Any) -> None:

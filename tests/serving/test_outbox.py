@@ -1,61 +1,97 @@
-"""Stop strings come out the same however the text is cut."""
+"""Stops come out the same however the text is cut."""
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import CharacterVocabulary, Tokens
+from serving.engine.choices import Choices, join
 from serving.engine.outbox import Outbox
 
-LETTERS = CharacterVocabulary("abc")
-TEXTS = st.text("abc", max_size=40)
-STOPS = st.lists(st.text("abc", min_size=1, max_size=5), min_size=1, max_size=4)
+LETTERS = CharacterVocabulary("abcd")
+TEXTS = st.text("abcd", max_size=40)
+STOPS = st.lists(st.text("abc", min_size=1, max_size=5), max_size=4)
+STOP_TOKENS = st.sampled_from([(), (), (3,), (1, 3)])
+MIN_TOKENS = st.sampled_from([0, 0, 1, 2, 5, 20])
+CUTS = st.lists(st.integers(0, 40))
 
 
-def send(text: str, stops: list[str], cuts: list[int]) -> tuple[str, list[int], bool]:
-    """What comes out of an outbox that gets the text in parts: text, tokens, whether it stopped."""
-    outbox = Outbox(tuple(stops))
+@dataclass(frozen=True)
+class Sent:
+    """What came out of an outbox in the end."""
+
+    text: str
+    tokens: list[int]
+    stopped: bool
+
+
+def choices_of(tokens: Tokens) -> Choices:
+    """Tokens with log-probabilities and two alternatives that show whose they are."""
+    both = np.stack([tokens, tokens + 10], 1)
+    return Choices(tokens, -tokens.astype(np.float32), both, -both.astype(np.float32))
+
+
+def send(text: str, outbox: Outbox, cuts: list[int]) -> Sent:
+    """Puts a text into an outbox in parts."""
     tokens = LETTERS.encode(text)
     out, sent = "", []
     bounds = [0, *sorted({min(cut, len(text)) for cut in cuts} | {len(text)})]
     for begin, end in itertools.pairwise(bounds):
-        part = tokens[begin:end]
-        parcel = outbox.put(LETTERS, part, -part.astype(np.float32), final=end == len(text))
+        parcel = outbox.put(LETTERS, choices_of(tokens[begin:end]), final=end == len(text))
         out += parcel.text
-        sent += parcel.tokens.tolist()
-        assert parcel.logprobs.tolist() == [-t for t in parcel.tokens]
+        sent.append(parcel.choices)
         if parcel.stopped:
-            return out, sent, True
-    return out, sent, False
+            break
+    together = join(sent) if sent else choices_of(tokens[:0])
+    expected = choices_of(together.tokens)
+    assert together.logprobs.tolist() == expected.logprobs.tolist()
+    assert together.top_tokens.tolist() == expected.top_tokens.tolist()
+    assert together.top_logprobs.tolist() == expected.top_logprobs.tolist()
+    return Sent(out, together.tokens.tolist(), bool(sent) and parcel.stopped)
 
 
-@given(TEXTS, STOPS, st.lists(st.integers(0, 40)))
-@example("abcab", ["abca", "bc"], [3])
-@example("aab", ["ab"], [1, 2])
-def test_the_outcome_does_not_depend_on_the_cuts(text: str, stops: list[str], cuts: list[int]) -> None:
-    one_by_one = send(text, stops, list(range(len(text))))
-    assert send(text, stops, cuts) == one_by_one
-    assert send(text, stops, []) == one_by_one
+def one_by_one(text: str, stops: list[str], stop_tokens: tuple[int, ...], min_tokens: int) -> Sent:
+    """What a reader of single characters does, to whom nothing is held back."""
+    for length in range(1, len(text) + 1):
+        if LETTERS.encode(text[length - 1]) in stop_tokens:
+            return Sent(text[: length - 1], LETTERS.encode(text[: length - 1]).tolist(), True)
+        complete = [stop for stop in stops if text[:length].endswith(stop)]
+        if complete and length > min_tokens:
+            rest = text[: length - max(map(len, complete))]
+            return Sent(rest, LETTERS.encode(rest).tolist(), True)
+    return Sent(text, LETTERS.encode(text).tolist(), False)
 
 
-@given(TEXTS, STOPS)
-def test_the_text_has_no_stop_string_and_loses_nothing_else(text: str, stops: list[str]) -> None:
-    out, sent, stopped = send(text, stops, list(range(len(text))))
-    assert text.startswith(out)
-    assert LETTERS.decode(sent) == out
-    assert not any(stop in out for stop in stops)
-    assert stopped == any(stop in text for stop in stops)
-    if stopped:
-        assert any(text.startswith(stop, len(out)) for stop in stops)
-    else:
-        assert out == text
+@given(TEXTS, STOPS, STOP_TOKENS, MIN_TOKENS, CUTS)
+@example("abcab", ["abca", "bc"], (), 0, [3])
+@example("aab", ["ab"], (), 0, [1, 2])
+@example("aaaa", ["aa"], (), 2, [2])
+@example("abdab", ["ab"], (3,), 2, [2, 3])
+def test_the_outcome_is_that_of_reading_single_tokens_however_the_text_is_cut(
+    text: str, stops: list[str], stop_tokens: tuple[int, ...], min_tokens: int, cuts: list[int]
+) -> None:
+    expected = one_by_one(text, stops, stop_tokens, min_tokens)
+    for some in (cuts, [], list(range(len(text)))):
+        assert send(text, Outbox(tuple(stops), stop_tokens, min_tokens), some) == expected
 
 
 def test_holds_back_no_more_than_it_must() -> None:
     outbox = Outbox(("ccc",))
-    parcel = outbox.put(LETTERS, LETTERS.encode("abcc"), np.zeros(4, np.float32), final=False)
-    assert parcel.text == "ab"
-    parcel = outbox.put(LETTERS, LETTERS.encode("a"), np.zeros(1, np.float32), final=False)
-    assert parcel.text == "cca"
+    assert outbox.put(LETTERS, choices_of(LETTERS.encode("abcc")), final=False).text == "ab"
+    assert outbox.put(LETTERS, choices_of(LETTERS.encode("a")), final=False).text == "cca"
+
+
+class Syllables(CharacterVocabulary):
+    """A fake whose tokens have texts of several characters."""
+
+    def pieces(self, tokens: object) -> list[str]:
+        return [("na", "no", "ni", "n")[int(token)] for token in tokens]  # type: ignore[attr-defined]
+
+
+def test_a_token_that_reaches_into_a_stop_string_goes_out_with_its_text_cut() -> None:
+    outbox = Outbox(("on",))
+    parcel = outbox.put(Syllables("abcd"), choices_of(np.array([0, 1, 2])), final=False)
+    assert (parcel.text, parcel.choices.tokens.tolist(), parcel.stopped) == ("nan", [0, 1], True)

@@ -86,10 +86,10 @@ def run(coroutine: Any) -> Any:
 
 
 async def read(reader: Reader) -> tuple[str, Any]:
-    """All the text of a stream and how it ended."""
+    """All the text of a single stream and how it ended."""
     text = ""
     while True:
-        update = await reader.next()
+        [update] = await reader.next()
         text += update.text
         if update.final:
             return text, update.error or update.finish
@@ -106,6 +106,29 @@ def test_readers_get_their_own_text(make_engine: Make, ask: Make) -> None:
         await engine.stop()
         with pytest.raises(DrainingError):
             engine.open(ask(), None)
+
+    run(scenario())
+
+
+def test_a_reader_of_several_texts_gets_each_apart(make_engine: Make, ask: Make) -> None:
+    async def scenario() -> None:
+        inner = make_engine(buffer_tokens=8)
+        engine = AsyncEngine(inner, "test", lambda _: None)
+        engine.start()
+        reader = engine.open(ask("abc", max_tokens=30), None, n=3)
+        texts, ends = dict.fromkeys(reader.streams, ""), {}
+        while len(ends) < 3:
+            updates = await reader.next()
+            assert len({update.stream for update in updates}) == len(updates)
+            for update in updates:
+                texts[update.stream] += update.text
+                if update.final:
+                    ends[update.stream] = update.finish
+        assert set(texts.values()) == {"defghijklmnopqrstuvwxyzabcdefg"}
+        assert set(ends.values()) == {Finish.LENGTH}
+        reader.close()
+        assert inner.empty
+        await engine.stop()
 
     run(scenario())
 

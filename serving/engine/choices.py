@@ -1,0 +1,53 @@
+"""Choices: the tokens that a stream generated, with what the model made of them. Data only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from charloom.vocabulary import Tokens
+
+Logprobs = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """T tokens in order, and the N likeliest tokens in the place of each.
+
+    Log-probabilities are the model's own, in nats: at temperature 1, before penalties and filters.
+    """
+
+    tokens: Tokens
+    """int64 [T]"""
+    logprobs: Logprobs
+    """float32 [T]"""
+    top_tokens: Tokens
+    """int64 [T, N], likeliest first; N is 0 where nobody asked."""
+    top_logprobs: Logprobs
+    """float32 [T, N]"""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, part: slice) -> "Choices":
+        return Choices(self.tokens[part], self.logprobs[part], self.top_tokens[part], self.top_logprobs[part])
+
+
+def join(parts: Sequence[Choices]) -> Choices:
+    """Several choices of one stream, in order, as one."""
+    some = [part for part in parts if len(part)]
+    if len(some) < 2:
+        return some[0] if some else parts[0]
+    arrays = {field.name: [getattr(part, field.name) for part in some] for field in fields(Choices)}
+    return Choices(**{name: np.concatenate(of_parts) for name, of_parts in arrays.items()})
+
+
+def no_choices() -> Choices:
+    """None at all."""
+    return Choices(
+        tokens=np.empty(0, np.int64),
+        logprobs=np.empty(0, np.float32),
+        top_tokens=np.empty((0, 0), np.int64),
+        top_logprobs=np.empty((0, 0), np.float32),
+    )
