@@ -122,11 +122,11 @@ class GenerateOptions(Sampling):
     forbidden_tokens: tuple[Token, ...] = ()
     """Never sample these tokens."""
     max_tokens: int = 256
-    """Tokens to generate at the most."""
+    """Tokens to generate at the most (at least 1)."""
     min_tokens: int = 0
-    """Tokens to generate before a stop string or a stop token can end the text."""
+    """Tokens to generate before a stop string or a stop token can end the text (0 to max-tokens)."""
     seed: int | None = None
-    """Makes the text reproducible; chosen if absent."""
+    """Makes the text reproducible (0 to 2**64 - 1); chosen if absent."""
     stop: tuple[str, ...] = ()
     """End before the first of these strings; may be given several times."""
     stop_tokens: tuple[Token, ...] = ()

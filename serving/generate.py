@@ -5,70 +5,23 @@ Standard output gets the text alone, so that it pipes; everything else goes to s
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TextIO
 
-import cyclopts
 from cyclopts import Parameter
 
 from charloom.errors import CharloomError, ConfigError
-from charloom.options import GenerateOptions, Token, check, choose_seed, seed_of
+from charloom.options import GenerateOptions, check, choose_seed, seed_of
+from serving.flags import Flags
 
 Pieces = Iterator[tuple[int, str, bool]]
 """Pieces of n texts as they are made: index of the text, what was added, whether it is complete."""
 
 MOST_TEXTS = 64
 """Texts that are asked of a server at the same time."""
-
-
-def token(word: str) -> Token:
-    """A token as the command line writes it: its text, or id:NUMBER."""
-    number = word.removeprefix("id:")
-    return int(number) if number != word and number.isdecimal() else word
-
-
-def tokens(_: object, words: Sequence[cyclopts.Token]) -> tuple[Token, ...]:
-    """The tokens of an option."""
-    return tuple(token(word.value) for word in words)
-
-
-def biases(_: object, words: Sequence[cyclopts.Token]) -> tuple[tuple[Token, float], ...]:
-    """The biased tokens of an option, each TOKEN=BIAS.
-
-    Raises:
-        ConfigError: there is no bias, or it is no number.
-    """
-    result = []
-    for word in words:
-        name, _, bias = word.value.rpartition("=")
-        try:
-            result.append((token(name), float(bias)))
-        except ValueError:
-            raise ConfigError("logit-bias", f"must be TOKEN=BIAS, not {word.value!r}") from None
-    return tuple(result)
-
-
-Tokens = Annotated[
-    tuple[Token, ...],
-    Parameter(converter=tokens, n_tokens=1, consume_multiple=True, negative=(), metavar="TOKEN..."),
-]
-
-
-@dataclass(frozen=True)
-class Flags(GenerateOptions):
-    """The options, as the command line takes them."""
-
-    temperature: Annotated[tuple[float, ...], Parameter(consume_multiple=True, negative=())] = (1.0,)
-    logit_bias: Annotated[
-        tuple[tuple[Token, float], ...],
-        Parameter(converter=biases, n_tokens=1, consume_multiple=True, negative=(), metavar="TOKEN=BIAS..."),
-    ] = ()
-    allowed_tokens: Tokens = ()
-    forbidden_tokens: Tokens = ()
-    stop_tokens: Tokens = ()
 
 
 class OutputError(CharloomError):
@@ -96,7 +49,7 @@ def generate(
     prompt
         Text to continue; it is not repeated in the output.
     n
-        How many texts; each next one has the next seed.
+        How many texts (at least 1); each next one has the next seed.
     output
         File to write to instead of standard output.
     model

@@ -36,8 +36,9 @@ class Batch:
         self.steps = np.array([stream.steps_left for stream in streams]).clip(max=steps)  # [B]
         self.forced = (self.start - self.position).clip(0, steps)  # [B]
         # A row that only reads needs no filter yet, and one whose rules have ended none any more.
-        filtered = self.position - self.start < [request.filtered_until for request in self.requests]
-        self.filtered = np.flatnonzero(filtered & (self.forced < self.steps))
+        self.generated = self.position - self.start  # [B], below 0 by what is to be read
+        until = np.array([request.filtered_until for request in self.requests])
+        self.filtered = np.flatnonzero((self.generated.clip(0) < until) & (self.forced < self.steps))
 
     @property
     def kind(self) -> GraphKind:
@@ -70,12 +71,18 @@ class Batch:
             count, place = self.forced[row], self.position[row]
             feeds["forced"][:count, row] = self.requests[row].prompt[place : place + count]
         feeds["uniform"] = uniforms([r.seed for r in self.requests], self.position, self.length)
-        schedules = [request.sampling.temperature for request in self.requests]
-        feeds["temperature"][:] = [schedule[0] for schedule in schedules]
-        for row, schedule in enumerate(schedules):
-            if len(schedule) > 1:
-                turns = self.position[row] - self.start[row] + np.arange(self.length)
-                feeds["temperature"][:, row] = np.take(schedule, turns % len(schedule))
+        feeds["temperature"][:] = [request.sampling.temperature[0] for request in self.requests]
+        for schedule, rows in self._schedules().items():
+            turns = self.generated[rows] + np.arange(self.length)[:, None]
+            feeds["temperature"][:, rows] = np.take(schedule, turns % len(schedule))
+
+    def _schedules(self) -> dict[tuple[float, ...], list[int]]:
+        """The temperatures that take turns, and the rows whose they are."""
+        rows: dict[tuple[float, ...], list[int]] = {}
+        for row, request in enumerate(self.requests):
+            if len(request.sampling.temperature) > 1:
+                rows.setdefault(request.sampling.temperature, []).append(row)
+        return rows
 
     def _fill_numbers(self, feeds: Feeds, requests: Sequence[Request]) -> None:
         """What every row that filters has one number of."""
@@ -90,9 +97,10 @@ class Batch:
         if sampling.penalises:
             feeds["window"][row] = sampling.penalty_window
             feeds["recent"][row, feeds["recent"].shape[1] - len(recent) :] = recent
-        biases = slice(len(rules.biased))
-        feeds["bias_token"][row, biases] = rules.biased
-        feeds["bias_value"][row, biases] = rules.bias
-        feeds["bias_until"][row, biases] = rules.until
+        if len(rules.biased):
+            biases = slice(len(rules.biased))
+            feeds["bias_token"][row, biases] = rules.biased
+            feeds["bias_value"][row, biases] = rules.bias
+            feeds["bias_until"][row, biases] = rules.until
         if rules.allowed is not None:
             feeds["allowed"][row] = rules.allowed

@@ -248,7 +248,7 @@ class Engine:
         if heirs:
             heirs[0].siblings = heirs[1:]
             self._arrived.append(heirs[0])
-        stream.siblings = []
+        stream.siblings, stream.inherited = [], None
 
     def _release_places(self, count: int) -> None:
         with self._lock:

@@ -67,6 +67,23 @@ def test_a_setting_out_of_range_is_named_without_a_traceback(cli):
     failed(cli("generate"), "address and bundle")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--temperature", 0.5, 101), "temperature must be 0 to 100, not 101"),
+        (("--temperature", 0.5, "hot"), '"hot"'),
+        (("--logit-bias", "e"), "'e' is not TEXT=BIAS or id:INT=BIAS"),
+        (("--logit-bias", "e=hot"), "'e=hot' is not TEXT=BIAS"),
+        (("--logit-bias", "e=101"), "logit_bias must be -100 to 100, not 101"),
+        (("--stop-tokens", "id:4294967296"), "stop_tokens must name tokens by text or by id"),
+        (("--penalty-window", 0), "penalty_window must be 1 to 1024, not 0"),
+        (("--min-tokens", 300), "min_tokens must be 0 to max_tokens (256), not 300"),
+    ],
+)
+def test_a_sampling_option_out_of_range_is_named(cli, arguments, words):
+    failed(cli("generate", "--bundle", "b", *arguments), words)
+
+
 def test_a_missing_bundle_is_named_without_a_traceback(cli):
     failed(cli("generate", "--bundle", "nowhere", "--seed", 1), "nowhere/manifest.json", code=1)
 

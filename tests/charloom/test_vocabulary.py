@@ -36,6 +36,12 @@ def test_characters_keep_the_ids_of_the_order_they_came_in(characters, text):
     assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
+@given(st.permutations(list("abcdé👩")), st.text("abcdé👩z", max_size=2))
+def test_a_token_is_found_by_exactly_its_text(characters, text):
+    found = CharacterVocabulary(characters).find(text)
+    assert found == (characters.index(text) if text in characters else None)
+
+
 @given(texts)
 def test_pieces_join_to_the_text(text):
     vocabulary = CharacterVocabulary.of_text(text)

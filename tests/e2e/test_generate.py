@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from charloom.client import Client
+from serving.local import LocalModel
 
 Serve = Callable[..., Any]
 
@@ -100,9 +101,39 @@ def test_refuses_the_same_options_from_either_source(source: str, bundle_dir: Pa
         assert message in result.stderr
 
 
+def test_lists_and_tokens_are_read_from_every_source(bundle_dir: Path, tmp_path: Path) -> None:
+    model = LocalModel(bundle_dir)
+    space = model.model.bundle.vocabulary.find(" ")
+    [expected] = model.generate(
+        seed=1,
+        max_tokens=40,
+        temperature=(0.5, 2),
+        logit_bias={"e": 3, "=": 2, " ": -9},
+        forbidden_tokens=("1", "t"),
+        stop_tokens=("\n", "b"),
+    )
+    common = ("--bundle", bundle_dir, "--seed", 1, "--max-tokens", 40)
+    line = ("--temperature", 0.5, 2, "--logit-bias", "e=3", "==2", f"id:{space}=-9")
+    options = (*line, "--forbidden-tokens", "1", "--forbidden-tokens", "t", "--stop-tokens", "\n", "b")
+    assert generate(*common, *options).stdout.decode() == expected
+    (tmp_path / "charloom.toml").write_text(
+        "[generate]\ntemperature = [0.5, 2]\n"
+        f'logit-bias = ["e=3", "==2", "id:{space}=-9"]\n'
+        'forbidden-tokens = ["1", "t"]\nstop-tokens = ["\\n", "b"]\n'
+    )
+    assert generate(*common, cwd=tmp_path).stdout.decode() == expected
+    variables = {
+        "CHARLOOM_TEMPERATURE": "0.5 2",
+        "CHARLOOM_LOGIT_BIAS": f"e=3 ==2 id:{space}=-9",
+        "CHARLOOM_FORBIDDEN_TOKENS": "1 t",
+    }
+    result = generate(*common, "--stop-tokens", "\n", "b", env=os.environ | variables)
+    assert result.stdout.decode() == expected
+
+
 def test_more_texts_than_a_small_server_has_room_for(serve: Serve, bundle_dir: Path) -> None:
     server = serve("--max-streams", "2", "--max-waiting", "1")
-    options = ("-n", 12, "--max-tokens", 40, "--seed", 5)
+    options = ("-n", 12, "--max-tokens", 40, "--seed", 5, "--prompt", "The ", "--min-p", 0.05)
     result = generate("--address", server.address, *options)
     assert result.returncode == 0, result.stderr
     assert result.stdout == generate("--bundle", bundle_dir, *options).stdout

@@ -1,0 +1,63 @@
+"""The options of a generation as the command line writes them.
+
+A token is written as its text, or as id:INT. What the options mean is in `charloom/options.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import cyclopts
+from cyclopts import Parameter
+
+from charloom.options import GenerateOptions, Token
+
+
+def token(word: str) -> Token:
+    """The token of a word."""
+    number = word.removeprefix("id:")
+    return int(number) if number != word and number.isdecimal() else word
+
+
+def tokens(_: object, words: Sequence[cyclopts.Token]) -> tuple[Token, ...]:
+    """The tokens of an option."""
+    return tuple(token(word.value) for word in words)
+
+
+def biases(_: object, words: Sequence[cyclopts.Token]) -> tuple[tuple[Token, float], ...]:
+    """The biased tokens of an option; raises ValueError for one without a bias."""
+    return tuple(bias(word.value) for word in words)
+
+
+def bias(word: str) -> tuple[Token, float]:
+    """A token and its bias; the last equals sign is between them."""
+    name, _, value = word.rpartition("=")
+    try:
+        return token(name), float(value)
+    except ValueError:
+        raise ValueError(f"{word!r} is not TEXT=BIAS or id:INT=BIAS") from None
+
+
+SEVERAL = Parameter(consume_multiple=True, negative=(), show_default=False)
+Tokens = Annotated[
+    tuple[Token, ...], SEVERAL, Parameter(converter=tokens, n_tokens=1, metavar="TEXT|id:INT...")
+]
+Biases = Annotated[
+    tuple[tuple[Token, float], ...],
+    SEVERAL,
+    Parameter(converter=biases, n_tokens=1, metavar="TEXT|id:INT=BIAS..."),
+]
+
+
+@dataclass(frozen=True)
+class Flags(GenerateOptions):
+    """The options, with the way to write those that are lists."""
+
+    temperature: Annotated[tuple[float, ...], SEVERAL, Parameter(show_default=lambda default: default[0])] = (
+        1.0,
+    )
+    logit_bias: Biases = ()
+    allowed_tokens: Tokens = ()
+    forbidden_tokens: Tokens = ()
+    stop: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
+    stop_tokens: Tokens = ()
