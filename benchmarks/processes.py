@@ -1,0 +1,112 @@
+"""Processes: a real `charloom serve`, and what it uses of the machine, as Linux counts it.
+
+It starts, reads and ends; it knows nothing of loads and tables.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from prometheus_client.parser import text_string_to_metric_families
+
+READY = re.compile(r"ready: gRPC on (\S+), metrics on (\S+)")
+TICKS = os.sysconf("SC_CLK_TCK")
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class CpuTime:
+    """CPU seconds of a server, by what they were for."""
+
+    loop: float
+    """The event loop and gRPC's own threads."""
+    engine: float
+    """The engine's thread and onnxruntime's."""
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.loop + self.engine
+
+    def __sub__(self, other: Self) -> "CpuTime":
+        return CpuTime(self.loop - other.loop, self.engine - other.engine)
+
+
+class ServerProcess:
+    """A `charloom serve` on free ports of loopback, as a context."""
+
+    def __init__(self, bundle: Path, options: Sequence[str] = ()) -> None:
+        ports = ["--port", "0", "--metrics-port", "0"]
+        command = [sys.executable, "-m", "charloom", "serve", str(bundle), *ports, *options]
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603
+        self.pid = self._process.pid
+        self.address, self._metrics = self._wait_until_ready()
+
+    def _wait_until_ready(self) -> tuple[str, str]:
+        assert self._process.stderr is not None, "it was asked for"
+        said = ""
+        for line in self._process.stderr:
+            said += line
+            if match := READY.search(line):
+                return match[1], match[2]
+        raise RuntimeError(f"the server did not start:\n{said}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.communicate()
+
+    def bursts(self) -> tuple[float, float]:
+        """Bursts so far, and the seconds they took, by the server's own metrics."""
+        with urllib.request.urlopen(self._metrics, timeout=10) as response:  # noqa: S310
+            families = text_string_to_metric_families(response.read().decode())
+        values = {sample.name: sample.value for family in families for sample in family.samples}
+        name = "charloom_burst_duration_seconds"
+        return values.get(f"{name}_count", 0.0), values.get(f"{name}_sum", 0.0)
+
+    def cpu_time(self) -> CpuTime:
+        """What its threads have used so far."""
+        seconds = {tid: (name, used) for tid, name, used in thread_times(self.pid)}
+        # onnxruntime starts its threads while the bundle is loaded, gRPC its own after that.
+        first_of_grpc = min(tid for tid, (name, _) in seconds.items() if name.startswith("grpc"))
+        engine = sum(
+            used
+            for tid, (name, used) in seconds.items()
+            if name.startswith("engine-") or self.pid < tid < first_of_grpc
+        )
+        return CpuTime(sum(used for _, used in seconds.values()) - engine, engine)
+
+    def memory(self) -> float:
+        """Resident MiB."""
+        return resident(self.pid)
+
+
+def thread_times(pid: int) -> list[tuple[int, str, float]]:
+    """Id, name and CPU seconds of each thread of a process."""
+    times = []
+    for path in Path(f"/proc/{pid}/task").iterdir():
+        name, _, rest = (path / "stat").read_text().partition("(")[2].rpartition(")")
+        user, system = rest.split()[11:13]
+        times.append((int(path.name), name, (int(user) + int(system)) / TICKS))
+    return times
+
+
+def resident(pid: int) -> float:
+    """Resident memory of a process in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+def processor() -> str:
+    """The processor's name, as Linux gives it."""
+    names = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    return names[0] if names else "unknown processor"
