@@ -1,3 +1,7 @@
+import dataclasses
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,3 +152,11 @@ def test_seeds_of_several_texts_count_up_and_wrap(first, i, j):
 
 def test_the_last_seed_is_followed_by_the_first():
     assert seed_of(2**64 - 1, 1) == 0
+
+
+def test_the_documentation_lists_every_option():
+    text = (Path(__file__).parents[2] / "docs" / "sampling.md").read_text("utf-8")
+    table = text.split("## ")[0]
+    listed = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    fields = {field.name for field in dataclasses.fields(GenerateOptions)}
+    assert listed == fields - {"skip_unknown"} | {"n", "logprobs"}

@@ -35,7 +35,7 @@ def ask(
 
 
 def test_text_equals_that_of_the_command_line(ask: Callable[..., Any], bundle_dir: Path) -> None:
-    result = ask(prompt="The ", max_tokens=300, seed=str(SEED), temperature=0.9)
+    result = ask(prompt="The ", max_tokens=300, seed=str(SEED), temperature=[0.9])
     assert result.returncode == 0, result.stderr
     start, finish = map(json.loads, result.stderr.splitlines())
     assert start["start"]["seed"] == str(SEED)
