@@ -69,6 +69,7 @@ FULL_INPUTS: Specs = (
     TensorSpec("bias_value", "float32", ("B", "N"), 0),  # added to the token's logit ...
     TensorSpec("bias_until", "int64", ("B", "N"), 0),  # ... for this many generated tokens
     TensorSpec("allowed", "bool", ("B", "V"), 1),
+    TensorSpec("alternatives", "bool", ("B",), 0),  # whether the row wants top_token and top_logprob
 )
 """What the full graph takes: every sampler. A row at the neutral values is a plain row."""
 

@@ -158,20 +158,28 @@ def run_split(run: Run, feeds: Feeds, subject: Subject) -> Feeds:
 
 
 def mix(feeds: Feeds, subject: Subject) -> tuple[Feeds, npt.NDArray[np.int64]]:
-    """The burst with every filter on in every other row, and the rows that stay plain."""
+    """The burst with samplers on in every other row, each in half of those; and the rows that stay plain."""
     rows = subject.largest
-    filtered = np.arange(rows) % 2 == 1
+    random = np.random.default_rng(rows)
     full = neutral(FULL_INPUTS, B=rows, K=STEPS, V=subject.vocabulary_size, W=4, N=2) | feeds
-    full["top_k"][filtered] = 5
-    full["top_p"][filtered] = 0.9
-    full["min_p"][filtered] = 0.05
-    full["typical_p"][filtered] = 0.95
+    filtered = np.arange(rows) % 2 == 1
+
+    def some() -> npt.NDArray[np.int64]:
+        return np.flatnonzero(filtered & (random.random(rows) < 0.5))
+
+    full["top_k"][some()] = 5
+    full["min_p"][some()] = 0.05
+    full["typical_p"][some()] = 0.95
+    full["top_p"][some()] = 0.9
+    full["alternatives"][some()] = True
     full["recent"][filtered] = feeds["forced"][:4].T[filtered]
-    full["window"][filtered] = 3
+    full["window"][some()] = 3
     full["repetition_penalty"][filtered] = 1.3
     full["presence_penalty"][filtered] = 0.5
-    full["bias_value"][filtered] = 1.0
+    full["bias_value"][some()] = 1.0
     full["bias_until"][filtered] = STEPS
+    full["allowed"][some(), ::3] = False
+    full["allowed"][:, -1] = True
     return full, np.flatnonzero(~filtered)
 
 

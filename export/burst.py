@@ -5,9 +5,11 @@ This module becomes the ONNX graph. Its inputs and outputs, and why they are as 
 of ONNX (`export/onnx_graph.py`).
 
 There are two. The plain burst samples by temperature alone and is what nearly all rows need. The
-full burst has every sampler; as one graph for both, a small model ran at half the speed. A row at
-neutral values gets the same bits from either, which every export verifies.
+full burst has every sampler, which costs a small model some of its speed even where no row asks for
+one. A row at neutral values gets the same bits from either, which every export verifies.
 """
+
+from collections.abc import Callable
 
 import torch
 
@@ -17,11 +19,12 @@ from torch._higher_order_ops.scan import scan
 from typing_extensions import override
 
 from charloom.burst import ALTERNATIVES, FULL_INPUTS, FULL_OUTPUTS, PLAIN_INPUTS, PLAIN_OUTPUTS
+from export import asking
+from export.asking import Named
 from training import sampler
 from training.step import Step
 
 Memory = tuple[Tensor, ...]
-Named = dict[str, Tensor]
 
 
 class PlainBurst(nn.Module):
@@ -37,7 +40,10 @@ class PlainBurst(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Takes the inputs in their declared order, then the state; gives outputs, then the state."""
         given = dict(zip((spec.name for spec in self.inputs), tensors, strict=False))
-        state = tensors[len(self.inputs) :]
+        return self.run(given, tensors[len(self.inputs) :])
+
+    def run(self, given: Named, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The burst itself."""
         inverse = sampler.inverse(given["temperature"])  # [K, B]
         uniform = sampler.settle(given["uniform"], inverse)
 
@@ -47,8 +53,8 @@ class PlainBurst(nn.Module):
             last, state, memory = carry
             index, forced, inverse, uniform = x
             scores, following = self.step(last, state)
-            mass = sampler.probabilities(self.adjust(scores, memory, index, given), inverse)
-            sampled = sampler.draw(self.filter(mass, given), uniform)
+            mass = self.probabilities(scores, inverse, memory, index, given)
+            sampled = sampler.draw(mass, uniform)
             chosen = torch.where(index < given["forced_len"], forced, sampled)
             running = index < given["steps"]
             chosen = torch.where(running, chosen, last)
@@ -56,80 +62,118 @@ class PlainBurst(nn.Module):
                 torch.where(running[:, None], new, old) for new, old in zip(following, state, strict=True)
             )
             # The clone keeps scan from seeing one tensor as both carry and output.
-            report = (chosen.clone(), log_probability(scores, chosen), *self.report(scores))
+            report = (chosen.clone(), *self.report(scores, chosen, given))
             return (chosen, following, self.remember(memory, chosen)), report
 
         indices = torch.arange(uniform.shape[0])
-        (last, state, _), (chosen, logprob, *more) = scan(
+        (last, state, _), (chosen, *more) = scan(
             one_step,
             (given["last"].clone(), state, self.memory(given)),
             (indices, given["forced"], inverse, uniform),
         )
-        return (chosen, logprob, last, *more, *state)
+        return (chosen, more[0], last, *more[1:], *state)
 
     def memory(self, given: Named) -> Memory:  # noqa: ARG002
         """What a step remembers beside the model's state."""
         return ()
 
-    def adjust(self, scores: Tensor, memory: Memory, index: Tensor, given: Named) -> Tensor:  # noqa: ARG002
-        """Changes scores [B, V] before they become probabilities."""
-        return scores
-
-    def filter(self, mass: Tensor, given: Named) -> Tensor:  # noqa: ARG002
-        """Sets to zero the probability [B, V] of what may not be sampled."""
-        return mass
+    def probabilities(
+        self,
+        scores: Tensor,
+        inverse: Tensor,
+        memory: Memory,  # noqa: ARG002
+        index: Tensor,  # noqa: ARG002
+        given: Named,  # noqa: ARG002
+    ) -> Tensor:
+        """From scores [B, V] what is sampled from, at each row's inverse temperature [B]."""
+        return sampler.probabilities(scores, inverse)
 
     def remember(self, memory: Memory, chosen: Tensor) -> Memory:  # noqa: ARG002
         """The memory after a step that chose `chosen` [B]."""
         return memory
 
-    def report(self, scores: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def report(self, scores: Tensor, chosen: Tensor, given: Named) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Further outputs of a step."""
-        return ()
+        return (of_chosen(torch.log_softmax(scores, -1), chosen),)
+
+
+PENALTIES = ("window", "repetition_penalty", "frequency_penalty", "presence_penalty")
 
 
 class FullBurst(PlainBurst):
-    """Every sampler of the contract."""
+    """Every sampler of the contract, each at the cost of the rows that ask for it."""
 
     inputs = FULL_INPUTS
     outputs = FULL_OUTPUTS
+
+    @override
+    def run(self, given: Named, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return super().run(given | asking.find(asks(given)), state)
 
     @override
     def memory(self, given: Named) -> Memory:
         return (given["recent"].clone(),)  # [B, W]
 
     @override
-    def adjust(self, scores: Tensor, memory: Memory, index: Tensor, given: Named) -> Tensor:
-        scores = sampler.penalise(
-            scores,
-            memory[0],
-            given["window"],
-            given["repetition_penalty"],
-            given["frequency_penalty"],
-            given["presence_penalty"],
-        )
+    def probabilities(
+        self, scores: Tensor, inverse: Tensor, memory: Memory, index: Tensor, given: Named
+    ) -> Tensor:
         generated = given["position"] + index - given["generation_start"]  # [B]
         active = generated[:, None] < given["bias_until"]
-        scores = sampler.bias(scores, given["bias_token"], given["bias_value"], active)
-        return sampler.allow(scores, given["allowed"])
-
-    @override
-    def filter(self, mass: Tensor, given: Named) -> Tensor:
-        limits = (given[name] for name in ("top_k", "min_p", "typical_p", "top_p"))
-        return sampler.keep_likeliest(mass, *limits)
+        biases = (given["bias_token"], given["bias_value"], active)
+        penalties = (*memory, *(given[name] for name in PENALTIES))
+        inputs = (scores, given["allowed"], *biases, *penalties)
+        logits = sampler.logits(asking.update(given, "adjust", adjust, scores, *inputs), inverse)
+        return filtered(torch.softmax(logits, -1), logits, given)
 
     @override
     def remember(self, memory: Memory, chosen: Tensor) -> Memory:
         return (torch.cat([memory[0][:, 1:], chosen[:, None]], 1),)
 
     @override
-    def report(self, scores: Tensor) -> tuple[Tensor, ...]:
-        values, tokens = torch.topk(torch.log_softmax(scores, -1), min(ALTERNATIVES, scores.shape[1]))
-        return tokens, values
+    def report(self, scores: Tensor, chosen: Tensor, given: Named) -> tuple[Tensor, ...]:
+        size = min(ALTERNATIVES, scores.shape[1])
+        none = chosen.new_zeros(chosen.shape[0], size)
+        tokens = asking.update(given, "alternatives", lambda rows: torch.topk(rows, size)[1], none, scores)
+        logprobs = torch.log_softmax(scores, -1)
+        return of_chosen(logprobs, chosen), tokens, logprobs.gather(1, tokens)
 
 
-def log_probability(scores: Tensor, chosen: Tensor) -> Tensor:
-    """The model's own log-probability [B] of the chosen tokens [B], whatever the samplers did."""
-    # A frozen row that never ran may still hold the start token, which has no score.
-    index = chosen.clamp(max=scores.shape[1] - 1)
-    return torch.gather(scores, 1, index[:, None])[:, 0] - torch.logsumexp(scores, -1)
+def asks(given: Named) -> Named:
+    """For everything that costs more than a glance: which rows [B] ask for it."""
+    biased = (given["bias_value"] != 0).any(1)
+    return {
+        "adjust": (given["window"] > 0) | biased | ~given["allowed"].all(1),
+        "top_k": given["top_k"] > 0,
+        "min_p": given["min_p"] > 0,
+        "typical_p": given["typical_p"] < 1,
+        "top_p": given["top_p"] < 1,
+        "alternatives": given["alternatives"],
+    }
+
+
+def adjust(
+    scores: Tensor, allowed: Tensor, token: Tensor, value: Tensor, active: Tensor, *penalties: Tensor
+) -> Tensor:
+    """Biases, penalties and forbidden tokens; see `training/sampler.py`."""
+    scores = sampler.bias(scores, token, value, active)
+    scores = sampler.penalise(scores, *penalties)
+    return sampler.allow(scores, allowed)
+
+
+def filtered(mass: Tensor, logits: Tensor, given: Named) -> Tensor:
+    """Top-k, min-p, typical and top-p, in this order, each of what the former left of mass [B, V]."""
+
+    def ask(name: str, keep: Callable[..., Tensor], mass: Tensor, *more: Tensor) -> Tensor:
+        return asking.update(given, name, keep, mass, mass, *more, given[name])
+
+    mass = ask("top_k", sampler.keep_top_k, mass)
+    mass = ask("min_p", sampler.keep_min_p, mass)
+    mass = ask("typical_p", sampler.keep_typical, mass, logits)
+    return ask("top_p", sampler.keep_top_p, mass)
+
+
+def of_chosen(logprobs: Tensor, chosen: Tensor) -> Tensor:
+    """From the model's own log-probabilities [B, V] those of the chosen tokens [B]."""
+    # A frozen row that never ran may still hold the start token, which has none.
+    return logprobs.gather(1, chosen.clamp(max=logprobs.shape[1] - 1)[:, None])[:, 0]

@@ -7,6 +7,10 @@ Filters only mask. Whatever a row asks for, it ends in the same arithmetic in vo
 the first token whose cumulative probability exceeds u times the total. So a plain row's choice
 does not change because a filtered row stands beside it, and no token of probability zero is ever
 chosen: the cumulative sum does not grow there, and u times the total stays below the total.
+
+The order is that of vLLM: bias, penalties, forbidden tokens, temperature, top-k, min-p, top-p; before
+top-p comes typical sampling, which vLLM has not. Each filter counts what the former left, and keeps
+the equals of the last token that it keeps.
 """
 
 import torch
@@ -34,9 +38,14 @@ def settle(uniform: Tensor, inverse_temperature: Tensor) -> Tensor:
     return torch.where(inverse_temperature == GREEDY, torch.zeros_like(uniform), uniform)
 
 
+def logits(scores: Tensor, inverse_temperature: Tensor) -> Tensor:
+    """Scores [B, V] at each row's temperature [B]."""
+    return scores * inverse_temperature[:, None]
+
+
 def probabilities(scores: Tensor, inverse_temperature: Tensor) -> Tensor:
     """Softmax of scores [B, V] at each row's temperature [B]."""
-    return torch.softmax(scores * inverse_temperature[:, None], -1)
+    return torch.softmax(logits(scores, inverse_temperature), -1)
 
 
 def draw(mass: Tensor, uniform: Tensor) -> Tensor:
@@ -70,60 +79,63 @@ def count(holds: Tensor) -> Tensor:
     return holds.to(torch.float32).sum(-1).to(torch.int64)
 
 
-def keep_likeliest(mass: Tensor, top_k: Tensor, min_p: Tensor, typical_p: Tensor, top_p: Tensor) -> Tensor:
-    """Sets to zero what top-k, min-p, typical and top-p drop, in this order, each of what is left.
-
-    mass [B, V], temperature already applied; top_k int64 [B], 0 for all; the others [B]. Tokens
-    that rank with the last one kept are kept too. vLLM's order is temperature, min-p, top-k, top-p,
-    which comes to the same; typical sampling it has not.
-    """
-    mass = keep_top_k(mass, top_k)
-    mass = keep_min_p(mass, min_p)
-    mass = keep_typical(mass, typical_p)
-    return keep_top_p(mass, top_p)
-
-
 def keep_top_k(mass: Tensor, k: Tensor) -> Tensor:
-    """The k [B] likeliest tokens; 0 for all."""
-    last = torch.where(k > 0, k, torch.full_like(k, mass.shape[1])).clamp(max=mass.shape[1]) - 1
-    ranked, _ = torch.sort(mass, -1, descending=True)  # [B, V]
-    return keep(mass, mass >= ranked.gather(1, last[:, None]))
+    """The k likeliest tokens; k int64 [B], at least 1."""
+    k = k.clamp(max=mass.shape[1])
+    ranked, _ = torch.topk(mass, int(k.max()))
+    return drop(mass, mass < ranked.gather(1, k[:, None] - 1))
 
 
 def keep_min_p(mass: Tensor, share: Tensor) -> Tensor:
     """Tokens of at least this share [B] of the likeliest token's mass (Nguyen et al. 2024)."""
-    return keep(mass, mass >= share[:, None] * mass.amax(-1, keepdim=True))
+    return drop(mass, mass < share[:, None] * mass.amax(-1, keepdim=True))
+
+
+def keep_typical(mass: Tensor, logits: Tensor, share: Tensor) -> Tensor:
+    """The fewest typical tokens that hold this share [B] of the mass (Meister et al. 2022).
+
+    Typical are those whose information, -log p, is near its mean, the entropy. It comes from
+    the logits [B, V] that the mass was made of: the logarithm of a tensor may round an element by its
+    place in it, which depends on the batch; log-softmax does not.
+    """
+    possible = mass > 0
+    nothing = torch.zeros_like(mass)
+    information = -torch.log_softmax(torch.where(possible, logits, nothing - torch.inf), -1)
+    p = mass / mass.sum(-1, keepdim=True)
+    entropy = torch.where(possible, p * information, nothing).sum(-1, keepdim=True)
+    return keep_first(mass, -(information - entropy).abs(), share, possible)
 
 
 def keep_top_p(mass: Tensor, share: Tensor) -> Tensor:
     """The fewest likeliest tokens that hold this share [B] of the mass (Holtzman et al. 2020)."""
-    return keep_first(mass, -mass, share)
+    # All tokens below this bound together hold less than half of what may be dropped.
+    bound = (1 - share) * mass.sum(-1) / (2 * mass.shape[1])
+    return keep_first(mass, mass, share, mass >= bound[:, None])
 
 
-def keep_typical(mass: Tensor, share: Tensor) -> Tensor:
-    """The fewest typical tokens that hold this share [B] of the mass (Meister et al. 2022).
+def keep_first(mass: Tensor, key: Tensor, share: Tensor, candidates: Tensor) -> Tensor:
+    """The fewest tokens of highest key [B, V] that hold this share [B] of the mass.
 
-    Typical are those whose information, -log p, is near its mean, the entropy.
+    They are sought among the candidates [B, V] alone, those of highest key, so that a few
+    likely tokens can be found without sorting all V.
     """
-    p = mass / mass.sum(-1, keepdim=True)
-    information = -torch.log(torch.where(p > 0, p, torch.ones_like(p)))
-    entropy = (p * information).sum(-1, keepdim=True)
-    distance = (information - entropy).abs()
-    return keep_first(mass, torch.where(p > 0, distance, torch.full_like(p, torch.inf)), share)
-
-
-def keep_first(mass: Tensor, key: Tensor, share: Tensor) -> Tensor:
-    """The fewest tokens of lowest key [B, V] that hold this share [B] of the mass, with equals."""
-    ranked, order = torch.sort(key, -1)
+    most = count(candidates).clamp(min=1)
+    ranked, order = torch.topk(key, int(most.max()))
     held = mass.gather(1, order).cumsum(-1)
-    last = (held < share[:, None] * held[:, -1:]).sum(-1, keepdim=True)
-    # Rounding can bring `held` up to the whole too early, so a share of 1 is told apart.
-    return keep(mass, (key <= ranked.gather(1, last)) | (share[:, None] >= 1))
+    reached = count(held < share[:, None] * mass.sum(-1, keepdim=True))
+    # How far a row is ranked depends on its company, where it ends must not.
+    last = torch.minimum(reached, most - 1)
+    return drop(mass, key < ranked.gather(1, last[:, None]))
 
 
-def keep(mass: Tensor, kept: Tensor) -> Tensor:
-    """Zero where not kept."""
-    return torch.where(kept, mass, torch.zeros_like(mass))
+def drop(mass: Tensor, dropped: Tensor) -> Tensor:
+    """Zero where dropped."""
+    return torch.where(dropped, torch.zeros_like(mass), mass)
+
+
+def bias(scores: Tensor, token: Tensor, value: Tensor, active: Tensor) -> Tensor:
+    """Adds value [B, N] to the scores [B, V] of token [B, N] where active [B, N]."""
+    return scores.scatter_add(1, token, torch.where(active, value, torch.zeros_like(value)))
 
 
 def penalise(
@@ -143,19 +155,14 @@ def penalise(
     newest = torch.arange(slots, device=recent.device)[None] >= slots - window[:, None]
     # A frozen row that never ran remembers the start token, which has no score.
     known = (recent >= 0) & (recent < scores.shape[1])
-    counts = torch.zeros_like(scores).scatter_add(
-        1, torch.where(known, recent, torch.zeros_like(recent)), (known & newest).to(scores.dtype)
-    )
-    seen = counts > 0
+    token = torch.where(known, recent, torch.zeros_like(recent))
+    counts = torch.zeros_like(scores).scatter_add(1, token, (known & newest).to(scores.dtype))
+    times = counts.gather(1, token)  # [B, W], the same for every slot of a token, as all that follows
+    score = scores.gather(1, token)
     ratio = repetition[:, None]
-    scores = torch.where(seen, torch.where(scores > 0, scores / ratio, scores * ratio), scores)
-    return scores - counts * frequency[:, None] - seen.to(scores.dtype) * presence[:, None]
-
-
-def bias(scores: Tensor, token: Tensor, value: Tensor, active: Tensor) -> Tensor:
-    """Adds value [B, N] to the scores [B, V] of token [B, N] where active [B, N]."""
-    value = torch.where(active, value, torch.zeros_like(value))
-    return scores + torch.zeros_like(scores).scatter_add(1, token, value)
+    lower = torch.where(score > 0, score / ratio, score * ratio)
+    lower = lower - times * frequency[:, None] - presence[:, None]
+    return scores.scatter(1, token, torch.where(times > 0, lower, score))
 
 
 def allow(scores: Tensor, allowed: Tensor) -> Tensor:

@@ -90,6 +90,7 @@ class Batch:
         feeds["generation_start"][:] = self.start
         for name in NUMBERS:
             feeds[name][self.filtered] = [getattr(request.sampling, name) for request in requests]
+        feeds["alternatives"][self.filtered] = [request.alternatives > 0 for request in requests]
 
     def _fill_row(self, feeds: Feeds, row: int, request: Request) -> None:
         """What only some rows have, each of its own length: recent tokens, rules for single ones."""

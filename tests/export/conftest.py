@@ -75,6 +75,12 @@ def net() -> Traced:
     return trace_model(random_model(ModelConfig("lstm", 2, 7, 5), 12))
 
 
+@pytest.fixture(scope="session")
+def words() -> Traced:
+    """A vocabulary of words: so large that drawing and filtering go other ways."""
+    return trace_model(random_model(ModelConfig("gru", 1, 24, 5), 5003, scale=2.5))
+
+
 DICE = (0.3, 0.3, 0.2, 0.1, 0.05, 0.04, 0.01, 0.0)
 
 
@@ -109,7 +115,7 @@ def random_feeds(traced: Traced, random, rows, steps) -> Feeds:
     feeds["temperature"][:] = random.choice([0, 0.5, 1, 1.7], (steps, rows))
     feeds["position"][:] = random.integers(0, 50, rows)
     feeds["generation_start"][:] = feeds["position"] + random.integers(-5, 5, rows)
-    feeds["top_k"][:] = pick(0, 1, 3, size, size + 5)
+    feeds["top_k"][:] = pick(0, 1, 3, 40, size, size + 5)
     feeds["top_p"][:] = pick(1, 0.9, 0.3)
     feeds["min_p"][:] = pick(0, 0.05, 0.3)
     feeds["typical_p"][:] = pick(1, 0.9, 0.4)
@@ -123,6 +129,7 @@ def random_feeds(traced: Traced, random, rows, steps) -> Feeds:
     feeds["bias_until"][:] = random.integers(-2, 12, feeds["bias_until"].shape)
     feeds["allowed"][:] = random.random((rows, size)) < 0.8
     feeds["allowed"][:, 5] = True
+    feeds["alternatives"][:] = pick(False, True)
     for spec in traced.state:
         feeds[spec.name] = random.normal(0, 0.5, (rows, *spec.shape)).astype(np.float32)
     # Half of the rows have gone on from a token, the others begin.

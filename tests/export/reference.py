@@ -59,8 +59,14 @@ def run_model(model, token, state):
 
 
 def adjust(scores, given, recent, index):
-    """Penalties, biases, and the tokens that are not allowed."""
+    """Biases, penalties, and the tokens that are not allowed."""
     scores = scores.copy()
+    generated = given["position"] + index - given["generation_start"]
+    for token, value, until in zip(
+        given["bias_token"], given["bias_value"], given["bias_until"], strict=True
+    ):
+        if generated < until:
+            scores[token] += value
     window = recent[max(0, len(recent) - int(given["window"])) :]
     # The graph remembers no more than its ring holds.
     window = [int(token) for token in window[-len(given["recent"]) :] if token >= 0]
@@ -68,12 +74,6 @@ def adjust(scores, given, recent, index):
         ratio = given["repetition_penalty"]
         scores[token] = scores[token] / ratio if scores[token] > 0 else scores[token] * ratio
         scores[token] -= window.count(token) * given["frequency_penalty"] + given["presence_penalty"]
-    generated = given["position"] + index - given["generation_start"]
-    for token, value, until in zip(
-        given["bias_token"], given["bias_value"], given["bias_until"], strict=True
-    ):
-        if generated < until:
-            scores[token] += value
     scores[~given["allowed"]] = -np.inf
     return scores
 

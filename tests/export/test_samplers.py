@@ -1,0 +1,153 @@
+"""Each sampler in the exported graph: how often it chooses what, and that no row minds its company."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, take
+from tests.export import reference
+from tests.export.conftest import random_feeds
+from tests.export.test_burst import expect_reference
+
+NEUTRAL = {spec.name: spec.neutral for spec in FULL_INPUTS}
+K = 3
+
+CHI_SQUARED = (15.1, 18.4, 21.1, 23.5, 25.7, 27.9, 29.9)
+"""Of 1, 2, ... degrees of freedom: it stays below with a probability of 99.99 %."""
+
+
+def expect_distribution(traced, groups, runs, **filters):
+    """Compares how often the graph samples each group of tokens, groups [V], with the reference."""
+    rows = 1000
+    random = np.random.default_rng(7)
+    feeds = traced.feeds(rows, 1, **filters)
+    mass = reference.burst(traced.model, take(feeds, FULL_INPUTS, np.array([0])))["mass"][0, 0]
+    chosen = []
+    for _ in range(runs):
+        feeds["uniform"][:] = random.integers(0, 2**24, (1, rows)) * 2.0**-24
+        chosen.append(traced.run(feeds)["chosen"])
+    assert (mass[chosen] > 0).all()
+    counts = np.bincount(groups[chosen].ravel(), minlength=groups.max() + 1)
+    expected = np.bincount(groups, mass / mass.sum()) * runs * rows
+    left = expected > 1e-9  # the die's last face has next to nothing
+    assert 1 < left.sum() <= len(CHI_SQUARED) + 1
+    assert not counts[~left].any()
+    assert expected[left].min() > 5
+    assert ((counts - expected)[left] ** 2 / expected[left]).sum() < CHI_SQUARED[left.sum() - 2]
+
+
+FILTERS = [
+    {},
+    {"temperature": 0.5},
+    {"temperature": 2},
+    {"top_k": 4},
+    {"min_p": 0.15},
+    {"typical_p": 0.6},
+    {"top_p": 0.7},
+    {"top_k": 5, "min_p": 0.1, "typical_p": 0.9, "top_p": 0.95, "temperature": 1.5},
+    {"window": 3, "recent": [0, 1, 2, 1, 0, 2], "repetition_penalty": 1.5, "presence_penalty": 0.2},
+    {"window": 6, "recent": [-1, -1, 0, 1, 1, 1], "frequency_penalty": 0.3},
+    {"bias_token": [1, 1, 6], "bias_value": [-1, 0.5, 3], "bias_until": 1},
+]
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_draws_follow_the_probabilities_that_are_left(dice, filters):
+    expect_distribution(dice, np.arange(8), 20, **filters)
+
+
+@pytest.mark.parametrize(
+    "filters", [{}, {"top_k": 200}, {"typical_p": 0.5}, {"min_p": 0.02}, {"top_p": 0.8}], ids=str
+)
+def test_draws_from_a_large_vocabulary_do_too(words, filters):
+    expect_distribution(words, np.random.default_rng(0).integers(0, 8, words.size), 6, **filters)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_choices_from_a_large_vocabulary(words, seed):
+    expect_reference(words, random_feeds(words, np.random.default_rng(seed), 16, K))
+
+
+ASKING = {
+    "adjust": ("window", "bias_value", "allowed"),
+    **{name: (name,) for name in ("top_k", "min_p", "typical_p", "top_p", "alternatives")},
+}
+"""What a row has neutral that does not ask for a sampler."""
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["net", "words"]),
+    st.integers(0, 2**32),
+    st.lists(st.sets(st.sampled_from(list(ASKING))), min_size=2, max_size=20),
+    st.data(),
+)
+def test_no_row_minds_what_others_ask_for(request, name, seed, asked, data):
+    """Rows ask for any of the samplers: to the bit it is nothing to the plain ones, nor to each other."""
+    traced = request.getfixturevalue(name)
+    feeds = random_feeds(traced, np.random.default_rng(seed), len(asked), K)
+    for sampler, inputs in ASKING.items():
+        silent = [row for row, wants in enumerate(asked) if sampler not in wants]
+        for spec in inputs:
+            feeds[spec][silent] = NEUTRAL[spec]
+    together = traced.run(feeds)
+    rows = np.array(data.draw(st.lists(st.integers(0, len(asked) - 1), min_size=1, max_size=5)))
+    expect_bits(take(together, FULL_OUTPUTS, rows), traced.run(take(feeds, FULL_INPUTS, rows)))
+    plain = np.flatnonzero([not wants for wants in asked])
+    assume(len(plain))
+    expect_bits(take(together, FULL_OUTPUTS, plain), traced.run(take(feeds, FULL_INPUTS, plain), "plain"))
+
+
+def expect_bits(found, expected):
+    for name, array in expected.items():
+        assert found[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.parametrize("u", [0, 0.5, 1 - 2.0**-24])
+@pytest.mark.parametrize("name", ["net", "words"])
+@pytest.mark.parametrize("temperature", [0, 0.01, 1, 100])
+def test_of_all_but_one_token_forbidden_the_one_is_chosen(request, name, u, temperature):
+    traced = request.getfixturevalue(name)
+    rows = min(traced.size, 60)
+    left = np.linspace(0, traced.size - 1, rows).astype(int)
+    feeds = traced.feeds(rows, K, uniform=u, temperature=temperature)
+    by_mask = feeds | {"allowed": left[:, None] == np.arange(traced.size)}
+    filters = {"top_k": 3, "min_p": 0.5, "typical_p": 0.5, "top_p": 0.5, "repetition_penalty": 2, "window": 2}
+    filtered = by_mask | {n: np.full(rows, v, feeds[n].dtype) for n, v in filters.items()}
+    for burst in (by_mask, filtered):
+        assert (traced.run(burst)["chosen"] == left).all()
+
+
+def test_a_bias_of_minus_infinity_forbids_a_token_while_it_is_active(dice):
+    """That is how the host keeps a text from ending before its minimum length."""
+    feeds = dice.feeds(4, 6, position=7, generation_start=9)
+    feeds["uniform"][:] = 0  # the first token that is left
+    forbid = -np.inf
+    feeds["bias_token"][:] = [[0, 0, 1], [0, 1, 2], [0, 1, 0], [0, 0, 1]]
+    feeds["bias_value"][:] = [[forbid, 5, 0], [forbid] * 3, [forbid] * 3, [0, 0, forbid]]
+    feeds["bias_until"][:] = [[2, 9, 9], [3, 2, 1], [-2, -2, -2], [9, 9, 9]]
+    # Two steps come before the first generated token, so a bias on two generated ones is on four steps.
+    chosen = dice.run(feeds)["chosen"].T.tolist()
+    assert chosen == [[1, 1, 1, 1, 0, 0], [3, 3, 3, 2, 1, 0], [0] * 6, [0] * 6]
+
+
+def test_biases_on_one_token_add_up(dice):
+    u = np.arange(50) / 50
+    whole = dice.feeds(50, 1, uniform=u, bias_token=0, bias_value=[-0.75, 0, 0], bias_until=1)
+    split = dice.feeds(50, 1, uniform=u, bias_token=0, bias_value=-0.25, bias_until=1)
+    assert dice.run(split)["chosen"].tolist() == dice.run(whole)["chosen"].tolist()
+
+
+@pytest.mark.parametrize("name", ["net", "words"])
+def test_a_row_in_which_no_token_is_left_harms_no_other(request, name, random):
+    """A host should refuse to ask for it."""
+    traced = request.getfixturevalue(name)
+    feeds = random_feeds(traced, random, 12, K)
+    others = np.arange(12) != 5
+    feeds["allowed"][5], feeds["forced_len"][5], feeds["steps"][5] = False, 0, K
+    feeds["top_k"][5], feeds["min_p"][5], feeds["typical_p"][5], feeds["top_p"][5] = 4, 0.1, 0.5, 0.5
+    found = traced.run(feeds)
+    assert found["chosen"][:, 5].tolist() == [0] * K
+    rows = np.flatnonzero(others)
+    expect_bits(take(found, FULL_OUTPUTS, rows), traced.run(take(feeds, FULL_INPUTS, rows)))
