@@ -7,7 +7,7 @@ GPU    := .venv-gpu
 TEXT   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format proto bench-burst bench-server gpu-check constraints clean
+.PHONY: help demo test test-all lint format proto bench-engine bench-server gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,12 @@ format: $(VENV)/.installed ## Bring the code into its style
 proto: $(VENV)/.installed ## Generate the stubs anew from proto/
 	$(BIN)/python tools/proto.py
 
-bench-burst: $(VENV)/.installed ## Measure the exported burst graph
-	$(BIN)/python -m benchmarks.burst
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
+bench-engine: $(VENV)/.installed-bench ## Measure the bare engine, beside other ways to run the same model
+	@$(BIN)/python -m benchmarks.engine
 
 bench-server: $(VENV)/.installed ## Measure the server, with clients on the same machine (a quarter of an hour)
 	tools/install-foreign.sh

@@ -6,8 +6,6 @@ before; a share is of one round. k6 measures the same from the outside. Run with
 """
 
 import argparse
-import random
-import string
 import subprocess
 import sys
 import time
@@ -19,6 +17,7 @@ import msgspec
 
 from benchmarks import k6
 from benchmarks.bare import bare_rate
+from benchmarks.bundles import ALPHABET, make_bundle, make_run
 from benchmarks.load import LONG, SHORT, Load, Reception
 from benchmarks.processes import CpuTime, ServerProcess, processor
 from benchmarks.table import Column, median, print_table, times
@@ -27,8 +26,6 @@ from charloom.machine import available_cores
 from serving.engine.runner import RunnerConfig
 from serving.models import Model
 
-WORK = Path("build/bench-server")
-ALPHABET = string.ascii_letters + " .,;:'?!-&$3\n"  # 65 characters, as many as tinyshakespeare has
 MOST_K6_USERS = 256
 """Each of k6's users is a JavaScript machine of some megabytes."""
 
@@ -41,16 +38,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement, about")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds to watch an idle server")
     parser.add_argument("--model", default="512x2", help="CELLSxLAYERS")
+    parser.add_argument("--precision", default="int8", help="float32 or int8")
     parser.add_argument("--quick", action="store_true", help="a small model, and short: does it work?")
     options = parser.parse_args()
     if options.quick:
         options.streams, options.rounds, options.seconds, options.idle = "1,8", 1, 0.3, 1.0
         options.model = "32x1"
     counts = [int(count) for count in options.streams.split(",")]
-    bench = Bench(make_bundle(options.model), options.seconds)
+    bundle = make_bundle(make_run(options.model), options.precision)
+    bench = Bench(bundle, options.seconds)
     rounds = [bench.round(counts) for _ in range(options.rounds)]
     print(f"{processor()}, {available_cores()} cores, {instruction_set()}")
-    print(f"LSTM {options.model}, {bench.precision}, {len(ALPHABET)} characters; rounds: {len(rounds)}")
+    print(f"LSTM {options.model}, {options.precision}, {len(ALPHABET)} characters; rounds: {len(rounds)}")
     print("\nAll at the same moment, texts of equal length:\n")
     print_table(COLUMNS | first_token(SHORT), {n: [r[n].together for r in rounds] for n in counts})
     print("\nUsers who come one by one and ask for one text after another, of 20 to 1,000 tokens:\n")
@@ -60,25 +59,6 @@ def main() -> None:
     outside = {n: [seen for r in rounds if (seen := r[n].outside)] for n in counts}
     print_table(K6_COLUMNS, {n: seen for n, seen in outside.items() if seen})
     print(f"\nAn idle server uses {bench.idle(options.idle):.2%} of a core.")
-
-
-def make_bundle(size: str) -> Path:
-    """Trains a model for a moment, since nobody reads its texts, and exports it."""
-    cells, layers = size.split("x")
-    text, run, bundle = WORK / "text.txt", WORK / "run", WORK / "bundle"
-    WORK.mkdir(parents=True, exist_ok=True)
-    text.write_text("".join(random.Random(0).choices(ALPHABET, k=20_000)), encoding="utf-8")  # noqa: S311
-    charloom("train", text, "--out", run, "--cells", cells, "--layers", layers, "--epochs", 1, "--overwrite")
-    charloom("export", run, "--out", bundle, "--overwrite")
-    return bundle
-
-
-def charloom(*arguments: object) -> None:
-    """Runs a command of ours; what it says is shown only if it fails."""
-    command = [sys.executable, "-m", "charloom", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if result.returncode:
-        sys.exit(result.stderr)
 
 
 @dataclass(frozen=True)
@@ -120,7 +100,6 @@ class Bench:
         self.bundle = bundle
         self.seconds = seconds
         self.model = Model.load(bundle, RunnerConfig())
-        self.precision = self.model.bundle.manifest.precision
         self._lengths: dict[int, int] = {}
 
     def round(self, counts: Iterable[int]) -> dict[int, Results]:

@@ -10,7 +10,7 @@ gpu=$(grep '^onnxruntime-gpu==' constraints.txt)
 torch=$(grep '^torch==' constraints.txt)
 "${PYTHON:-python3}" -m venv "$dir/venv"
 echo "$torch" > "$dir/torch.txt"
-"$dir/venv/bin/pip" install --quiet -c "$dir/torch.txt" -e '.[dev]'
+"$dir/venv/bin/pip" install --quiet -c "$dir/torch.txt" -e '.[dev,bench]'
 {
     grep '^#' constraints.txt
     { "$dir/venv/bin/pip" freeze --exclude-editable | sed 's/+[a-z0-9]*$//'; echo "$gpu"; } | sort -f
