@@ -16,7 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-GraphKind = Literal["plain", "full"]
+GraphKind = Literal["read", "plain", "full"]
+"""The graphs of a bundle, from the one that can least, and is fastest, to the one that can all.
+
+They share one state, and where two of them can do the same they give the same bits.
+"""
 
 ALTERNATIVES = 20
 """A: how many of the likeliest tokens the full graph reports (fewer if V is smaller)."""
@@ -42,18 +46,23 @@ class TensorSpec:
 
 Specs = tuple[TensorSpec, ...]
 
-PLAIN_INPUTS: Specs = (
+READ_INPUTS: Specs = (
     TensorSpec("last", "int64", ("B",)),  # the token the row feeds first
     TensorSpec("forced", "int64", ("K", "B"), 0),  # tokens chosen from outside: a prompt, a replay
+)
+"""What every burst takes, besides the state. A reading one takes no more: all is forced."""
+
+PLAIN_INPUTS: Specs = (
+    *READ_INPUTS,
     TensorSpec("forced_len", "int64", ("B",), 0),  # step i takes forced[i] while i < forced_len
-    TensorSpec("steps", "int64", ("B",)),  # steps the row runs; after them it is frozen
     TensorSpec("uniform", "float32", ("K", "B"), 0),  # one random number in [0, 1) per step
     TensorSpec("temperature", "float32", ("K", "B"), 1),  # per step, so schedules are the host's
 )
-"""What every burst takes, besides the state."""
+"""What it takes to sample by temperature. Every row runs all K steps, as in a reading burst."""
 
 FULL_INPUTS: Specs = (
     *PLAIN_INPUTS,
+    TensorSpec("steps", "int64", ("B",)),  # steps the row runs; after them it is frozen
     TensorSpec("position", "int64", ("B",), 0),  # tokens the stream had chosen before this burst
     TensorSpec("generation_start", "int64", ("B",), 0),  # position of its first generated token
     TensorSpec("top_k", "int64", ("B",), 0),  # keep the k likeliest tokens; 0 keeps all
@@ -73,14 +82,11 @@ FULL_INPUTS: Specs = (
 )
 """What the full graph takes: every sampler. A row at the neutral values is a plain row."""
 
-PLAIN_OUTPUTS: Specs = (
-    TensorSpec("chosen", "int64", ("K", "B")),
-    TensorSpec("logprob", "float32", ("K", "B")),  # nats, by the model itself: temperature 1
-    TensorSpec("last_out", "int64", ("B",)),
-)
+PLAIN_OUTPUTS: Specs = (TensorSpec("chosen", "int64", ("K", "B")),)  # a frozen row repeats its last
 
 FULL_OUTPUTS: Specs = (
     *PLAIN_OUTPUTS,
+    TensorSpec("logprob", "float32", ("K", "B")),  # nats, by the model itself: temperature 1
     TensorSpec("top_token", "int64", ("K", "B", "A")),  # likeliest first
     TensorSpec("top_logprob", "float32", ("K", "B", "A")),
 )
@@ -93,6 +99,7 @@ class StateSpec:
     name: str
     dtype: str
     shape: tuple[int, ...]  # of one row
+    initial: int = 0  # what a fresh stream's row is filled with
 
     @property
     def output(self) -> str:
@@ -102,18 +109,18 @@ class StateSpec:
     @property
     def nbytes(self) -> int:
         """Bytes of one row."""
-        return self.zeros(1).nbytes
+        return self.initial_rows(1).nbytes
 
-    def zeros(self, rows: int) -> Array:
+    def initial_rows(self, rows: int) -> Array:
         """The state of `rows` fresh streams."""
-        return np.zeros((rows, *self.shape), dtype=self.dtype)
+        return np.full((rows, *self.shape), self.initial, dtype=self.dtype)
 
 
 Feeds = dict[str, Array]
 """Input name to array; what one burst is called with. Outputs come back in the same form."""
 
-INPUTS: dict[GraphKind, Specs] = {"plain": PLAIN_INPUTS, "full": FULL_INPUTS}
-OUTPUTS: dict[GraphKind, Specs] = {"plain": PLAIN_OUTPUTS, "full": FULL_OUTPUTS}
+INPUTS: dict[GraphKind, Specs] = {"read": READ_INPUTS, "plain": PLAIN_INPUTS, "full": FULL_INPUTS}
+OUTPUTS: dict[GraphKind, Specs] = {"read": (), "plain": PLAIN_OUTPUTS, "full": FULL_OUTPUTS}
 
 
 def neutral(specs: Specs, **sizes: int) -> Feeds:
@@ -128,11 +135,9 @@ def take(feeds: Feeds, specs: Specs, rows: npt.NDArray[np.int64]) -> Feeds:
 
 
 def pad(feeds: Feeds, specs: Specs, rows: int) -> Feeds:
-    """The same burst brought to at least `rows` rows by rows that run no step."""
+    """The same burst brought to at least `rows` rows by copies of its first."""
     missing = rows - len(feeds["last"])
     if missing <= 0:
         return feeds
     indices = np.concatenate([np.arange(len(feeds["last"])), np.zeros(missing, np.int64)])
-    padded = take(feeds, specs, indices)
-    padded["steps"][-missing:] = 0
-    return padded
+    return take(feeds, specs, indices)

@@ -16,6 +16,7 @@ from charloom.burst import (
     FULL_OUTPUTS,
     INPUTS,
     PLAIN_INPUTS,
+    READ_INPUTS,
     Feeds,
     GraphKind,
     StateSpec,
@@ -93,6 +94,9 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
     shuffled = run("plain", take(feeds, PLAIN_INPUTS, order))
     expect("row order", shuffled, take_rows(whole, order))
     expect("a burst split in two", run_split(run, feeds, subject), whole)
+    all_read = feeds | {"forced_len": np.full(subject.largest, STEPS)}
+    reading = run("read", {name: feeds[name] for name in read_names(subject)})
+    expect("reading without scores", run("plain", all_read), reading)
     mixed, plain = mix(feeds, subject)
     company = run("full", mixed)
     beside = take_rows({name: company[name] for name in whole}, plain)
@@ -108,22 +112,28 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
         expect(name, run("plain", feeds, other), whole)
         few = np.arange(3)
         expect(f"{name}, 3 rows", run("plain", take(feeds, PLAIN_INPUTS, few), other), take_rows(whole, few))
-    held = ("batch size", "row order", "split bursts", "filtered neighbours", *(subject.threads or {}))
+    held = (
+        "batch size",
+        "row order",
+        "split bursts",
+        "reading",
+        "filtered neighbours",
+        *(subject.threads or {}),
+    )
     return Exactness(padding, held)
 
 
 def probe(subject: Subject, text: Tokens, random: np.random.Generator) -> Feeds:
-    """A plain burst of the largest size whose rows read, sample, and stop at different steps."""
+    """A plain burst of the largest size whose rows read and sample, each from another step on."""
     rows = subject.largest
     feeds = neutral(PLAIN_INPUTS, B=rows, K=STEPS)
     starts = random.integers(0, max(1, len(text) - STEPS), rows)
     feeds["forced"][:] = text[(starts + np.arange(STEPS)[:, None]) % len(text)]
     feeds["last"][:] = subject.start
     feeds["forced_len"][:] = random.integers(0, STEPS + 1, rows)
-    feeds["steps"][:] = np.where(random.random(rows) < 0.8, STEPS, random.integers(1, STEPS + 1, rows))
     feeds["uniform"][:] = random.integers(0, 2**24, (STEPS, rows)) * np.float32(2.0**-24)
     feeds["temperature"][:] = random.choice(np.array([0, 0.5, 1, 1.5], np.float32), rows)
-    return feeds | {spec.name: spec.zeros(rows) for spec in subject.state}
+    return feeds | {spec.name: spec.initial_rows(rows) for spec in subject.state}
 
 
 def find_padding(subject: Subject, feeds: Feeds) -> int:
@@ -147,14 +157,17 @@ def run_split(run: Run, feeds: Feeds, subject: Subject) -> Feeds:
     parts = [dict(feeds), dict(feeds)]
     for name in per_step:
         parts[0][name], parts[1][name] = feeds[name][:cut], feeds[name][cut:]
-    for name in ("forced_len", "steps"):
-        parts[0][name], parts[1][name] = feeds[name].clip(max=cut), (feeds[name] - cut).clip(min=0)
+    parts[1]["forced_len"] = (feeds["forced_len"] - cut).clip(min=0)
     first = run("plain", parts[0])
-    parts[1]["last"] = first["last_out"]
+    parts[1]["last"] = first["chosen"][-1]
     parts[1] |= {spec.name: first[spec.output] for spec in subject.state}
     second = run("plain", parts[1])
-    joined = {name: np.concatenate([first[name], second[name]]) for name in ("chosen", "logprob")}
-    return second | joined
+    return second | {"chosen": np.concatenate([first["chosen"], second["chosen"]])}
+
+
+def read_names(subject: Subject) -> list[str]:
+    """What a reading burst takes."""
+    return [*(spec.name for spec in READ_INPUTS), *(spec.name for spec in subject.state)]
 
 
 def mix(feeds: Feeds, subject: Subject) -> tuple[Feeds, npt.NDArray[np.int64]]:
@@ -163,6 +176,8 @@ def mix(feeds: Feeds, subject: Subject) -> tuple[Feeds, npt.NDArray[np.int64]]:
     random = np.random.default_rng(rows)
     full = neutral(FULL_INPUTS, B=rows, K=STEPS, V=subject.vocabulary_size, W=4, N=2) | feeds
     filtered = np.arange(rows) % 2 == 1
+    full["steps"][:] = STEPS
+    full["steps"][filtered] = np.arange(filtered.sum()) % (STEPS + 1)
 
     def some() -> npt.NDArray[np.int64]:
         return np.flatnonzero(filtered & (random.random(rows) < 0.5))

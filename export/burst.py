@@ -1,12 +1,14 @@
 """The burst as a torch module: K steps of B streams in one call, sampling included.
 
-This module becomes the ONNX graph. Its inputs and outputs, and why they are as they are, stand in
-`charloom/burst.py`; cells and samplers are the ones that training previews with. It knows nothing
-of ONNX (`export/onnx_graph.py`).
+These modules become the ONNX graphs. Their inputs and outputs, and why they are as they are, stand
+in `charloom/burst.py`; cells and samplers are the ones that training previews with. They know
+nothing of ONNX (`export/onnx_graph.py`) nor of the numbers that products are computed in.
 
-There are two. The plain burst samples by temperature alone and is what nearly all rows need. The
-full burst has every sampler, which costs a small model some of its speed even where no row asks for
-one. A row at neutral values gets the same bits from either, which every export verifies.
+There are three, over the same state. The reading burst only feeds tokens: no scores, no sampling.
+The plain burst samples by temperature alone, which is what nearly all rows need. The full burst
+has every sampler, log-probabilities, and rows that stop early; as one graph for all, a small model
+ran at half the speed. Where two of them can do the same they give the same bits, which every
+export verifies.
 """
 
 from collections.abc import Callable
@@ -18,20 +20,29 @@ from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 from typing_extensions import override
 
-from charloom.burst import ALTERNATIVES, FULL_INPUTS, FULL_OUTPUTS, PLAIN_INPUTS, PLAIN_OUTPUTS
+from charloom.burst import (
+    ALTERNATIVES,
+    FULL_INPUTS,
+    FULL_OUTPUTS,
+    PLAIN_INPUTS,
+    PLAIN_OUTPUTS,
+    READ_INPUTS,
+    GraphKind,
+    Specs,
+)
 from export import asking
 from export.asking import Named
 from training import sampler
-from training.step import Step
+from training.step import RowState, Step
 
 Memory = tuple[Tensor, ...]
 
 
-class PlainBurst(nn.Module):
-    """Forced tokens, then samples by temperature."""
+class Burst(nn.Module):
+    """What all bursts have in common."""
 
-    inputs = PLAIN_INPUTS
-    outputs = PLAIN_OUTPUTS
+    inputs: Specs
+    outputs: Specs = ()
 
     def __init__(self, step: Step) -> None:
         super().__init__()
@@ -42,36 +53,62 @@ class PlainBurst(nn.Module):
         given = dict(zip((spec.name for spec in self.inputs), tensors, strict=False))
         return self.run(given, tensors[len(self.inputs) :])
 
-    def run(self, given: Named, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def run(self, given: Named, state: RowState) -> tuple[Tensor, ...]:
         """The burst itself."""
-        inverse = sampler.inverse(given["temperature"])  # [K, B]
-        uniform = sampler.settle(given["uniform"], inverse)
+        raise NotImplementedError
+
+
+class ReadBurst(Burst):
+    """Feeds tokens that are all known beforehand."""
+
+    inputs = READ_INPUTS
+
+    @override
+    def run(self, given: Named, state: RowState) -> tuple[Tensor, ...]:
+        def one_step(state: RowState, fed: Tensor) -> tuple[RowState, tuple[Tensor, ...]]:
+            return self.step.advance(fed, state)[1], ()
+
+        fed = torch.cat([given["last"][None], given["forced"][:-1]])  # [K, B]
+        state, _ = scan(one_step, state, fed)
+        return state
+
+
+class PlainBurst(Burst):
+    """Forced tokens, then samples by temperature."""
+
+    inputs = PLAIN_INPUTS
+    outputs = PLAIN_OUTPUTS
+
+    @override
+    def run(self, given: Named, state: RowState) -> tuple[Tensor, ...]:
+        inverse = sampler.inverse(given["temperature"])[..., None]  # [K, B, 1]
+        uniform = sampler.settle(given["uniform"][..., None], inverse)
+        indices = torch.arange(uniform.shape[0])
+        is_forced = indices[:, None] < given["forced_len"]  # [K, B]
 
         def one_step(
-            carry: tuple[Tensor, tuple[Tensor, ...], Memory], x: tuple[Tensor, ...]
-        ) -> tuple[tuple[Tensor, tuple[Tensor, ...], Memory], tuple[Tensor, ...]]:
+            carry: tuple[Tensor, RowState, Memory], x: tuple[Tensor, ...]
+        ) -> tuple[tuple[Tensor, RowState, Memory], tuple[Tensor, ...]]:
             last, state, memory = carry
-            index, forced, inverse, uniform = x
+            index, is_forced, forced, inverse, uniform = x
             scores, following = self.step(last, state)
             mass = self.probabilities(scores, inverse, memory, index, given)
             sampled = sampler.draw(mass, uniform)
-            chosen = torch.where(index < given["forced_len"], forced, sampled)
-            running = index < given["steps"]
-            chosen = torch.where(running, chosen, last)
+            chosen = torch.where(is_forced, forced, sampled)
+            chosen = self.freeze(chosen, last, index, given)
             following = tuple(
-                torch.where(running[:, None], new, old) for new, old in zip(following, state, strict=True)
+                self.freeze(new, old, index, given) for new, old in zip(following, state, strict=True)
             )
             # The clone keeps scan from seeing one tensor as both carry and output.
             report = (chosen.clone(), *self.report(scores, chosen, given))
             return (chosen, following, self.remember(memory, chosen)), report
 
-        indices = torch.arange(uniform.shape[0])
-        (last, state, _), (chosen, *more) = scan(
+        (_, state, _), outputs = scan(
             one_step,
             (given["last"].clone(), state, self.memory(given)),
-            (indices, given["forced"], inverse, uniform),
+            (indices, is_forced, given["forced"], inverse, uniform),
         )
-        return (chosen, more[0], last, *more[1:], *state)
+        return (*outputs, *state)
 
     def memory(self, given: Named) -> Memory:  # noqa: ARG002
         """What a step remembers beside the model's state."""
@@ -85,8 +122,12 @@ class PlainBurst(nn.Module):
         index: Tensor,  # noqa: ARG002
         given: Named,  # noqa: ARG002
     ) -> Tensor:
-        """From scores [B, V] what is sampled from, at each row's inverse temperature [B]."""
+        """From scores [B, V] what is sampled from, at each row's inverse temperature [B, 1]."""
         return sampler.probabilities(scores, inverse)
+
+    def freeze(self, after: Tensor, before: Tensor, index: Tensor, given: Named) -> Tensor:  # noqa: ARG002
+        """What of a token [B] or a state tensor [B, H] holds after a step."""
+        return after
 
     def remember(self, memory: Memory, chosen: Tensor) -> Memory:  # noqa: ARG002
         """The memory after a step that chose `chosen` [B]."""
@@ -94,7 +135,7 @@ class PlainBurst(nn.Module):
 
     def report(self, scores: Tensor, chosen: Tensor, given: Named) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Further outputs of a step."""
-        return (of_chosen(torch.log_softmax(scores, -1), chosen),)
+        return ()
 
 
 PENALTIES = ("window", "repetition_penalty", "frequency_penalty", "presence_penalty")
@@ -107,7 +148,7 @@ class FullBurst(PlainBurst):
     outputs = FULL_OUTPUTS
 
     @override
-    def run(self, given: Named, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def run(self, given: Named, state: RowState) -> tuple[Tensor, ...]:
         return super().run(given | asking.find(asks(given)), state)
 
     @override
@@ -127,6 +168,11 @@ class FullBurst(PlainBurst):
         return filtered(torch.softmax(logits, -1), logits, given)
 
     @override
+    def freeze(self, after: Tensor, before: Tensor, index: Tensor, given: Named) -> Tensor:
+        running = index < given["steps"]  # [B]
+        return torch.where(running if after.dim() == 1 else running[:, None], after, before)
+
+    @override
     def remember(self, memory: Memory, chosen: Tensor) -> Memory:
         return (torch.cat([memory[0][:, 1:], chosen[:, None]], 1),)
 
@@ -137,6 +183,9 @@ class FullBurst(PlainBurst):
         tokens = asking.update(given, "alternatives", lambda rows: torch.topk(rows, size)[1], none, scores)
         logprobs = torch.log_softmax(scores, -1)
         return of_chosen(logprobs, chosen), tokens, logprobs.gather(1, tokens)
+
+
+BURSTS: dict[GraphKind, type[Burst]] = {"read": ReadBurst, "plain": PlainBurst, "full": FullBurst}
 
 
 def asks(given: Named) -> Named:

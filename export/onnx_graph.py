@@ -14,13 +14,14 @@ import torch
 
 from charloom.bundle import Graph, TensorInfo
 from charloom.burst import StateSpec, TensorSpec
-from export.burst import PlainBurst
+from export.burst import Burst
+from export.quantize import translations
 
 TRACED = {"B": 3, "K": 5, "W": 4, "N": 2}
 """Sizes of the dynamic dimensions while the graph is traced: 0 and 1 would be taken as fixed."""
 
 
-def trace(burst: PlainBurst, vocabulary_size: int, state: list[StateSpec]) -> bytes:
+def trace(burst: Burst, vocabulary_size: int, state: list[StateSpec]) -> bytes:
     """Exports a burst with dynamic B, K, W and N to a serialised ONNX model."""
     sizes = TRACED | {"V": vocabulary_size}
     inputs = [*burst.inputs, *(TensorSpec(s.name, s.dtype, ("B", *s.shape)) for s in state)]
@@ -34,6 +35,7 @@ def trace(burst: PlainBurst, vocabulary_size: int, state: list[StateSpec]) -> by
             dynamic_shapes=(
                 tuple({i: dynamic[d] for i, d in enumerate(spec.dims) if d in TRACED} for spec in inputs),
             ),
+            custom_translation_table=dict(translations()),
             input_names=[spec.name for spec in inputs],
             output_names=[*(spec.name for spec in burst.outputs), *(s.output for s in state)],
         )
@@ -85,12 +87,13 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silences the exporter's remarks on packages and internals that are not the user's concern."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in ("torch.onnx", "onnx_ir")}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)

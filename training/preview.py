@@ -39,9 +39,9 @@ def preview(
     if not rows or not config.preview_length:
         return []
     step = Step(model).to("cpu", torch.float32)
-    inverse = sampler.inverse(torch.tensor(config.preview_temperatures, dtype=torch.float32))
+    inverse = sampler.inverse(torch.tensor(config.preview_temperatures, dtype=torch.float32))[:, None]
     random = np.random.default_rng(seed)
-    uniform = torch.from_numpy(random.random((config.preview_length, rows), dtype=np.float32))
+    uniform = torch.from_numpy(random.random((config.preview_length, rows, 1), dtype=np.float32))
     last = torch.full((rows,), vocabulary.start)
     state = step.initial_state(rows)
     chosen = []

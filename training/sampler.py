@@ -39,24 +39,24 @@ def settle(uniform: Tensor, inverse_temperature: Tensor) -> Tensor:
 
 
 def logits(scores: Tensor, inverse_temperature: Tensor) -> Tensor:
-    """Scores [B, V] at each row's temperature [B]."""
-    return scores * inverse_temperature[:, None]
+    """Scores [B, V] at each row's temperature [B, 1]."""
+    return scores * inverse_temperature
 
 
 def probabilities(scores: Tensor, inverse_temperature: Tensor) -> Tensor:
-    """Softmax of scores [B, V] at each row's temperature [B]."""
+    """Softmax of scores [B, V] at each row's temperature [B, 1]."""
     return torch.softmax(logits(scores, inverse_temperature), -1)
 
 
 def draw(mass: Tensor, uniform: Tensor) -> Tensor:
     """Inverse CDF: the first token whose cumulative mass exceeds u * total.
 
-    mass [B, V] need not sum to 1; uniform [B] lies in [0, 1). Gives int64 [B].
+    mass [B, V] need not sum to 1; uniform [B, 1] lies in [0, 1). Gives int64 [B].
     """
     if mass.shape[1] > BLOCK:
         return draw_in_blocks(mass, uniform)
     cumulative = mass.cumsum(-1)
-    return count(cumulative <= uniform[:, None] * cumulative[:, -1:])
+    return count(cumulative <= uniform * cumulative[:, -1:])
 
 
 def draw_in_blocks(mass: Tensor, uniform: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def draw_in_blocks(mass: Tensor, uniform: Tensor) -> Tensor:
     rows, tokens = mass.shape
     blocks = F.pad(mass, (0, -tokens % BLOCK)).reshape(rows, -1, BLOCK)
     cumulative = blocks.sum(-1).cumsum(-1)  # [B, blocks]
-    target = uniform[:, None] * cumulative[:, -1:]
+    target = uniform * cumulative[:, -1:]
     passed = cumulative <= target
     block = count(passed)
     rest = target - torch.where(passed, cumulative, torch.zeros_like(cumulative)).amax(-1, keepdim=True)

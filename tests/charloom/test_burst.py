@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
 
-from charloom.burst import FULL_INPUTS, INPUTS, PLAIN_INPUTS, StateSpec, neutral, pad, take
+from charloom.burst import FULL_INPUTS, INPUTS, OUTPUTS, PLAIN_INPUTS, StateSpec, neutral, pad, take
 
 SIZES = {"B": 3, "K": 2, "V": 5, "W": 4, "N": 2}
 
 
-def test_the_full_graph_takes_what_the_plain_one_takes_first():
-    assert INPUTS["full"][: len(PLAIN_INPUTS)] == PLAIN_INPUTS
+@pytest.mark.parametrize("specs", [INPUTS, OUTPUTS], ids=["inputs", "outputs"])
+@pytest.mark.parametrize(("less", "more"), [("read", "plain"), ("plain", "full")])
+def test_a_graph_has_first_what_a_lesser_one_has(specs, less, more):
+    assert specs[more][: len(specs[less])] == specs[less]
+    assert len(specs[more]) > len(specs[less])
 
 
 def test_neutral_feeds_have_every_input_with_its_type_and_shape():
@@ -27,7 +30,6 @@ def numbered():
     feeds = neutral(PLAIN_INPUTS, B=3, K=2)
     feeds["last"][:] = [10, 11, 12]
     feeds["forced"][:] = [[0, 1, 2], [3, 4, 5]]
-    feeds["steps"][:] = [1, 2, 2]
     return feeds | {"h_0": np.arange(6, dtype=np.float32).reshape(3, 2)}
 
 
@@ -44,18 +46,22 @@ def test_a_burst_of_enough_rows_is_not_padded(rows):
     assert pad(feeds, PLAIN_INPUTS, rows) is feeds
 
 
-def test_padding_adds_rows_that_run_no_step():
+def test_padding_adds_copies_of_the_first_row():
     feeds = numbered()
     padded = pad(feeds, PLAIN_INPUTS, 5)
-    assert padded["steps"].tolist() == [1, 2, 2, 0, 0]
-    for name, array in take(padded, PLAIN_INPUTS, np.arange(3)).items():
-        assert array.tolist() == feeds[name].tolist()
-    assert feeds["steps"].tolist() == [1, 2, 2]  # the caller's burst is left alone
+    assert padded["last"].tolist() == [10, 11, 12, 10, 10]
+    assert padded["forced"].tolist() == [[0, 1, 2, 0, 0], [3, 4, 5, 3, 3]]
+    assert padded["h_0"].tolist() == [[0, 1], [2, 3], [4, 5], [0, 1], [0, 1]]
+    assert feeds["last"].tolist() == [10, 11, 12]  # the caller's burst is left alone
 
 
-def test_a_fresh_state_is_zero():
+def test_a_fresh_state_is_what_stands_for_zero():
     spec = StateSpec("c_1", "float32", (4,))
     assert spec.output == "c_1_out"
     assert spec.nbytes == 16
-    assert spec.zeros(2).tolist() == [[0] * 4] * 2
-    assert spec.zeros(2).dtype == np.float32
+    assert spec.initial_rows(2).tolist() == [[0] * 4] * 2
+    assert spec.initial_rows(2).dtype == np.float32
+    encoded = StateSpec("h_1", "uint8", (4,), 128)
+    assert encoded.nbytes == 4
+    assert encoded.initial_rows(2).tolist() == [[128] * 4] * 2
+    assert encoded.initial_rows(2).dtype == np.uint8

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from charloom.bundle import GRAPHS, Bundle
-from charloom.exactness import MOST_PADDING, SIZES, ExactnessError, Subject, check
+from charloom.bundle import Bundle
+from charloom.burst import INPUTS
+from charloom.exactness import MOST_PADDING, SIZES, STEPS, ExactnessError, Subject, check
 from export.verify import Session
+from tests.conftest import PRECISIONS
 
 
 @pytest.fixture(scope="module")
@@ -13,10 +15,14 @@ def bundle(bundle_dir):
     return Bundle.open(bundle_dir)
 
 
+def session(bundle, threads=1, precision="float32"):
+    return Session({kind: bundle.graph(precision, kind) for kind in INPUTS}, threads)
+
+
 @pytest.fixture(scope="module")
 def good(bundle):
     """Runs bursts of the real bundle, exact to the bit."""
-    return Session({kind: bundle.graph(kind) for kind in GRAPHS}, threads=1).run
+    return session(bundle).run
 
 
 @pytest.fixture(scope="module")
@@ -24,25 +30,33 @@ def verdict(bundle, text_file):
     """Checks the bundle as it is run by the given function."""
     text = bundle.vocabulary.encode(text_file.read_text()[:2000])
 
-    def check_run(run, seed=0, **threads):
+    def check_run(run, seed=0, precision="float32", **threads):
         size = bundle.vocabulary.size
-        state = tuple(bundle.manifest.state_specs)
+        state = tuple(bundle.manifest.precisions[precision].state_specs)
         return check(Subject(run, size, size, state, threads), text, seed=seed)
 
     return check_run
 
 
+def padding(bundle, precision="float32"):
+    """What the export found."""
+    return bundle.manifest.precisions[precision].verification["padding"]
+
+
 def nudged(array):
-    """The nearest larger floats."""
-    return np.nextafter(array, np.float32(np.inf))
+    """The next larger numbers."""
+    return array + 1 if array.dtype == np.int64 else np.nextafter(array, np.float32(np.inf))
 
 
-def breaking(run, when, name="logprob"):
+def breaking(run, when, name="c_1_out"):
     """The same runner, with one output off by the least bit where `when` finds rows to break."""
 
     def broken(kind, feeds):
         outputs = run(kind, feeds)
-        outputs[name] = np.where(when(kind, feeds), nudged(outputs[name]), outputs[name])
+        if name in outputs:
+            rows = np.broadcast_to(when(kind, feeds), len(feeds["last"]))
+            place = rows if name.endswith("_out") else (slice(None), rows)
+            outputs[name][place] = nudged(outputs[name][place])
         return outputs
 
     return broken
@@ -53,11 +67,19 @@ def below(rows):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_real_bundle_is_exact(good, verdict, bundle, seed):
-    two = Session({kind: bundle.graph(kind) for kind in GRAPHS}, threads=2).run
-    found = verdict(good, seed, two_threads=two)
-    assert found.padding == bundle.manifest.padding
-    assert found.held == ("batch size", "row order", "split bursts", "filtered neighbours", "two_threads")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_real_bundle_is_exact(verdict, bundle, precision, seed):
+    one, two = (session(bundle, threads, precision).run for threads in (1, 2))
+    found = verdict(one, seed, precision, two_threads=two)
+    assert found.padding == padding(bundle, precision)
+    assert found.held == (
+        "batch size",
+        "row order",
+        "split bursts",
+        "reading",
+        "filtered neighbours",
+        "two_threads",
+    )
 
 
 @pytest.mark.parametrize("rows", [2, 4, 5, 17, 18, 33, 64])
@@ -66,8 +88,8 @@ def test_small_batches_that_differ_are_padded(good, verdict, rows):
     assert verdict(breaking(good, below(rows))).padding == least
 
 
-def test_other_bits_in_the_state_alone_are_found_too(good, verdict):
-    assert verdict(breaking(good, below(8), "h_0_out")).padding == 8
+def test_other_tokens_alone_are_found_too(good, verdict):
+    assert verdict(breaking(good, below(8), "chosen")).padding == 8
 
 
 def test_a_single_size_that_differs_raises_the_padding_above_it(good, verdict):
@@ -83,7 +105,7 @@ def test_more_padding_than_is_worth_it_is_an_error(good, verdict):
 def test_bits_that_depend_on_every_batch_size_are_an_error(good, verdict):
     def broken(kind, feeds):
         outputs = good(kind, feeds)
-        outputs["logprob"] = outputs["logprob"] + np.float32(1e-3 * len(feeds["last"]))
+        outputs["h_0_out"] = outputs["h_0_out"] + np.float32(1e-3 * len(feeds["last"]))
         return outputs
 
     with pytest.raises(ExactnessError, match="differ from larger ones"):
@@ -92,45 +114,85 @@ def test_bits_that_depend_on_every_batch_size_are_an_error(good, verdict):
 
 def test_bits_that_depend_on_the_place_in_the_batch(good, verdict):
     run = breaking(good, lambda kind, feeds: np.arange(len(feeds["last"])) == 3)
-    with pytest.raises(ExactnessError, match="row order changes logprob"):
+    with pytest.raises(ExactnessError, match="row order changes c_1_out"):
         verdict(run)
 
 
-def test_bits_that_depend_on_the_length_of_the_burst(good, verdict):
-    run = breaking(good, lambda kind, feeds: len(feeds["uniform"]) < 8)
-    with pytest.raises(ExactnessError, match="split in two changes logprob"):
+def test_bits_that_depend_on_the_row_before(good, verdict):
+    run = breaking(good, lambda kind, feeds: np.append(False, feeds["forced"][0, :-1] % 2 == 0))
+    with pytest.raises(ExactnessError, match="row order changes c_1_out"):
         verdict(run)
 
 
-def test_bits_of_the_state_that_depend_on_the_length_of_the_burst(good, verdict):
-    run = breaking(good, lambda kind, feeds: len(feeds["uniform"]) < 8, "c_1_out")
-    with pytest.raises(ExactnessError, match=r"split in two changes .*c_1_out"):
+def test_bits_that_depend_on_the_row_after(good, verdict):
+    run = breaking(good, lambda kind, feeds: np.append(feeds["forced"][0, 1:] % 2 == 0, False))
+    with pytest.raises(ExactnessError, match="differ from larger ones"):
         verdict(run)
 
 
-def test_bits_that_depend_on_a_filtered_neighbour(good, verdict):
-    run = breaking(good, lambda kind, feeds: kind == "full" and (feeds["top_k"] > 0).any())
-    with pytest.raises(ExactnessError, match="beside filtered ones changes logprob"):
+def short(kind, feeds):
+    return len(feeds["forced"]) < STEPS
+
+
+@pytest.mark.parametrize("name", ["chosen", "h_0_out", "c_1_out"])
+def test_bits_that_depend_on_the_length_of_the_burst(good, verdict, name):
+    with pytest.raises(ExactnessError, match=f"split in two changes .*{name}"):
+        verdict(breaking(good, short, name))
+
+
+def test_a_reading_graph_that_is_another_model(good, verdict):
+    run = breaking(good, lambda kind, feeds: kind == "read", "h_1_out")
+    with pytest.raises(ExactnessError, match="reading without scores changes h_1_out"):
         verdict(run)
 
 
-def test_a_full_graph_whose_steps_are_off(good, verdict):
-    """A frozen row that runs on in the full graph shows in its tokens."""
+def test_a_reading_graph_that_leaves_the_last_token_to_the_next_burst(good, verdict):
+    def broken(kind, feeds):
+        if kind == "read":
+            feeds = feeds | {"forced": feeds["forced"][:-1]}
+        return good(kind, feeds)
+
+    with pytest.raises(ExactnessError, match=r"reading without scores changes h_0_out, c_0_out"):
+        verdict(broken)
+
+
+@pytest.mark.parametrize("name", ["chosen", "c_1_out"])
+def test_bits_that_depend_on_a_filtered_neighbour(good, verdict, name):
+    run = breaking(good, lambda kind, feeds: kind == "full" and (feeds["top_k"] > 0).any(), name)
+    with pytest.raises(ExactnessError, match=f"beside filtered ones changes {name}"):
+        verdict(run)
+
+
+def filters(kind, feeds):
+    return kind == "full" and feeds["top_k"] > 0
+
+
+@pytest.mark.parametrize("name", ["chosen", "logprob", "top_logprob", "c_1_out"])
+def test_bits_of_a_filtered_row_that_depend_on_its_company(good, verdict, name):
+    run = breaking(good, lambda kind, feeds: filters(kind, feeds) & (len(feeds["last"]) > 200), name)
+    with pytest.raises(ExactnessError, match=f"company of a filtered row changes {name}"):
+        verdict(run)
+
+
+def test_a_full_graph_that_ignores_where_rows_end(good, verdict):
+    """A row that runs on beside others, and not when it is alone."""
 
     def broken(kind, feeds):
-        return good(kind, feeds if kind == "plain" else feeds | {"steps": np.full_like(feeds["steps"], 8)})
+        if kind == "full" and len(feeds["last"]) > 200:
+            feeds = feeds | {"steps": np.full_like(feeds["steps"], STEPS)}
+        return good(kind, feeds)
 
-    with pytest.raises(ExactnessError, match="beside filtered ones changes chosen"):
+    with pytest.raises(ExactnessError, match="company of a filtered row changes chosen"):
         verdict(broken)
 
 
 def test_another_number_of_threads_that_differs(good, verdict):
-    with pytest.raises(ExactnessError, match="many changes logprob"):
+    with pytest.raises(ExactnessError, match="many changes c_1_out"):
         verdict(good, many=breaking(good, lambda kind, feeds: True))
 
 
 def test_another_number_of_threads_that_differs_for_few_rows(good, verdict):
-    with pytest.raises(ExactnessError, match="many, 3 rows changes logprob"):
+    with pytest.raises(ExactnessError, match="many, 3 rows changes c_1_out"):
         verdict(good, many=breaking(good, below(4)))
 
 
@@ -141,5 +203,5 @@ def test_the_padding_saves_other_threads_too(good, verdict):
 
 def test_a_short_text_is_enough(good, bundle):
     size = bundle.vocabulary.size
-    subject = Subject(good, size, size, tuple(bundle.manifest.state_specs))
-    assert check(subject, np.array([1])).padding == bundle.manifest.padding
+    subject = Subject(good, size, size, tuple(bundle.manifest.precisions["float32"].state_specs))
+    assert check(subject, np.array([1])).padding == padding(bundle)

@@ -1,27 +1,31 @@
 """Small models of random or known scores, and their graphs, traced once a session."""
 
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
-from charloom.burst import FULL_INPUTS, INPUTS, PLAIN_INPUTS, Feeds, StateSpec, neutral
-from export.main import BURSTS
+from charloom.burst import FULL_INPUTS, INPUTS, Feeds, neutral
+from export.burst import BURSTS
+from export.main import NUMBERS
 from export.onnx_graph import trace
 from export.verify import Session
+from tests.conftest import PRECISIONS
 from training.model import ModelConfig, RecurrentModel
-from training.step import Step
+from training.step import Float32, Numbers, Step
 
 W, N = 6, 3
 
 
 @dataclass
 class Traced:
-    """A model and its burst graphs."""
+    """A model, its step in some numbers, and its burst graphs."""
 
     model: RecurrentModel
-    state: list[StateSpec]
+    step: Step
     graphs: dict
     session: Session
 
@@ -29,27 +33,30 @@ class Traced:
     def size(self):
         return self.model.outputs
 
+    @property
+    def state(self):
+        return self.step.specs
+
     def feeds(self, rows, steps, kind="full", **changes) -> Feeds:
         """A burst of fresh rows that run every step; changes are broadcast."""
         feeds = neutral(INPUTS[kind], B=rows, K=steps, V=self.size, W=W, N=N)
         feeds["last"][:] = self.size
-        feeds["steps"][:] = steps
+        if kind == "full":
+            feeds["steps"][:] = steps
         for name, value in changes.items():
             feeds[name][...] = value
-        return feeds | {spec.name: spec.zeros(rows) for spec in self.state}
+        return feeds | {spec.name: spec.initial_rows(rows) for spec in self.state}
 
     def run(self, feeds, kind="full"):
-        if kind == "plain":
-            names = {spec.name for spec in (*PLAIN_INPUTS, *self.state)}
-            feeds = {name: array for name, array in feeds.items() if name in names}
-        return self.session.run(kind, feeds)
+        """Runs a burst on a graph that may not take all of these feeds."""
+        names = {spec.name for spec in (*INPUTS[kind], *self.state)}
+        return self.session.run(kind, {name: array for name, array in feeds.items() if name in names})
 
 
-def trace_model(model, kinds=("plain", "full")) -> Traced:
-    step = Step(model)
-    state = [StateSpec(name, "float32", (step.size,)) for name in step.state_names]
-    graphs = {kind: trace(BURSTS[kind](step), model.outputs, state) for kind in kinds}
-    return Traced(model, state, graphs, Session(graphs, threads=1))
+def trace_model(model, kinds=("plain", "full"), numbers: Numbers = Float32()) -> Traced:
+    step = Step(model, numbers)
+    graphs = {kind: trace(BURSTS[kind](step), model.outputs, step.specs) for kind in kinds}
+    return Traced(model, step, graphs, Session(graphs, threads=1))
 
 
 def random_model(config, tokens, seed=0, scale=1.5) -> RecurrentModel:
@@ -69,10 +76,41 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+TOKENS = 12
+TALL = (ModelConfig("lstm", 2, 7, 5), ModelConfig("gru", 2, 17, 0), ModelConfig("rnn", 2, 11, 4))
+FLAT = (ModelConfig("lstm", 1, 33, 0), ModelConfig("gru", 1, 9, 3), ModelConfig("rnn", 1, 1, 0))
+"""All cells at odd sizes, each with and without an embedding."""
+WHOLE = [case for case in product(PRECISIONS, TALL) if case != ("float32", TALL[1]) and case[1] != TALL[2]]
+"""Those with all graphs, which take ten seconds to trace; the others only read."""
+
+
+@cache
+def traced_once(precision, config) -> Traced:
+    kinds = BURSTS if (precision, config) in WHOLE else ["read"]
+    return trace_model(random_model(config, TOKENS), kinds, NUMBERS[precision]())
+
+
+def describe(case):
+    precision, config = case
+    return f"{precision}-{config.cell}-{config.layers}x{config.cells}-{config.embedding}"
+
+
+@pytest.fixture(scope="session", params=WHOLE, ids=describe)
+def network(request) -> Traced:
+    """A network with all its graphs."""
+    return traced_once(*request.param)
+
+
+@pytest.fixture(scope="session", params=product(PRECISIONS, TALL + FLAT), ids=describe)
+def reader(request) -> Traced:
+    """Every kind of network, in every precision, with at least the reading graph."""
+    return traced_once(*request.param)
+
+
 @pytest.fixture(scope="session")
 def net() -> Traced:
     """Two LSTM layers of random weights."""
-    return trace_model(random_model(ModelConfig("lstm", 2, 7, 5), 12))
+    return traced_once("float32", TALL[0])
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +136,16 @@ def dice() -> Traced:
 @pytest.fixture
 def random():
     return np.random.default_rng(0)
+
+
+def random_state(traced, random, rows) -> Feeds:
+    """Any state that a stream can have: bytes have no 0, as nothing lies below -1."""
+    return {
+        spec.name: random.integers(1, 256, (rows, *spec.shape)).astype(np.uint8)
+        if spec.dtype == "uint8"
+        else np.tanh(random.normal(0, 1, (rows, *spec.shape))).astype(np.float32)
+        for spec in traced.state
+    }
 
 
 def random_feeds(traced: Traced, random, rows, steps) -> Feeds:
@@ -129,9 +177,8 @@ def random_feeds(traced: Traced, random, rows, steps) -> Feeds:
     feeds["bias_until"][:] = random.integers(-2, 12, feeds["bias_until"].shape)
     feeds["allowed"][:] = random.random((rows, size)) < 0.8
     feeds["allowed"][:, 5] = True
+    feeds |= random_state(traced, random, rows)
     feeds["alternatives"][:] = pick(False, True)
-    for spec in traced.state:
-        feeds[spec.name] = random.normal(0, 0.5, (rows, *spec.shape)).astype(np.float32)
     # Half of the rows have gone on from a token, the others begin.
     feeds["last"][:] = np.where(random.random(rows) < 0.5, random.integers(0, size, rows), size)
     assert set(feeds) == {spec.name for spec in (*FULL_INPUTS, *traced.state)}

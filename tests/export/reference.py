@@ -19,7 +19,7 @@ def burst(model, feeds):
     """
     model = copy.deepcopy(model).double()
     rows = [run_row(model, feeds, row) for row in range(len(feeds["last"]))]
-    axis = {"last_out": 0} | {name: 0 for name in rows[0] if name.startswith(("h_", "c_"))}
+    axis = {name: 0 for name in rows[0] if name.startswith(("h_", "c_"))}
     return {name: np.stack([row[name] for row in rows], axis.get(name, 1)) for name in rows[0]}
 
 
@@ -47,7 +47,7 @@ def run_row(model, feeds, row):
         out["logprob"].append(scores[known] - np.log(np.exp(scores).sum()))
         out["mass"].append(mass)
     states = {f"{kind}_{i}_out": s[i] for kind, s in zip(kinds, state, strict=True) for i in range(len(s))}
-    return {name: np.array(values) for name, values in out.items()} | {"last_out": np.array(last)} | states
+    return {name: np.array(values) for name, values in out.items()} | states
 
 
 @torch.inference_mode()

@@ -118,7 +118,7 @@ def sparse_masses(draw):
 @settings(max_examples=200)
 @given(sparse_masses())
 def test_draw_never_chooses_a_token_of_probability_zero(row):
-    chosen = sampler.draw(row.expand(3, -1), torch.tensor([0.0, 0.5, BELOW_ONE]))
+    chosen = sampler.draw(row.expand(3, -1), torch.tensor([[0.0], [0.5], [BELOW_ONE]]))
     assert (row[chosen] > 0).all()
     assert chosen[0] == row.nonzero()[0]
 
@@ -127,7 +127,7 @@ def test_draw_never_chooses_a_token_of_probability_zero(row):
 def test_draw_takes_the_first_token_whose_cumulative_mass_exceeds_u(seed, tokens, u):
     mass = torch.softmax(scores_of(seed, 1, tokens), -1)
     edges = np.append(0, mass[0].numpy().astype(np.float64).cumsum())
-    chosen = int(sampler.draw(mass, full(1, u)))
+    chosen = int(sampler.draw(mass, torch.tensor([[u]])))
     target = np.float32(u) * edges[-1]
     assert edges[chosen] - 1e-5 <= target <= edges[chosen + 1] + 1e-5
 
@@ -135,28 +135,28 @@ def test_draw_takes_the_first_token_whose_cumulative_mass_exceeds_u(seed, tokens
 @given(st.integers(0, 2**32), st.integers(1, 1000), st.integers(1, 6))
 def test_draw_of_a_large_vocabulary_knows_no_neighbours(seed, tokens, rows):
     mass = torch.softmax(scores_of(seed, rows, tokens), -1)
-    uniform = torch.from_numpy(np.random.default_rng(seed).random(rows, np.float32))
+    uniform = torch.from_numpy(np.random.default_rng(seed).random((rows, 1), np.float32))
     together = sampler.draw(mass, uniform)
     assert together.tolist() == [int(sampler.draw(mass[r : r + 1], uniform[r : r + 1])) for r in range(rows)]
 
 
 def test_draw_follows_the_distribution():
     mass = torch.tensor([[0.1, 0.0, 0.6, 0.3]]).expand(10_000, 4)
-    uniform = torch.from_numpy(((np.arange(10_000) + 0.5) / 10_000).astype(np.float32))
+    uniform = torch.from_numpy(((np.arange(10_000) + 0.5) / 10_000).astype(np.float32))[:, None]
     counts = torch.bincount(sampler.draw(mass, uniform), minlength=4)
     assert counts.tolist() == pytest.approx([1000, 0, 6000, 3000], abs=2)
 
 
 def test_temperature_zero_takes_the_likeliest_and_of_equals_the_first():
     scores = torch.tensor([[1.0, 5.0, 5.0, 2.0], [-3.0, -1.0, -2.0, -1.0], [0.0, 0.0, 0.0, 1e-6]])
-    inverse = sampler.inverse(torch.zeros(3))
-    uniform = sampler.settle(torch.full((3,), BELOW_ONE), inverse)
+    inverse = sampler.inverse(torch.zeros(3, 1))
+    uniform = sampler.settle(torch.full((3, 1), BELOW_ONE), inverse)
     assert sampler.draw(sampler.probabilities(scores, inverse), uniform).tolist() == [1, 1, 3]
 
 
 def test_temperature_divides_the_scores():
     scores = scores_of(3, 2, 9)
-    result = sampler.probabilities(scores, sampler.inverse(torch.tensor([0.5, 2.0])))
+    result = sampler.probabilities(scores, sampler.inverse(torch.tensor([[0.5], [2.0]])))
     for row, source, t in zip(result.numpy(), scores.numpy(), (0.5, 2.0), strict=True):
         weights = np.exp(source / t - (source / t).max())
         np.testing.assert_allclose(row, weights / weights.sum(), rtol=1e-5)
@@ -195,5 +195,6 @@ def test_bias_adds_where_it_is_active_and_sums_repeats():
 
 def test_only_allowed_tokens_are_drawn():
     allowed = torch.tensor([[False, True, False, True]])
-    mass = sampler.probabilities(sampler.allow(torch.tensor([[9.0, 0.0, 9.0, 0.0]]), allowed), full(1, 1.0))
+    scores = sampler.allow(torch.tensor([[9.0, 0.0, 9.0, 0.0]]), allowed)
+    mass = sampler.probabilities(scores, torch.ones(1, 1))
     assert mass.tolist() == [[0.0, 0.5, 0.0, 0.5]]

@@ -24,8 +24,8 @@ def test_step_equals_the_fused_model(cell, embedding, layers):
             out, state = step(row, state)
             scores.append(out)
     torch.testing.assert_close(torch.stack(scores), expected, atol=1e-5, rtol=1e-5)
-    for name, value in zip(step.state_names, state, strict=True):
-        kind, layer = name.split("_")
+    for spec, value in zip(step.specs, state, strict=True):
+        kind, layer = spec.name.split("_")
         torch.testing.assert_close(value, final["hc".index(kind)][int(layer)], atol=1e-5, rtol=1e-5)
 
 
