@@ -1,9 +1,11 @@
 """Bundles: a directory with everything that serving a model needs, and proof that it is whole.
 
-    manifest.json     what the bundle is; the digest of every other file
-    model.onnx        the plain burst graph
-    model.full.onnx   the burst graph with every sampler
+    manifest.json        what the bundle is; the digest of every other file
     vocabulary.json
+    float32.read.onnx    the burst graph that reads,
+    float32.plain.onnx   the one that samples by temperature,
+    float32.full.onnx    the one with every sampler
+    int8.*.onnx          the same with products in int8: a bundle holds either, or both
 
 It knows nothing of how graphs are made or run.
 """
@@ -16,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -24,12 +26,14 @@ from charloom.burst import GraphKind, StateSpec
 from charloom.errors import CharloomError
 from charloom.vocabulary import CharacterVocabulary
 
-FORMAT = 1
-"""The newest bundle format this version reads and the one it writes."""
+FORMAT = 2
+"""The bundle format that this version reads and writes."""
 
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.json"
-GRAPHS: dict[GraphKind, str] = {"plain": "model.onnx", "full": "model.full.onnx"}
+
+Precision = Literal["float32", "int8"]
+"""The numbers in which a bundle's products are computed."""
 
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -56,6 +60,8 @@ class TensorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     dtype: str
     shape: list[str | int]
+    initial: int = 0
+    """What fills the row of a fresh stream, of a state tensor."""
 
 
 class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +70,20 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A bundle's graphs in one precision. All precisions share everything else."""
+
+    graphs: dict[GraphKind, Graph]
+    state: list[TensorInfo]
+    verification: dict[str, Any]
+    """What was measured where the bundle was made."""
+
+    @property
+    def state_specs(self) -> list[StateSpec]:
+        """The state tensors, each with the shape of one stream's row."""
+        return [StateSpec(t.name, t.dtype, tuple(int(d) for d in t.shape[1:]), t.initial) for t in self.state]
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,23 +102,18 @@ class Manifest(msgspec.Struct, frozen=True):
     format: int
     name: str
     version: str
-    precision: str
     architecture: Architecture
     vocabulary_size: int
-    graphs: dict[GraphKind, Graph]
-    state: list[TensorInfo]
-    padding: int
-    """Smallest batch that gave the same bits as every larger one where the bundle was made."""
+    precisions: dict[Precision, Variant]
     training: dict[str, Any]
-    verification: dict[str, Any]
     files: dict[str, File]
     created_by: str
     license: str = ""
 
     @property
-    def state_specs(self) -> list[StateSpec]:
-        """The state tensors, each with the shape of one stream's row."""
-        return [StateSpec(t.name, t.dtype, tuple(int(d) for d in t.shape[1:])) for t in self.state]
+    def graph_files(self) -> list[str]:
+        """The files of all graphs."""
+        return [graph.file for variant in self.precisions.values() for graph in variant.graphs.values()]
 
 
 class Bundle:
@@ -121,7 +136,7 @@ class Bundle:
         raw = read_file(path / MANIFEST)
         manifest = parse_manifest(path / MANIFEST, raw)
         contents = {name: read_checked(path, name, file) for name, file in manifest.files.items()}
-        for needed in (VOCABULARY, *(graph.file for graph in manifest.graphs.values())):
+        for needed in (VOCABULARY, *manifest.graph_files):
             if needed not in contents:
                 raise BundleError(path / MANIFEST, f"does not list {needed}")
         vocabulary = parse_vocabulary(path / VOCABULARY, contents[VOCABULARY])
@@ -134,9 +149,9 @@ class Bundle:
         """Name of the model."""
         return self.manifest.name
 
-    def graph(self, kind: GraphKind) -> bytes:
+    def graph(self, precision: Precision, kind: GraphKind) -> bytes:
         """The serialised ONNX model of a burst graph, checked once more as it is read."""
-        name = self.manifest.graphs[kind].file
+        name = self.manifest.precisions[precision].graphs[kind].file
         return read_checked(self.path, name, self.manifest.files[name])
 
 
@@ -147,15 +162,21 @@ def parse_manifest(path: Path, raw: bytes) -> Manifest:
         if not isinstance(stated, int) or stated < 1:
             raise BundleError(path, "is not the manifest of a Charloom bundle: it states no format")
         if stated > FORMAT:
-            raise BundleError(path, f"has format {stated}; this Charloom reads up to {FORMAT}: update it")
+            raise BundleError(path, f"has format {stated}; this Charloom reads {FORMAT}: update it")
+        if stated < FORMAT:
+            raise BundleError(path, f"has format {stated}; this Charloom reads {FORMAT}: export it again")
         manifest = msgspec.json.decode(raw, type=Manifest)
-        _ = manifest.state_specs  # raises for a shape that is no shape
+        for variant in manifest.precisions.values():
+            _ = variant.state_specs  # raises for a shape that is no shape
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise BundleError(path, f"is malformed: {error}") from error
     if not MODEL_NAME.fullmatch(manifest.name):
         raise BundleError(path, f"has an unusable model name {manifest.name!r}")
-    if set(manifest.graphs) != set(GRAPHS):
-        raise BundleError(path, f"must list the graphs {' and '.join(GRAPHS)}")
+    if not manifest.precisions:
+        raise BundleError(path, "lists no precision")
+    kinds = get_args(GraphKind)
+    if any(set(variant.graphs) != set(kinds) for variant in manifest.precisions.values()):
+        raise BundleError(path, f"must list the graphs {', '.join(kinds)} of each precision")
     return manifest
 
 
@@ -194,6 +215,11 @@ def read_file(path: Path) -> bytes:
         raise BundleError(path, f"does not exist{hint}") from error
     except OSError as error:
         raise BundleError(path, f"cannot be read: {error.strerror}") from error
+
+
+def graph_file(precision: Precision, kind: GraphKind) -> str:
+    """The file of a burst graph."""
+    return f"{precision}.{kind}.onnx"
 
 
 class BundleWriter:

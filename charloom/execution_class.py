@@ -54,6 +54,17 @@ def instruction_set() -> str:
     return "+".join((machine, *(flag for flag in RELEVANT.get(machine, ()) if flag in present)))
 
 
+def multiplies_bytes() -> bool:
+    """Whether this processor multiplies unsigned by signed bytes exactly, and fast.
+
+    On x86 that takes VNNI. Without it the products of two neighbours are added in 16 bits, which
+    hold no more than 32,767 of up to 64,770: sums would be wrong, and no faster than in float32.
+    """
+    if not instruction_set().startswith("x86_64"):
+        return True
+    return not processor_flags().isdisjoint(("avx512_vnni", "avx_vnni"))
+
+
 def processor_flags() -> set[str]:
     """The flags that Linux reports for the first processor; empty elsewhere."""
     try:

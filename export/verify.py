@@ -1,6 +1,6 @@
-"""Proof that a graph is the model: run in onnxruntime, compared with torch on real text.
+"""Proof that graphs are the model: run in onnxruntime, compared with torch on real text.
 
-It knows the burst contract and both runtimes, and nothing of how the graph was made.
+It knows the burst contract and both runtimes, and nothing of how the graphs were made.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
-from charloom.burst import PLAIN_INPUTS, Feeds, GraphKind, StateSpec, neutral
+from charloom.bundle import Precision
+from charloom.burst import FULL_INPUTS, PLAIN_INPUTS, Feeds, GraphKind, StateSpec, neutral
 from charloom.errors import CharloomError
 from charloom.exactness import Exactness, Subject, check
 from charloom.execution_class import ExecutionClass, instruction_set
@@ -21,18 +22,22 @@ from training.model import RecurrentModel
 
 Logprobs = npt.NDArray[np.float32]
 
-SCORED = 2000
-"""T: how many characters of real text are scored."""
+LANES = 64
+"""B: pieces of text that are scored side by side, each from a fresh state."""
+LONGEST = 1024
+"""T: most tokens of a lane."""
+PIECE = 128
+"""K: tokens of a lane that are scored in one burst."""
 GREEDY = 500
 """How many tokens are generated greedily."""
 PROMPT = 50
-"""How many characters of real text they follow."""
+"""How many tokens of real text they follow."""
 BOUND = 1e-3
 """Largest difference of a log-probability, in nats, that is still called the same model."""
 
 
 class VerificationError(CharloomError):
-    """The graph does not do what the model does."""
+    """The graphs do not do what the model does."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"verification failed, no bundle was written: {reason}")
@@ -59,92 +64,133 @@ class Session:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured; goes into the manifest."""
+    """What was measured of the graphs of one precision; goes into the manifest."""
 
-    characters: int
-    nats_per_character: float
-    largest_difference: float
-    greedy_equal: int
-    greedy_of: int
+    precision: Precision
+    tokens: int
+    nats_per_token: float
+    comparison: dict[str, Any]
+    """With the model itself, or of int8 with float32."""
     exactness: Exactness
-    execution_class: ExecutionClass
 
     def to_json(self) -> dict[str, Any]:
         """As a manifest holds it."""
+        held = ExecutionClass(
+            precision=self.precision,
+            provider="cpu",
+            runtime=f"onnxruntime-{onnxruntime.__version__}",
+            instruction_set=instruction_set(),
+            padding=self.exactness.padding,
+        )
         return {
-            "execution_class": str(self.execution_class),
-            "characters_scored": self.characters,
-            "nats_per_character": round(self.nats_per_character, 4),
-            "largest_logprob_difference": self.largest_difference,
-            "greedy_tokens_equal": f"{self.greedy_equal} of {self.greedy_of}",
+            "execution_class": str(held),
+            "tokens_scored": self.tokens,
+            "nats_per_token": round(self.nats_per_token, 5),
+            **self.comparison,
             "equal_to_the_bit": list(self.exactness.held),
             "padding": self.exactness.padding,
         }
 
 
-def verify(
-    model: RecurrentModel,
-    graphs: Mapping[GraphKind, bytes],
-    state: list[StateSpec],
-    text: Tokens,
-) -> Outcome:
-    """Compares the graphs with the model along `text`, token ids [T], and checks exactness.
+class Verifier:
+    """Checks the graphs of a model against it, and those of int8 against those of float32."""
 
-    Raises:
-        VerificationError: log-probabilities or greedy texts differ by more than rounding can.
-        ExactnessError: an equality of promise 1 does not hold.
-    """
-    start = model.outputs
-    text = np.resize(text, SCORED)  # a short text is repeated
-    session = Session(graphs, threads=2)
-    scored = score_graph(session, state, text, start)
-    difference = float(np.abs(scored - score_model(model, text, start)).max())
-    if not difference <= BOUND:
-        raise VerificationError(f"log-probabilities differ by up to {difference:.2g} nats (bound {BOUND:g})")
-    equal = compare_greedy(model, session, state, text[:PROMPT], difference)
-    single = Session(graphs, threads=1)
-    subject = Subject(session.run, model.outputs, start, tuple(state), {"thread count": single.run})
-    exactness = check(subject, text)
-    return Outcome(
-        characters=len(text),
-        nats_per_character=float(-scored.mean()),
-        largest_difference=difference,
-        greedy_equal=equal,
-        greedy_of=GREEDY,
-        exactness=exactness,
-        execution_class=ExecutionClass(
-            precision="float32",
-            provider="cpu",
-            runtime=f"onnxruntime-{onnxruntime.__version__}",
-            instruction_set=instruction_set(),
-            padding=exactness.padding,
-        ),
-    )
+    def __init__(self, model: RecurrentModel, text: Tokens) -> None:
+        """Takes token ids [T] of text that the model was not trained on."""
+        self.model = model
+        self.text = text
+        length = int(np.clip(len(text) // LANES, PROMPT, LONGEST))
+        # A short text is repeated.
+        self.lanes = np.resize(text, (LANES, length)).T.copy()  # [T, B]
+
+    def verify_float(self, graphs: Mapping[GraphKind, bytes], state: list[StateSpec]) -> Outcome:
+        """Compares the graphs with the model and checks exactness.
+
+        Raises:
+            VerificationError: log-probabilities or greedy texts differ by more than rounding can.
+            ExactnessError: an equality of promise 1 does not hold.
+        """
+        session = Session(graphs, threads=2)
+        scored = score_graph(session, state, self.model.outputs, self.lanes)
+        difference = float(np.abs(scored - score_model(self.model, self.lanes)).max())
+        if not difference <= BOUND:
+            raise VerificationError(
+                f"log-probabilities differ by up to {difference:.2g} nats (bound {BOUND:g})"
+            )
+        equal = compare_greedy(self.model, session, state, self.lanes[:PROMPT, 0], difference)
+        comparison = {
+            "largest_logprob_difference": difference,
+            "greedy_tokens_equal": f"{equal} of {GREEDY}",
+        }
+        return self._outcome("float32", session, graphs, state, scored, comparison)
+
+    def verify_int8(
+        self, graphs: Mapping[GraphKind, bytes], state: list[StateSpec], by_float: Outcome, most_cost: float
+    ) -> Outcome:
+        """Measures what int8 costs and checks exactness.
+
+        Raises:
+            VerificationError: it costs more than `most_cost` nats a token.
+            ExactnessError: an equality of promise 1 does not hold.
+        """
+        session = Session(graphs, threads=2)
+        scored = score_graph(session, state, self.model.outputs, self.lanes)
+        cost = -float(scored.mean(dtype=np.float64)) - by_float.nats_per_token
+        if not cost <= most_cost:
+            raise VerificationError(
+                f"int8 costs {cost:.4f} nats a token of held-out text, above {most_cost:g}; "
+                "export in float32, or allow it with --most-cost"
+            )
+        comparison = {"cost_in_nats_per_token": round(cost, 6)}
+        return self._outcome("int8", session, graphs, state, scored, comparison)
+
+    def _outcome(
+        self,
+        precision: Precision,
+        session: Session,
+        graphs: Mapping[GraphKind, bytes],
+        state: list[StateSpec],
+        scored: Logprobs,
+        comparison: dict[str, Any],
+    ) -> Outcome:
+        single = Session(graphs, threads=1)
+        size = self.model.outputs
+        subject = Subject(session.run, size, size, tuple(state), {"thread count": single.run})
+        nats = -float(scored.mean(dtype=np.float64))
+        return Outcome(precision, scored.size, nats, comparison, check(subject, self.text))
 
 
-def burst_of_one(state: list[StateSpec], forced: Tokens, steps: int, start: int) -> Feeds:
-    """A burst of one fresh greedy row that reads `forced` and then goes on to `steps` tokens."""
-    feeds = neutral(PLAIN_INPUTS, B=1, K=steps)
-    feeds["last"][:] = start
-    feeds["forced"][: len(forced), 0] = forced
-    feeds["forced_len"][:] = len(forced)
-    feeds["steps"][:] = steps
-    feeds["temperature"][:] = 0
-    return feeds | {spec.name: spec.zeros(1) for spec in state}
-
-
-def score_graph(session: Session, state: list[StateSpec], text: Tokens, start: int) -> Logprobs:
-    """Log-probability [T] of every token of a text, by the graph."""
-    return session.run("plain", burst_of_one(state, text, len(text), start))["logprob"][:, 0]
+def score_graph(session: Session, state: list[StateSpec], size: int, lanes: Tokens) -> Logprobs:
+    """Log-probability [T, B] of every token of lanes [T, B] of text, by the graph."""
+    rows = lanes.shape[1]
+    memory = {spec.name: spec.initial_rows(rows) for spec in state}
+    last = np.full(rows, size)
+    scored = []
+    for begin in range(0, len(lanes), PIECE):
+        piece = lanes[begin : begin + PIECE]
+        feeds = neutral(FULL_INPUTS, B=rows, K=len(piece), V=size, W=1, N=1)
+        feeds |= {"last": last, "forced": piece}
+        feeds["forced_len"][:] = feeds["steps"][:] = len(piece)
+        outputs = session.run("full", feeds | memory)
+        memory = {spec.name: outputs[spec.output] for spec in state}
+        last = piece[-1]
+        scored.append(outputs["logprob"])
+    return np.concatenate(scored)
 
 
 @torch.inference_mode()
-def score_model(model: RecurrentModel, text: Tokens, start: int) -> Logprobs:
-    """Log-probability [T] of every token of a text, by the model's fused kernels."""
-    fed = torch.from_numpy(np.concatenate([[start], text[:-1]]))[:, None]  # [T, 1]
-    scores, _ = model(fed, model.initial_state(1))
-    logprobs = torch.log_softmax(scores[:, 0], -1)  # [T, V]
-    return logprobs[torch.arange(len(text)), torch.from_numpy(text)].numpy()
+def score_model(model: RecurrentModel, lanes: Tokens) -> Logprobs:
+    """Log-probability [T, B] of every token of lanes [T, B] of text, by the model's fused kernels."""
+    start = np.full((1, lanes.shape[1]), model.outputs)
+    fed = torch.from_numpy(np.concatenate([start, lanes[:-1]]))
+    state = model.initial_state(lanes.shape[1])
+    scored = []
+    for begin in range(0, len(lanes), PIECE):
+        scores, state = model(fed[begin : begin + PIECE], state)
+        logprobs = torch.log_softmax(scores, -1)  # [K, B, V]
+        target = torch.from_numpy(lanes[begin : begin + PIECE])[..., None]
+        scored.append(logprobs.gather(2, target)[..., 0].numpy())
+    return np.concatenate(scored)
 
 
 @torch.inference_mode()
@@ -157,7 +203,13 @@ def compare_greedy(
         VerificationError: the texts part where the model is clear about the best token.
     """
     start = model.outputs
-    chosen = session.run("plain", burst_of_one(state, prompt, len(prompt) + GREEDY, start))["chosen"][:, 0]
+    feeds = neutral(PLAIN_INPUTS, B=1, K=len(prompt) + GREEDY)
+    feeds["last"][:] = start
+    feeds["forced"][: len(prompt), 0] = prompt
+    feeds["forced_len"][:] = len(prompt)
+    feeds["temperature"][:] = 0
+    feeds |= {spec.name: spec.initial_rows(1) for spec in state}
+    chosen = session.run("plain", feeds)["chosen"][:, 0]
     fed = torch.from_numpy(np.concatenate([[start], chosen[:-1]]))[:, None]
     scores, _ = model(fed, model.initial_state(1))  # [T, 1, V]
     for place in range(len(prompt), len(chosen)):

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from charloom.execution_class import multiplies_bytes
+
 ROOT = Path(__file__).parents[1]
+PRECISIONS = ("float32", "int8") if multiplies_bytes() else ("float32",)
+"""What this processor can run."""
+needs_int8 = pytest.mark.skipif("int8" not in PRECISIONS, reason="this processor has no VNNI")
 ALPHABETS = "Съешь же ещё этих мягких французских булок. 色は匂へど散りぬるを。 naïve café 👩‍🚀🎉\n"
 
 
@@ -35,9 +40,9 @@ def run_dir(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle_dir(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle that `charloom export` makes of that run."""
+    """The bundle that `charloom export` makes of that run, in every precision."""
     out = tmp_path_factory.mktemp("bundle") / "small"
-    charloom("export", run_dir, "--out", out)
+    charloom("export", run_dir, "--out", out, "--precision", *PRECISIONS)
     return out
 
 

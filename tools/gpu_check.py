@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from charloom.burst import PLAIN_INPUTS, neutral
+from charloom.burst import FULL_INPUTS, neutral
 from charloom.options import Sampling
 from serving.engine.request import Request
 from serving.engine.runner import RunnerConfig
@@ -107,12 +107,12 @@ def compare(one: Model, other: Model, text: str) -> float:
 def score(model: Model, text: str) -> "np.ndarray":  # type: ignore[type-arg]
     """Log-probability [T] of every character of a text."""
     tokens = model.bundle.vocabulary.encode(text)
-    feeds = neutral(PLAIN_INPUTS, B=1, K=len(tokens))
+    feeds = neutral(FULL_INPUTS, B=1, K=len(tokens), V=model.bundle.vocabulary.size, W=1, N=1)
     feeds["last"][:] = model.bundle.vocabulary.start
     feeds["forced"][:, 0] = tokens
     feeds["forced_len"][:] = feeds["steps"][:] = len(tokens)
-    feeds |= {spec.name: spec.zeros(1) for spec in model.bundle.manifest.state_specs}
-    return model.runner.run("plain", feeds)["logprob"][:, 0]
+    feeds |= {spec.name: spec.initial_rows(1) for spec in model.runner.state}
+    return model.runner.run("full", feeds)["logprob"][:, 0]
 
 
 def rate(model: Model, batch: int) -> float:

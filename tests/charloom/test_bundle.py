@@ -8,9 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charloom.bundle import FORMAT, GRAPHS, MANIFEST, VOCABULARY, Bundle, BundleError
+from charloom.bundle import FORMAT, MANIFEST, VOCABULARY, Bundle, BundleError, graph_file
+from charloom.burst import INPUTS
+from tests.conftest import PRECISIONS
 
-FILES = [MANIFEST, VOCABULARY, *GRAPHS.values()]
+PLAIN = graph_file("float32", "plain")
+FULL = graph_file("float32", "full")
+FILES = [MANIFEST, VOCABULARY, PLAIN, graph_file(PRECISIONS[-1], "read")]
+"""Those that are damaged: a graph of any precision and kind is a file like another."""
 
 
 @pytest.fixture
@@ -49,15 +54,18 @@ def test_a_whole_bundle_opens(bundle_dir):
     assert bundle.name == bundle_dir.name
     assert bundle.vocabulary.size == bundle.manifest.vocabulary_size
     assert Bundle.open(str(bundle_dir)).digest == bundle.digest
-    for kind, file in GRAPHS.items():
-        assert bundle.graph(kind) == (bundle_dir / file).read_bytes()
+    assert tuple(bundle.manifest.precisions) == PRECISIONS
+    for precision in PRECISIONS:
+        for kind in INPUTS:
+            file = bundle_dir / graph_file(precision, kind)
+            assert bundle.graph(precision, kind) == file.read_bytes()
 
 
 def test_a_graph_altered_after_opening_is_refused(copy):
     bundle = Bundle.open(copy)
-    (copy / GRAPHS["plain"]).write_bytes(b"other")
-    with pytest.raises(BundleError, match=GRAPHS["plain"]):
-        bundle.graph("plain")
+    (copy / PLAIN).write_bytes(b"other")
+    with pytest.raises(BundleError, match=PLAIN):
+        bundle.graph("float32", "plain")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -99,17 +107,17 @@ def test_a_flipped_bit(copy, name, place, bit):
 
 
 def test_the_file_of_another_digest(copy):
-    shutil.copy(copy / GRAPHS["full"], copy / GRAPHS["plain"])
-    refused(copy, GRAPHS["plain"])
+    shutil.copy(copy / FULL, copy / PLAIN)
+    refused(copy, PLAIN)
 
 
 def test_exchanged_digests(copy):
     def exchange(manifest):
         files = manifest["files"]
-        files["model.onnx"], files["model.full.onnx"] = files["model.full.onnx"], files["model.onnx"]
+        files[PLAIN], files[FULL] = files[FULL], files[PLAIN]
 
     edit(copy, exchange)
-    with pytest.raises(BundleError, match=r"model(\.full)?\.onnx"):
+    with pytest.raises(BundleError, match=r"float32\.(plain|full)\.onnx"):
         Bundle.open(copy)
 
 
@@ -135,8 +143,8 @@ def test_a_file_in_place_of_the_directory(tmp_path):
         (b"not json", "malformed"),
         (b"[1]", "malformed"),
         (b'"\xff\xfe"', "malformed"),
-        (b'{"format": 1, "name": "\xff"}', "malformed"),
-        (b'{"format": 1}', "malformed"),
+        (b'{"format": 2, "name": "\xff"}', "malformed"),
+        (b'{"format": 2}', "malformed"),
         (b"{}", "states no format"),
         (b'{"format": null}', "states no format"),
         (b'{"format": "1"}', "states no format"),
@@ -145,7 +153,7 @@ def test_a_file_in_place_of_the_directory(tmp_path):
         (b'{"format": -1}', "states no format"),
         (b'{"format": true}', ""),
         (b'{"format": 1' + b"0" * 5000 + b"}", ""),
-        pytest.param(b'{"format": 1, "x": ' + b"[" * 100_000, "malformed", id="nested"),
+        pytest.param(b'{"format": 2, "x": ' + b"[" * 100_000, "malformed", id="nested"),
     ],
     ids=lambda value: repr(value[:30]),
 )
@@ -169,7 +177,12 @@ def test_an_extra_key_of_a_file_is_refused(copy):
     refused(copy, MANIFEST, "malformed", "url")
 
 
-@pytest.mark.parametrize("key", ["name", "graphs", "state", "padding", "files", "vocabulary_size"])
+def test_an_older_format_is_refused_with_the_way_out(copy):
+    (copy / MANIFEST).write_text(json.dumps({"format": FORMAT - 1, "graphs": 7}))
+    refused(copy, MANIFEST, f"has format {FORMAT - 1}", "export it again")
+
+
+@pytest.mark.parametrize("key", ["name", "precisions", "files", "vocabulary_size"])
 def test_a_missing_key(copy, key):
     edit(copy, lambda m: m.pop(key))
     refused(copy, MANIFEST, "malformed", key)
@@ -181,15 +194,42 @@ def test_an_unusable_model_name(copy, name):
     refused(copy, MANIFEST, "model name")
 
 
-@pytest.mark.parametrize("kind", GRAPHS)
-def test_a_missing_graph(copy, kind):
-    edit(copy, lambda m: m["graphs"].pop(kind))
+@pytest.mark.parametrize("key", ["graphs", "state", "verification"])
+def test_a_missing_key_of_a_precision(copy, key):
+    edit(copy, lambda m: m["precisions"]["float32"].pop(key))
+    refused(copy, MANIFEST, "malformed", key)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", INPUTS)
+def test_a_missing_graph(copy, precision, kind):
+    edit(copy, lambda m: m["precisions"][precision]["graphs"].pop(kind))
     refused(copy, MANIFEST, "must list the graphs")
 
 
 def test_an_unknown_graph(copy):
-    edit(copy, lambda m: m["graphs"].update(third=m["graphs"]["plain"]))
+    def add(manifest):
+        graphs = manifest["precisions"]["float32"]["graphs"]
+        graphs["third"] = graphs["plain"]
+
+    edit(copy, add)
     refused(copy, MANIFEST, "malformed")
+
+
+def test_no_precision(copy):
+    edit(copy, lambda m: m.update(precisions={}))
+    refused(copy, MANIFEST, "lists no precision")
+
+
+def test_an_unknown_precision(copy):
+    edit(copy, lambda m: m["precisions"].update(int4=m["precisions"]["float32"]))
+    refused(copy, MANIFEST, "malformed", "int4")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_bundle_of_one_precision_opens(copy, precision):
+    edit(copy, lambda m: m.update(precisions={precision: m["precisions"][precision]}))
+    assert list(Bundle.open(copy).manifest.precisions) == [precision]
 
 
 @pytest.mark.parametrize("name", FILES[1:])
@@ -199,7 +239,7 @@ def test_a_file_that_is_needed_and_not_listed(copy, name):
 
 
 def test_a_graph_in_a_file_that_is_not_listed(copy):
-    edit(copy, lambda m: m["graphs"]["plain"].update(file="/etc/hostname"))
+    edit(copy, lambda m: m["precisions"]["float32"]["graphs"]["plain"].update(file="/etc/hostname"))
     refused(copy, MANIFEST, "does not list", "/etc/hostname")
 
 
@@ -245,13 +285,14 @@ def test_a_symlink_through_a_directory_beside_it(copy):
 
 def test_symlinks_that_stay_inside_are_fine(copy, tmp_path):
     """Kubernetes mounts volumes so: each file links to one in a folder beside it."""
+    files = [path.name for path in copy.iterdir()]
     (copy / "..data").mkdir()
-    for name in FILES:
+    for name in files:
         (copy / name).rename(copy / "..data" / name)
         (copy / name).symlink_to(f"..data/{name}")
-    assert Bundle.open(copy).graph("plain")
+    assert Bundle.open(copy).graph("float32", "plain")
     (tmp_path / "link").symlink_to(copy)
-    assert Bundle.open(tmp_path / "link").graph("plain")
+    assert Bundle.open(tmp_path / "link").graph("float32", "plain")
 
 
 def test_a_symlink_to_itself(copy):
@@ -285,9 +326,8 @@ def test_a_vocabulary_that_is_none(copy, data):
 
 
 def test_a_state_whose_shape_holds_no_numbers(copy):
-    edit(copy, lambda m: m["state"][0].update(shape=["B", "H"]))
-    with pytest.raises(BundleError, match=MANIFEST):
-        _ = Bundle.open(copy).manifest.state_specs
+    edit(copy, lambda m: m["precisions"]["float32"]["state"][0].update(shape=["B", "H"]))
+    refused(copy, MANIFEST, "malformed")
 
 
 fuzz = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)

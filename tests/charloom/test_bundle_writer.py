@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from charloom.bundle import (
-    GRAPHS,
+    FORMAT,
     MANIFEST,
     VOCABULARY,
     Architecture,
@@ -15,9 +15,14 @@ from charloom.bundle import (
     BundleWriter,
     Graph,
     Manifest,
+    Variant,
+    graph_file,
     to_json,
 )
+from charloom.burst import INPUTS
 from charloom.vocabulary import CharacterVocabulary
+
+GRAPHS = {kind: graph_file("float32", kind) for kind in INPUTS}
 
 
 def write(path, text="ab", *, overwrite=False, before_commit=lambda: None, name="tiny"):
@@ -27,18 +32,15 @@ def write(path, text="ab", *, overwrite=False, before_commit=lambda: None, name=
         for file in GRAPHS.values():
             writer.add(file, b"graph of " + text.encode())
         writer.add(VOCABULARY, to_json(vocabulary.to_json()))
+        variant = Variant({kind: Graph(file, [], []) for kind, file in GRAPHS.items()}, [], {})
         manifest = Manifest(
-            format=1,
+            format=FORMAT,
             name=name,
             version="1",
-            precision="float32",
             architecture=Architecture("lstm", 1, 1, 0, 1),
             vocabulary_size=vocabulary.size,
-            graphs={kind: Graph(file, [], []) for kind, file in GRAPHS.items()},
-            state=[],
-            padding=1,
+            precisions={"float32": variant},
             training={},
-            verification={},
             files=writer.files,
             created_by="a test",
         )

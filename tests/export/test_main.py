@@ -11,13 +11,17 @@ import pytest
 import torch
 
 import charloom
-from charloom.bundle import GRAPHS, MANIFEST, Bundle, BundleError, BundleWriter
+from charloom.bundle import FORMAT, MANIFEST, VOCABULARY, Bundle, BundleError, BundleWriter, graph_file
 from charloom.burst import INPUTS, OUTPUTS
+from charloom.errors import ConfigError
 from charloom.vocabulary import CharacterVocabulary
 from export import main as module
-from export.main import build, export, held_out
+from export.main import Exporter, export, held_out
 from export.verify import VerificationError
+from serving.engine.runner import RunnerConfig
 from serving.local import LocalModel
+from tests.conftest import PRECISIONS, needs_int8
+from tests.export.test_verify import altered
 from training.checkpoint import Checkpoint, CheckpointError, find_checkpoint, load_checkpoint
 from training.model import ModelConfig, RecurrentModel
 
@@ -31,9 +35,22 @@ def bundle(bundle_dir):
 
 @pytest.fixture
 def traced_before(bundle, monkeypatch):
-    """Tracing gives the graphs of the bundle at once, for tests of what comes after."""
+    """Tracing gives the graphs of the bundle at once, for tests of what comes after.
+
+    Those of int8 can be altered: the fixture is a list of changes to their numbers.
+    """
     kinds = {burst: kind for kind, burst in module.BURSTS.items()}
-    monkeypatch.setattr(module, "trace", lambda burst, *_: bundle.graph(kinds[type(burst)]))
+    changes = []
+
+    def trace(burst, _, state):
+        precision = "int8" if state[0].dtype == "uint8" else "float32"
+        graph = bundle.graph(precision, kinds[type(burst)])
+        for change in changes if precision == "int8" else ():
+            graph = altered(graph, change)
+        return graph
+
+    monkeypatch.setattr(module, "trace", trace)
+    return changes
 
 
 @pytest.fixture
@@ -58,9 +75,11 @@ def test_a_run_stands_for_its_best_checkpoint(run_dir, bundle):
 
 def test_the_manifest_describes_the_bundle(bundle, run_dir):
     manifest, source = bundle.manifest, load_checkpoint(run_dir)
-    assert (manifest.format, manifest.name, manifest.version) == (1, bundle.path.name, "1")
-    assert manifest.precision == "float32"
+    assert (manifest.format, manifest.name, manifest.version) == (FORMAT, bundle.path.name, "1")
+    assert tuple(manifest.precisions) == PRECISIONS
     assert manifest.created_by == f"charloom {charloom.__version__}"
+    graphs = [graph_file(precision, kind) for precision in PRECISIONS for kind in INPUTS]
+    assert set(manifest.files) == {VOCABULARY, *graphs}
     assert names(bundle.path) == sorted([MANIFEST, *manifest.files])
     architecture = manifest.architecture
     config = source.config
@@ -71,35 +90,60 @@ def test_the_manifest_describes_the_bundle(bundle, run_dir):
     )
     assert architecture.embedding == config.embedding == 16
     assert architecture.parameters == sum(tensor.numel() for tensor in source.weights.values())
-    assert [spec.name for spec in manifest.state_specs] == ["h_0", "c_0", "h_1", "c_1"]
-    assert all(tensor.shape == ["B", 48] and tensor.dtype == "float32" for tensor in manifest.state)
 
 
-def test_the_manifest_says_what_was_verified(bundle):
-    verification = bundle.manifest.verification
-    assert verification["characters_scored"] == 2000
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_manifest_describes_the_state(bundle, precision):
+    variant = bundle.manifest.precisions[precision]
+    h, c = (("uint8", 128) if precision == "int8" else ("float32", 0)), ("float32", 0)
+    state = {tensor.name: (tensor.dtype, tensor.initial) for tensor in variant.state}
+    assert state == {"h_0": h, "c_0": c, "h_1": h, "c_1": c}
+    assert all(tensor.shape == ["B", 48] for tensor in variant.state)
+    assert [(s.name, s.initial) for s in variant.state_specs] == [(t.name, t.initial) for t in variant.state]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_manifest_says_what_was_verified(bundle, precision):
+    verification = bundle.manifest.precisions[precision].verification
+    assert verification["tokens_scored"] >= 2000
+    assert 1 < verification["nats_per_token"] < 4
+    assert verification["execution_class"].startswith(f"{precision}/cpu/onnxruntime-")
+    assert verification["execution_class"].endswith(f"/pad{verification['padding']}")
+    assert {"batch size", "reading", "thread count"} <= set(verification["equal_to_the_bit"])
+
+
+def test_the_manifest_says_how_near_the_float_graphs_are_to_the_model(bundle):
+    verification = bundle.manifest.precisions["float32"].verification
     assert 0 < verification["largest_logprob_difference"] < 1e-3
-    assert verification["padding"] == bundle.manifest.padding
-    assert verification["execution_class"].endswith(f"/pad{bundle.manifest.padding}")
     equal, of = verification["greedy_tokens_equal"].split(" of ")
     assert 0 < int(equal) <= int(of)
 
 
-@pytest.mark.parametrize("kind", GRAPHS)
-def test_the_graphs_take_and_give_what_the_contract_and_the_manifest_say(bundle, kind):
-    session = onnxruntime.InferenceSession(bundle.graph(kind), providers=["CPUExecutionProvider"])
-    described = bundle.manifest.graphs[kind]
-    for specs, tensors, listed in (
-        (INPUTS[kind], session.get_inputs(), described.inputs),
-        (OUTPUTS[kind], session.get_outputs(), described.outputs),
+@needs_int8
+def test_the_manifest_says_what_int8_costs(bundle):
+    by_float, by_int8 = (bundle.manifest.precisions[p].verification for p in ("float32", "int8"))
+    cost = by_int8["nats_per_token"] - by_float["nats_per_token"]
+    assert by_int8["cost_in_nats_per_token"] == pytest.approx(cost, abs=2e-5)
+    assert cost < 0.001
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", INPUTS)
+def test_the_graphs_take_and_give_what_the_contract_and_the_manifest_say(bundle, precision, kind):
+    session = onnxruntime.InferenceSession(bundle.graph(precision, kind), providers=["CPUExecutionProvider"])
+    variant = bundle.manifest.precisions[precision]
+    described = variant.graphs[kind]
+    state = [(spec.name, spec.output, spec.dtype) for spec in variant.state_specs]
+    inputs = [(name, dtype) for name, _, dtype in state]
+    outputs = [(name, dtype) for _, name, dtype in state]
+    for specs, tensors, listed, kept in (
+        (INPUTS[kind], session.get_inputs(), described.inputs, inputs),
+        (OUTPUTS[kind], session.get_outputs(), described.outputs, outputs),
     ):
-        state = [spec.name for spec in bundle.manifest.state_specs]
-        if specs is OUTPUTS[kind]:
-            state = [f"{name}_out" for name in state]
-        assert [t.name for t in tensors] == [t.name for t in listed] == [*(s.name for s in specs), *state]
+        assert [t.name for t in tensors] == [t.name for t in listed]
+        assert [(t.name, t.dtype) for t in listed] == [*((s.name, s.dtype) for s in specs), *kept]
         by_name = {t.name: t for t in listed}
         for spec in specs:
-            assert by_name[spec.name].dtype == spec.dtype
             sizes = {"V": bundle.vocabulary.size, "A": 20}
             assert by_name[spec.name].shape == [sizes.get(dim, dim) for dim in spec.dims]
 
@@ -118,9 +162,11 @@ def test_a_second_export_is_the_same_bundle(run_dir, bundle, tmp_path):
     (out / "stray").touch()
     export(find_checkpoint(run_dir), out=out, name="other", version="2", license="mine", overwrite=True)
     again = Bundle.open(out)
-    assert names(out) == names(bundle.path)
     assert names(tmp_path) == ["again"]
-    assert again.manifest.files == bundle.manifest.files
+    files = {VOCABULARY, *(graph_file("float32", kind) for kind in INPUTS)}
+    assert set(names(out)) == {MANIFEST, *files}
+    assert again.manifest.files == {name: bundle.manifest.files[name] for name in files}
+    assert again.manifest.precisions["float32"] == bundle.manifest.precisions["float32"]
     assert (again.manifest.name, again.manifest.version, again.manifest.license) == ("other", "2", "mine")
 
 
@@ -154,6 +200,48 @@ def test_an_unusable_name_is_refused_before_any_work(run_dir, tmp_path, monkeypa
         export(run_dir, out=tmp_path / "my model")
 
 
+@needs_int8
+def test_a_bundle_of_int8_alone(run_dir, tmp_path, traced_before):
+    export(run_dir, out=tmp_path / "b", precision=("int8", "int8"))
+    bundle = Bundle.open(tmp_path / "b")
+    assert list(bundle.manifest.precisions) == ["int8"]
+    assert names(bundle.path) == sorted(
+        [MANIFEST, VOCABULARY, *(graph_file("int8", kind) for kind in INPUTS)]
+    )
+    model = LocalModel(bundle.path, RunnerConfig(precision="auto"))
+    assert model.model.runner.precision == "int8"
+    assert len(model.generate("The ", max_tokens=9, seed=1)[0]) == 9
+
+
+@needs_int8
+def test_int8_that_costs_too_much_leaves_no_bundle(run_dir, tmp_path, traced_before):
+    traced_before.append(lambda array: array * 1.5)
+    with pytest.raises(VerificationError, match=r"int8 costs .* above 0\.005; .*--most-cost"):
+        export(run_dir, out=tmp_path / "b", precision=("float32", "int8"))
+    assert names(tmp_path) == []
+
+
+@needs_int8
+def test_a_higher_cost_can_be_allowed(run_dir, tmp_path, traced_before):
+    traced_before.append(lambda array: array * 1.5)
+    export(run_dir, out=tmp_path / "b", precision=("int8",), most_cost=5)
+    verification = Bundle.open(tmp_path / "b").manifest.precisions["int8"].verification
+    assert verification["cost_in_nats_per_token"] > 0.005
+
+
+def test_int8_is_refused_where_it_cannot_be_verified(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "multiplies_bytes", lambda: False)
+    monkeypatch.setattr(module, "load_checkpoint", lambda _: pytest.fail("it began to work"))
+    with pytest.raises(ConfigError, match=r"precision.*int8.*VNNI"):
+        export(run_dir, out=tmp_path / "b", precision=("float32", "int8"))
+    assert names(tmp_path) == []
+
+
+def test_a_cost_below_nothing_is_refused(run_dir, tmp_path):
+    with pytest.raises(ConfigError, match="most-cost"):
+        export(run_dir, out=tmp_path / "b", most_cost=-0.1)
+
+
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"no checkpoint at .*nowhere"):
         export(tmp_path / "nowhere", out=tmp_path / "b")
@@ -170,12 +258,11 @@ def checkpoint(text, **sizes) -> Checkpoint:
 
 
 def test_a_vocabulary_of_one_character(tmp_path):
+    source = checkpoint("aaa", cell="gru", layers=1, cells=3, embedding=2)
     with BundleWriter(tmp_path / "b") as writer:
-        bundle, outcome = build(
-            checkpoint("aaa", cell="gru", layers=1, cells=3, embedding=2), writer, "a", "1", ""
-        )
+        bundle = Exporter(source, writer, 0.0).export(["float32"], "a", "1", "")
     assert bundle.vocabulary.characters == ["a"]
-    assert outcome.nats_per_character == 0
+    assert bundle.manifest.precisions["float32"].verification["nats_per_token"] == 0
     assert LocalModel(bundle.path).generate("aa", max_tokens=5, seed=1, top_p=0.5, top_k=3) == ["aaaaa"]
 
 

@@ -1,20 +1,32 @@
-"""Verification finds graphs that are not the model."""
+"""Verification finds graphs that are not the model, and measures what int8 costs."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 
 from charloom.exactness import ExactnessError
-from export import verify as module
 from export.onnx_graph import graphs as subgraphs
-from export.verify import GREEDY, SCORED, VerificationError, compare_greedy, verify
+from export.verify import GREEDY, LANES, PROMPT, VerificationError, Verifier, compare_greedy, score_model
+from tests.conftest import needs_int8
+from tests.export.conftest import TALL, traced_once
 
 
 @pytest.fixture
 def text(net, random):
     return random.integers(0, net.size, 300)
+
+
+@pytest.fixture
+def verify(net, text):
+    """Verifies some graphs of the float model, its own if none are given."""
+
+    def run(text=text, **changed):
+        return Verifier(net.model, text).verify_float(net.graphs | changed, net.state)
+
+    return run
 
 
 def altered(data, change, *, smallest=20):
@@ -25,57 +37,57 @@ def altered(data, change, *, smallest=20):
         for tensor in graph.initializer:
             array = onnx.numpy_helper.to_array(tensor)
             if array.dtype == np.float32 and array.size >= smallest:
-                tensor.CopyFrom(onnx.numpy_helper.from_array(change(array), tensor.name))
+                changed = np.ascontiguousarray(change(array), np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
                 found += 1
     assert found
     return model.SerializeToString()
 
 
-def test_a_good_graph_passes(net, text):
-    outcome = verify(net.model, net.graphs, net.state, text)
-    assert outcome.characters == SCORED
-    assert outcome.largest_difference < 1e-4
-    assert outcome.greedy_of == GREEDY
-    assert outcome.greedy_equal > 0
+def test_a_good_graph_passes(verify):
+    outcome = verify()
+    assert outcome.precision == "float32"
+    assert outcome.tokens == LANES * PROMPT  # a short text is repeated
     manifest = outcome.to_json()
-    assert manifest["padding"] == outcome.exactness.padding == outcome.execution_class.padding
+    assert manifest["tokens_scored"] == outcome.tokens
+    assert manifest["largest_logprob_difference"] < 1e-4
+    equal, of = map(int, manifest["greedy_tokens_equal"].split(" of "))
+    assert 0 < equal <= of == GREEDY
+    assert manifest["padding"] == outcome.exactness.padding
     assert manifest["execution_class"].startswith("float32/cpu/onnxruntime-")
-    assert "thread count" in manifest["equal_to_the_bit"]
+    assert manifest["execution_class"].endswith(f"/pad{outcome.exactness.padding}")
+    assert {"reading", "thread count"} <= set(manifest["equal_to_the_bit"])
 
 
-def test_the_loss_in_the_manifest_is_that_of_the_text(net, text):
-    scored = module.score_model(net.model, np.resize(text, SCORED), net.size)
-    outcome = verify(net.model, net.graphs, net.state, text)
-    assert outcome.nats_per_character == pytest.approx(-scored.mean(), abs=1e-5)
+def test_the_loss_in_the_manifest_is_that_of_the_text(net, random, verify):
+    """Of one that is longer than what is scored in one burst."""
+    text = random.integers(0, net.size, LANES * 200)
+    scored = score_model(net.model, text.reshape(LANES, 200).T.copy())
+    outcome = verify(text)
+    assert outcome.tokens == len(text)
+    assert outcome.nats_per_token == pytest.approx(-scored.mean(), abs=1e-5)
+    assert outcome.to_json()["nats_per_token"] == pytest.approx(-scored.mean(), abs=1e-5)
 
 
 @pytest.mark.parametrize(
     "change",
-    [
-        lambda a: a * np.float32(1.01),
-        lambda a: a + np.float32(0.01) * (np.arange(a.size) == 3).reshape(a.shape),
-    ],
+    [lambda a: a * 1.01, lambda a: a + 0.01 * (np.arange(a.size) == 3).reshape(a.shape)],
     ids=["scaled", "one number each"],
 )
-def test_altered_weights_are_found(net, text, change):
-    def float_change(array):
-        return np.ascontiguousarray(change(array), np.float32)
-
-    broken = net.graphs | {"plain": altered(net.graphs["plain"], float_change)}
+def test_altered_weights_are_found(net, verify, change):
     with pytest.raises(VerificationError, match=r"no bundle was written: log-probabilities differ"):
-        verify(net.model, broken, net.state, text)
+        verify(full=altered(net.graphs["full"], change))
 
 
-def test_weights_that_are_no_numbers_are_found(net, text):
-    broken = net.graphs | {"plain": altered(net.graphs["plain"], lambda a: np.full_like(a, np.nan))}
+def test_weights_that_are_no_numbers_are_found(net, verify):
     with pytest.raises(VerificationError, match="nan"):
-        verify(net.model, broken, net.state, text)
+        verify(full=altered(net.graphs["full"], lambda a: np.full_like(a, np.nan)))
 
 
-def test_a_full_graph_of_other_weights_is_found(net, text):
-    full = altered(net.graphs["full"], lambda a: a * np.float32(1.01))
-    with pytest.raises(ExactnessError, match="filtered"):
-        verify(net.model, net.graphs | {"full": full}, net.state, text)
+@pytest.mark.parametrize("kind", ["read", "plain"])
+def test_other_weights_in_one_graph_alone_are_found(net, verify, kind):
+    with pytest.raises(ExactnessError, match="reading"):
+        verify(**{kind: altered(net.graphs[kind], lambda a: a * (1 + 1e-6))})
 
 
 def test_a_greedy_text_that_parts_where_the_model_is_clear_is_found(net, text):
@@ -93,15 +105,72 @@ def test_a_greedy_text_that_parts_where_the_model_is_clear_is_found(net, text):
 
 def test_a_choice_too_close_to_call_ends_the_comparison(net, text):
     """Where two scores are nearer than rounding, either text is right."""
-    outputs = net.session.run("plain", module.burst_of_one(net.state, text[:50], 50 + GREEDY, net.size))
-    model = copy.deepcopy(net.model)
-    first = int(outputs["chosen"][50, 0])
+    feeds = net.feeds(1, 51, "plain", forced_len=50, temperature=0)
+    feeds["forced"][:50, 0] = text[:50]
+    first = int(net.run(feeds, "plain")["chosen"][50, 0])
     # The model itself now finds every other token as likely as the greedy one, and the first of them wins.
+    model = copy.deepcopy(net.model)
     model.output.weight.data[:] = model.output.weight.data[first]
     model.output.bias.data[:] = model.output.bias.data[first]
     assert compare_greedy(model, net.session, net.state, text[:50], 1e-6) < GREEDY
 
 
 @pytest.mark.parametrize("length", [1, 5])
-def test_a_short_text_is_repeated(net, length):
-    assert verify(net.model, net.graphs, net.state, np.arange(length)).characters == SCORED
+def test_a_short_text_is_repeated(verify, length):
+    assert verify(np.arange(length)).tokens == LANES * PROMPT
+
+
+@pytest.fixture
+def verify_int8(net, text, verify):
+    """Verifies the same model in int8, some of its graphs changed, against a loss of the float ones."""
+
+    def run(most_cost=1.0, loss=0.0, **changed):
+        by_float = verify()
+        by_float = replace(by_float, nats_per_token=by_float.nats_per_token + loss)
+        int8 = traced_once("int8", TALL[0])
+        return by_float, Verifier(net.model, text).verify_int8(
+            int8.graphs | changed, int8.state, by_float, most_cost
+        )
+
+    return run
+
+
+@needs_int8
+def test_int8_is_measured_by_what_it_costs(verify_int8):
+    by_float, outcome = verify_int8()
+    assert outcome.precision == "int8"
+    assert outcome.tokens == by_float.tokens
+    cost = outcome.nats_per_token - by_float.nats_per_token
+    assert 0 < abs(cost) < 0.1
+    manifest = outcome.to_json()
+    assert manifest["cost_in_nats_per_token"] == pytest.approx(cost, abs=1e-6)
+    assert manifest["execution_class"].startswith("int8/cpu/onnxruntime-")
+    assert {"reading", "thread count"} <= set(manifest["equal_to_the_bit"])
+
+
+@needs_int8
+def test_int8_that_costs_too_much_is_refused(verify_int8):
+    with pytest.raises(VerificationError, match=r"int8 costs 0\.[4-6].* above 0.005; .*--most-cost"):
+        verify_int8(0.005, loss=-0.5)
+
+
+@needs_int8
+def test_int8_that_happens_to_be_better_costs_less_than_nothing(verify_int8):
+    _, outcome = verify_int8(0, loss=0.5)
+    assert outcome.comparison["cost_in_nats_per_token"] < -0.4
+
+
+@needs_int8
+def test_int8_that_gives_no_numbers_is_refused(verify_int8):
+    full = altered(
+        traced_once("int8", TALL[0]).graphs["full"], lambda a: np.full_like(a, np.nan), smallest=12
+    )
+    with pytest.raises(VerificationError, match="int8 costs nan"):
+        verify_int8(1e9, full=full)
+
+
+@needs_int8
+def test_int8_graphs_that_differ_are_found(verify_int8):
+    read = altered(traced_once("int8", TALL[0]).graphs["read"], lambda a: a * 1.01)
+    with pytest.raises(ExactnessError, match="reading"):
+        verify_int8(read=read)
