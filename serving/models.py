@@ -46,12 +46,13 @@ class Model:
         Raises:
             BundleError: the bundle is not whole.
             DeviceError: the device cannot be used.
+            PrecisionError: the precision cannot be had.
             ExactnessError: no batch size gives the bits of the others here.
         """
         bundle = Bundle.open(path)
-        runner, fallback = open_runner(bundle, config)
-        if fallback:
-            logger.info("model %s runs on the CPU: %s", bundle.name, fallback)
+        runner, remarks = open_runner(bundle, config)
+        for remark in remarks:
+            logger.info("model %s runs %s", bundle.name, remark)
         prove(bundle, runner, largest_batch)
         return cls(bundle, runner)
 
@@ -62,20 +63,18 @@ class Model:
 
     def engine(self, config: SchedulerConfig) -> Engine:
         """A new engine over it, with a state pool of its own."""
-        return Engine(self.runner, self.bundle.vocabulary, self.bundle.manifest.state_specs, config)
+        return Engine(self.runner, self.bundle.vocabulary, self.runner.state, config)
 
 
 def prove(bundle: Bundle, runner: Runner, largest: int) -> None:
     """Runs the self-check and gives the runner the padding that it found."""
     size = bundle.vocabulary.size
-    state = tuple(bundle.manifest.state_specs)
     text = np.random.default_rng(0).integers(0, size, 1000)
-    runner.padding = 1
     subject = Subject(
         runner.run,
         size,
         bundle.vocabulary.start,
-        state,
+        tuple(runner.state),
         largest=largest,
         most_padding=largest if runner.device == "cuda" else MOST_PADDING,
     )

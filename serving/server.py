@@ -128,7 +128,7 @@ class Server:
             model.name,
             manifest.version,
             model.bundle.digest,
-            manifest.precision,
+            model.runner.precision,
             str(model.runner.execution_class),
         ).set(1)
         return AsyncEngine(engine, model.name, observe)

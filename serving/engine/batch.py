@@ -42,34 +42,46 @@ class Batch:
 
     @property
     def kind(self) -> GraphKind:
-        """The graph it needs: the plain one unless a row filters."""
-        return "full" if len(self.filtered) else "plain"
+        """The fastest graph that does what its rows need.
+
+        The full one where a row filters, or ends before the others and its state is still needed;
+        the reading one where no row samples.
+        """
+        ends_early = np.flatnonzero(self.steps < self.length).tolist()
+        if len(self.filtered) or any(self.streams[row].siblings for row in ends_early):
+            return "full"
+        return "read" if self.forced.min() == self.length else "plain"
 
     def feeds(self) -> Feeds:
         """Everything the graph takes but the state."""
+        kind = self.kind
         requests = [self.requests[row] for row in self.filtered]
         feeds = neutral(
-            INPUTS[self.kind],
+            INPUTS[kind],
             B=len(self.streams),
             K=self.length,
             V=self.vocabulary_size,
             W=max((r.sampling.penalty_window for r in requests if r.sampling.penalises), default=1),
             N=max((len(r.rules.biased) for r in requests if len(r.rules.biased)), default=1),
         )
-        self._fill_plain(feeds)
-        if requests:
+        self._fill_tokens(feeds)
+        if kind != "read":
+            self._fill_sampling(feeds)
+        if kind == "full":
+            feeds["steps"][:] = self.steps
             self._fill_numbers(feeds, requests)
             for row, request in zip(self.filtered.tolist(), requests, strict=True):
                 self._fill_row(feeds, row, request)
         return feeds
 
-    def _fill_plain(self, feeds: Feeds) -> None:
+    def _fill_tokens(self, feeds: Feeds) -> None:
         feeds["last"][:] = [stream.last for stream in self.streams]
-        feeds["forced_len"][:] = self.forced
-        feeds["steps"][:] = self.steps
         for row in np.flatnonzero(self.forced).tolist():
             count, place = self.forced[row], self.position[row]
             feeds["forced"][:count, row] = self.requests[row].prompt[place : place + count]
+
+    def _fill_sampling(self, feeds: Feeds) -> None:
+        feeds["forced_len"][:] = self.forced
         feeds["uniform"] = uniforms([r.seed for r in self.requests], self.position, self.length)
         feeds["temperature"][:] = [request.sampling.temperature[0] for request in self.requests]
         for schedule, rows in self._schedules().items():
@@ -88,9 +100,9 @@ class Batch:
         """What every row that filters has one number of."""
         feeds["position"][:] = self.position
         feeds["generation_start"][:] = self.start
+        feeds["alternatives"][self.filtered] = [bool(request.logprobs) for request in requests]
         for name in NUMBERS:
             feeds[name][self.filtered] = [getattr(request.sampling, name) for request in requests]
-        feeds["alternatives"][self.filtered] = [request.alternatives > 0 for request in requests]
 
     def _fill_row(self, feeds: Feeds, row: int, request: Request) -> None:
         """What only some rows have, each of its own length: recent tokens, rules for single ones."""

@@ -21,7 +21,7 @@ class Choices:
     tokens: Tokens
     """int64 [T]"""
     logprobs: Logprobs
-    """float32 [T]"""
+    """float32 [T]; NaN where nobody asked"""
     top_tokens: Tokens
     """int64 [T, N], likeliest first; N is 0 where nobody asked."""
     top_logprobs: Logprobs

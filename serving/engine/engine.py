@@ -156,9 +156,10 @@ class Engine:
         """Runs a burst from the streams' state to their next."""
         slots = [stream.slot for stream in batch.streams if stream.slot is not None]
         assert len(slots) == len(batch.streams), "a running stream has a slot"
-        outputs = self.runner.run(batch.kind, batch.feeds() | self.pool.gather(slots))
+        feeds = batch.feeds()
+        outputs = self.runner.run(batch.kind, feeds | self.pool.gather(slots))
         self.pool.scatter(slots, outputs)
-        return outputs
+        return {"chosen": feeds["forced"]} | outputs  # a reading burst chooses nothing
 
     def _admit_and_expire(self) -> list[Update]:
         """Drops who is gone or late, then gives free slots to those who wait, in order."""
@@ -182,19 +183,21 @@ class Engine:
 
     def _deliver(self, batch: Batch, outputs: Feeds) -> list[Update]:
         """Advances every stream of a burst and makes the updates of those that have news."""
-        none = np.empty((*outputs["chosen"].shape, 0))  # [K, B, 0]
+        chosen = outputs["chosen"]  # [K, B]
+        unasked = np.broadcast_to(np.float32(np.nan), chosen.shape)
+        none = np.empty((*chosen.shape, 0))  # [K, B, 0]
         top_token, top_logprob = outputs.get("top_token", none), outputs.get("top_logprob", none)
         updates = []
         for row, stream in enumerate(batch.streams):
-            stream.last = int(outputs["last_out"][row])
-            stream.advance(outputs["chosen"][: batch.steps[row], row])
+            stream.advance(chosen[: batch.steps[row], row])
             if stream.siblings and not stream.prompt_left:
                 self._fork(stream)
             generated = slice(batch.forced[row], batch.steps[row])
-            wanted = stream.request.alternatives
+            asked = stream.request.logprobs is not None
+            wanted = stream.request.logprobs or 0
             choices = Choices(
-                outputs["chosen"][generated, row],
-                outputs["logprob"][generated, row],
+                chosen[generated, row],
+                (outputs["logprob"] if asked and "logprob" in outputs else unasked)[generated, row],
                 top_token[generated, row, :wanted],
                 top_logprob[generated, row, :wanted],
             )

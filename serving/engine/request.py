@@ -28,17 +28,17 @@ class Request:
     stop: tuple[str, ...] = ()
     min_tokens: int = 0
     """Tokens after which a stop can end the text."""
-    alternatives: int = 0
-    """How many of the likeliest tokens are wanted in the place of each that is chosen."""
+    logprobs: int | None = None
+    """Whether log-probabilities are wanted, and of how many of the likeliest tokens in each place."""
 
     @cached_property
     def filtered_until(self) -> int:
         """Generated tokens after which the plain graph gives it all."""
-        return self.rules.end if self.sampling.plain and not self.alternatives else FOREVER
+        return self.rules.end if self.sampling.plain and self.logprobs is None else FOREVER
 
 
 def prepare(
-    prompt: str, options: GenerateOptions, vocabulary: CharacterVocabulary, alternatives: int = 0
+    prompt: str, options: GenerateOptions, vocabulary: CharacterVocabulary, logprobs: int | None = None
 ) -> Request:
     """What the engine is asked where a user asks for this.
 
@@ -66,7 +66,7 @@ def prepare(
         rules=rules,
         stop=options.stop,
         min_tokens=options.min_tokens,
-        alternatives=alternatives,
+        logprobs=logprobs,
     )
 
 
@@ -129,6 +129,7 @@ class Stream:
     def advance(self, chosen: Tokens) -> None:
         """Takes note of the tokens [T] that a burst chose, read ones among them."""
         self.position += len(chosen)
+        self.last = int(chosen[-1]) if len(chosen) else self.last
         sampling = self.request.sampling
         if sampling.penalises:
             self.recent = np.concatenate([self.recent, chosen])[-sampling.penalty_window :]

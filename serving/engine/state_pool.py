@@ -18,7 +18,7 @@ class StatePool:
         self.specs = specs
         self.capacity = capacity
         # Zeros that nobody has touched take no memory, so slots that were never in use are free.
-        self.tensors = {spec.name: spec.zeros(capacity) for spec in specs}  # each [capacity, ...]
+        self.tensors = {spec.name: np.zeros((capacity, *spec.shape), spec.dtype) for spec in specs}
         self._free = list(range(capacity))
         self._taken = np.zeros(capacity, np.bool_)
 
@@ -28,13 +28,13 @@ class StatePool:
         return self.capacity - len(self._free)
 
     def acquire(self) -> int | None:
-        """Takes the lowest free slot and zeroes its state; None if all are in use."""
+        """Takes the lowest free slot, for a fresh stream; None if all are in use."""
         if not self._free:
             return None
         slot = heapq.heappop(self._free)
         self._taken[slot] = True
-        for tensor in self.tensors.values():
-            tensor[slot] = 0
+        for spec in self.specs:
+            self.tensors[spec.name][slot] = spec.initial
         return slot
 
     def release(self, slot: int) -> None:

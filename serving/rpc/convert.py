@@ -68,8 +68,9 @@ def to_request(
     if len(message.prompt) > limits.most_prompt:
         reason = f"must be at most {limits.most_prompt} characters here, not {len(message.prompt)}"
         raise InvalidRequestError([*options.violations(), *violations, Violation("prompt", reason)])
+    wanted = message.logprobs if message.HasField("logprobs") else None
     try:
-        request = prepare(message.prompt, options, vocabulary, message.logprobs)
+        request = prepare(message.prompt, options, vocabulary, wanted)
     except InvalidRequestError as error:
         raise InvalidRequestError([*error.violations, *violations]) from error
     if violations:
@@ -152,12 +153,12 @@ def to_model(model: Model) -> pb.Model:
         version=manifest.version,
         bundle_digest=model.bundle.digest,
         execution_class=str(model.runner.execution_class),
-        precision=manifest.precision,
+        precision=model.runner.precision,
         cell=architecture.cell,
         layers=architecture.layers,
         cells=architecture.cells,
         parameters=architecture.parameters,
         vocabulary_size=manifest.vocabulary_size,
         validation_loss=float(manifest.training.get("validation_loss", "nan")),
-        state_bytes=sum(spec.nbytes for spec in manifest.state_specs),
+        state_bytes=sum(spec.nbytes for spec in model.runner.state),
     )

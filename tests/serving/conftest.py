@@ -6,7 +6,7 @@ from string import ascii_lowercase
 import numpy as np
 import pytest
 
-from charloom.burst import Feeds, GraphKind, StateSpec
+from charloom.burst import OUTPUTS, Feeds, GraphKind, StateSpec
 from charloom.vocabulary import CharacterVocabulary
 from serving.engine.engine import Engine
 from serving.engine.request import Request
@@ -32,13 +32,15 @@ class AlphabetRunner:
         last, steps_run = feeds["last"].copy(), feeds["steps_run"].copy()
         chosen = np.zeros((length, rows), np.int64)
         for step in range(length):
-            following = np.where(step < feeds["forced_len"], feeds["forced"][step], (last + 1) % 26)
-            running = step < feeds["steps"]
+            forced_len = length if kind == "read" else feeds["forced_len"]
+            following = np.where(step < forced_len, feeds["forced"][step], (last + 1) % 26)
+            running = step < feeds.get("steps", np.full(rows, length))
             last = np.where(running, following, last)
             steps_run += running[:, None]
             chosen[step] = last
-        logprob = -(chosen.astype(np.float32))
-        return {"chosen": chosen, "logprob": logprob, "last_out": last, "steps_run_out": steps_run}
+        outputs = {"chosen": chosen, "logprob": -(chosen.astype(np.float32)), "steps_run_out": steps_run}
+        names = {"steps_run_out", *(spec.name for spec in OUTPUTS[kind])}
+        return {name: array for name, array in outputs.items() if name in names}
 
 
 STATE = (StateSpec("steps_run", "int64", (1,)),)

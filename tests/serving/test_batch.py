@@ -58,7 +58,8 @@ def test_the_full_graph_runs_only_where_an_option_needs_it(option: tuple[str, An
 def test_the_full_graph_runs_only_where_a_filtered_row_samples() -> None:
     long = "a" * 20
     assert batch(stream(long, read=0, top_k=3), stream()).kind == "plain"
-    assert batch(stream(long, read=12, top_k=3)).kind == "plain"
+    assert batch(stream(long, read=0, top_k=3)).kind == "read"
+    assert batch(stream(long, read=12, top_k=3)).kind == "read"
     assert batch(stream(long, read=13, top_k=3)).kind == "full"
     assert batch(stream(long, read=13)).kind == "plain"
 
@@ -69,9 +70,10 @@ def test_a_minimum_length_needs_the_full_graph_until_it_is_reached() -> None:
     assert batch(stream(read=0, **options)).kind == "full"
 
 
-def test_alternatives_need_the_full_graph() -> None:
-    request = prepare("", GenerateOptions(), LETTERS, alternatives=1)
-    assert batch(Stream(request, LETTERS.start)).kind == "full"
+def test_log_probabilities_need_the_full_graph() -> None:
+    for logprobs in (0, 1):
+        request = prepare("", GenerateOptions(), LETTERS, logprobs)
+        assert batch(Stream(request, LETTERS.start)).kind == "full"
 
 
 def test_a_row_of_everything_has_it_and_its_neighbour_is_neutral() -> None:
@@ -99,7 +101,7 @@ def test_a_row_of_everything_has_it_and_its_neighbour_is_neutral() -> None:
     assert feeds["bias_until"][1].tolist()[2:] == [6, 6]
     assert (feeds["bias_until"][1, :2] > 2**60).all()
     assert feeds["temperature"][:, 1].tolist() == [0.5, 2, 0.5]
-    for spec in set(FULL_INPUTS) - set(PLAIN_INPUTS):
+    for spec in (spec for spec in FULL_INPUTS if spec not in PLAIN_INPUTS and spec.name != "steps"):
         if spec.name not in ("position", "generation_start"):
             assert (feeds[spec.name][0] == spec.neutral).all(), spec.name
 
@@ -170,9 +172,9 @@ def test_the_windows_and_biases_of_others_change_no_bit(
 
     def run(*streams: Stream) -> dict[str, bytes]:
         feeds = Batch(streams, 6, vocabulary.size).feeds()
-        state = {spec.name: spec.zeros(len(streams)) for spec in model.bundle.manifest.state_specs}
+        state = {spec.name: spec.initial_rows(len(streams)) for spec in model.runner.state}
         outputs = model.runner.run("full", feeds | state)
-        per_row = {spec.output for spec in model.bundle.manifest.state_specs} | {"last_out"}
+        per_row = {spec.output for spec in model.runner.state}
         return {n: (a[0] if n in per_row else a[:, 0]).tobytes() for n, a in outputs.items()}
 
     row = one("The statement of the tests", window, biases)

@@ -3,9 +3,11 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,8 +42,17 @@ def test_continues_the_prompt_and_says_why_it_ended(make_engine: Make, ask: Make
     assert text(updates) == "defghijklmnopqrstuvw"
     assert [u.finish for u in updates] == [None] * (len(updates) - 1) + [Finish.LENGTH]
     assert updates[-1].position == 3 + 20
-    chosen = join([u.choices for u in updates])
+    assert np.isnan(join([u.choices for u in updates]).logprobs).all(), "nobody asked"
+
+
+def test_log_probabilities_are_those_of_the_tokens(make_engine: Make, ask: Make) -> None:
+    engine = make_engine()
+    asking = engine.submit(replace(ask("abc", max_tokens=20), logprobs=0))
+    other = engine.submit(ask("abc", max_tokens=20))
+    updates = drain(engine)
+    chosen, unasked = (join([u.choices for u in updates[stream]]) for stream in (asking, other))
     assert chosen.logprobs.tolist() == [-float(token) for token in chosen.tokens]
+    assert np.isnan(unasked.logprobs).all()
 
 
 def test_reading_and_generating_share_a_burst(make_engine: Make, ask: Make, runner: Any) -> None:

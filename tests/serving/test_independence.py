@@ -16,6 +16,7 @@ from serving.engine.request import Finish, Request, Stream, Update, prepare
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model
+from tests.conftest import PRECISIONS
 
 PROMPTS = ("", "a", "The statement", "Съешь ", "for x in range(10):\n    print(x)\n" * 3, "👩‍🚀")
 SEEDS = st.integers(0, 3) | st.integers(0, 2**64 - 1)
@@ -54,7 +55,7 @@ class Guest:
     options: dict[str, Any]
     filters: dict[str, Any]
     n: int
-    alternatives: int
+    logprobs: int | None
     arrives: int  # step
     stays: int | None  # steps until it cancels ...
     cancels: int  # ... this one of its texts, or all
@@ -63,7 +64,7 @@ class Guest:
         options = GenerateOptions(**self.options | self.filters)
         if options.min_tokens > options.max_tokens:
             options = replace(options, min_tokens=0)
-        return prepare(self.prompt, options, model.bundle.vocabulary, self.alternatives)
+        return prepare(self.prompt, options, model.bundle.vocabulary, self.logprobs)
 
 
 GUESTS = st.builds(
@@ -72,16 +73,16 @@ GUESTS = st.builds(
     options=PLAIN,
     filters=st.just({}) | FULL,
     n=st.sampled_from([1, 1, 1, 2, 3]),
-    alternatives=st.sampled_from([0, 0, 0, 3, 20]),
+    logprobs=st.sampled_from([None, None, None, 0, 3, 20]),
     arrives=st.sampled_from([0, 0, 0, 1, 2, 5, 12]),
     stays=st.none() | st.none() | st.integers(0, 8),
     cancels=st.integers(0, 3),
 )
 
 
-@pytest.fixture(scope="module")
-def model(bundle_dir: Path) -> Model:
-    return Model.load(bundle_dir, RunnerConfig(device="cpu"))
+@pytest.fixture(scope="module", params=PRECISIONS)
+def model(bundle_dir: Path, request: pytest.FixtureRequest) -> Model:
+    return Model.load(bundle_dir, RunnerConfig(device="cpu", precision=request.param))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from charloom.burst import StateSpec
 from serving.engine.state_pool import StatePool
 
-SPECS = [StateSpec("h", "float32", (3,)), StateSpec("window", "int64", (2, 2))]
+SPECS = [StateSpec("h", "float32", (3,)), StateSpec("window", "int64", (2, 2), -1)]
 
 
 def test_keeps_rows_apart() -> None:
@@ -25,13 +25,18 @@ def test_keeps_rows_apart() -> None:
     assert state["window"][2].tolist() == [[0, 1], [2, 3]]
 
 
-def test_a_slot_that_is_given_again_is_zero() -> None:
+def test_a_slot_is_given_in_the_state_of_a_fresh_stream() -> None:
+    """The first time, and when it was in use before."""
     pool = StatePool(SPECS, 1)
-    slot = pool.acquire()
-    assert slot == 0
-    pool.tensors["h"][slot] = 7
-    pool.release(slot)
-    assert pool.gather([pool.acquire()])["h"].tolist() == [[0, 0, 0]]
+    for _ in range(2):
+        slot = pool.acquire()
+        assert slot == 0
+        state = pool.gather([slot])
+        assert state["h"].tolist() == [[0, 0, 0]]
+        assert state["window"].tolist() == [[[-1, -1], [-1, -1]]]
+        for tensor in pool.tensors.values():
+            tensor[slot] = 7
+        pool.release(slot)
 
 
 @given(st.lists(st.booleans()))
