@@ -4,9 +4,9 @@ It holds back what may turn out to be the beginning of a stop string. What comes
 does not depend on how bursts happened to cut the text. It knows nothing of bursts or engines.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
-
-import numpy as np
+from itertools import accumulate
 
 from charloom.vocabulary import CharacterVocabulary, Tokens
 from serving.engine.choices import Choices, join, no_choices
@@ -29,7 +29,7 @@ class Outbox:
     ) -> None:
         """Ends a text before a stop token, or a stop string complete after `min_tokens` tokens."""
         self.stops = stops
-        self.stop_tokens = stop_tokens
+        self.stop_tokens = frozenset(stop_tokens)
         self.min_tokens = min_tokens
         self._held = no_choices()
         self._sent = 0
@@ -55,10 +55,9 @@ class Outbox:
 
     def _stop_token(self, tokens: Tokens) -> int | None:
         """Where the first stop token is."""
-        if not self.stop_tokens:
+        if not self.stop_tokens or self.stop_tokens.isdisjoint(ids := tokens.tolist()):
             return None
-        places = np.flatnonzero(np.isin(tokens, self.stop_tokens))
-        return int(places[0]) if len(places) else None
+        return next(place for place, token in enumerate(ids) if token in self.stop_tokens)
 
     def _stop(self, text: str, guarded: int) -> int | None:
         """Where the stop string begins that is the first to be complete after `guarded` characters.
@@ -80,8 +79,8 @@ class Outbox:
 
     def _send(self, pieces: list[str], text: str, *, stopped: bool = False) -> Parcel:
         """Lets go of the tokens whose text lies within `text`; at a stop the last may be cut."""
-        ends = np.cumsum([len(piece) for piece in pieces])
-        count = int(np.searchsorted(ends, len(text), side="right"))
+        ends = list(accumulate(map(len, pieces)))
+        count = bisect_right(ends, len(text))
         sent = "".join(pieces[:count])
         if stopped and len(sent) < len(text):
             count, sent = count + 1, text
