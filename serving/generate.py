@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Literal, TextIO
 
 from cyclopts import Parameter
 
@@ -36,6 +36,7 @@ def generate(
     n: Annotated[int, Parameter(name=["--n", "-n"])] = 1,
     output: Path | None = None,
     model: str = "",
+    precision: Literal["auto", "float32", "int8"] = "auto",
     options: Annotated[Flags, Parameter(name="*")] = Flags(),
 ) -> None:
     """Generate text from a server (--address) or straight from a bundle (--bundle).
@@ -54,6 +55,8 @@ def generate(
         File to write to instead of standard output.
     model
         Name of the model, on a server of several.
+    precision
+        Of a bundle that holds several; auto takes the fastest that this processor runs well.
     """
     if (address is None) == (bundle is None):
         raise ConfigError("address and bundle", "exclude each other, and one is needed")
@@ -65,16 +68,24 @@ def generate(
         pieces = from_server(address, model, prompt, options, n)
     else:
         assert bundle is not None, "one of the two is given"
-        pieces = from_bundle(bundle, prompt, options, n)
+        pieces = from_bundle(bundle, precision, prompt, options, n)
     with destination(output) as file:
         write(pieces, n, file)
 
 
-def from_bundle(bundle: Path, prompt: str, options: GenerateOptions, n: int) -> Pieces:
+def from_bundle(
+    bundle: Path,
+    precision: Literal["auto", "float32", "int8"],
+    prompt: str,
+    options: GenerateOptions,
+    n: int,
+) -> Pieces:
     """Generates in this process."""
-    from serving.local import LocalModel  # needs onnxruntime, which a client may not have
+    # They need onnxruntime, which a client may not have.
+    from serving.engine.runner import RunnerConfig
+    from serving.local import LocalModel
 
-    return LocalModel(bundle).stream(prompt, options, n=n)
+    return LocalModel(bundle, RunnerConfig(precision=precision)).stream(prompt, options, n=n)
 
 
 def from_server(address: str, model: str, prompt: str, options: GenerateOptions, n: int) -> Pieces:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 import onnxruntime
 
-from charloom.bundle import Bundle, Precision
+from charloom.bundle import Bundle, BundleError, Precision
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, pad, take
 from charloom.errors import CharloomError, require
 from charloom.execution_class import ExecutionClass, instruction_set, multiplies_bytes
@@ -75,6 +75,7 @@ class Runner:
         Raises:
             DeviceError: the session did not get the device, or the graph cannot be loaded.
             PrecisionError: the bundle or the device does not have the precision.
+            BundleError: its graphs take something else than this version feeds them.
         """
         if precision not in bundle.manifest.precisions:
             raise PrecisionError(
@@ -94,8 +95,17 @@ class Runner:
         self._shards = self.threads if cached and device == "cpu" else 1
         self._shard_rows = -(-SHARD // weights)
         self._pool = ThreadPoolExecutor(max(1, self._shards - 1), "burst")
+        self._check_contract(bundle)
         self._sessions = {kind: self._open(bundle.graph(precision, kind)) for kind in INPUTS}
         self._names = {kind: [o.name for o in s.get_outputs()] for kind, s in self._sessions.items()}
+
+    def _check_contract(self, bundle: Bundle) -> None:
+        """Sees that the graphs take what this version feeds them."""
+        for kind, graph in bundle.manifest.precisions[self.precision].graphs.items():
+            fed = {spec.name for spec in INPUTS[kind]} | {spec.name for spec in self.state}
+            if fed != {info.name for info in graph.inputs}:
+                reason = f"{graph.file} was exported by another version of Charloom: export it again"
+                raise BundleError(bundle.path, reason)
 
     def _open(self, graph: bytes) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
