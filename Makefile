@@ -7,7 +7,7 @@ GPU    := .venv-gpu
 TEXT   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format proto bench-engine bench-server gpu-check constraints clean
+.PHONY: help demo test test-all lint format proto bench-engine bench-profile bench-server gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ demo: $(VENV)/.installed ## Train, export, serve and stream, in about two minute
 test: $(VENV)/.installed ## Run the tests (minutes)
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(VENV)/.installed ## Run the slower end-to-end tests, with foreign tools that it installs
+test-all: $(VENV)/.installed-bench ## Run the slower end-to-end tests, with foreign tools that it installs
 	tools/install-foreign.sh
 	CHARLOOM_TEST_ALL=1 $(BIN)/python -m pytest -m slow
 
@@ -49,6 +49,9 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 
 bench-engine: $(VENV)/.installed-bench ## Measure the bare engine, beside other ways to run the same model
 	@$(BIN)/python -m benchmarks.engine
+
+bench-profile: $(VENV)/.installed ## Show where the time of a burst goes, by operator
+	@$(BIN)/python -m benchmarks.profile
 
 bench-server: $(VENV)/.installed ## Measure the server, with clients on the same machine (a quarter of an hour)
 	tools/install-foreign.sh

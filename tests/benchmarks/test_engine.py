@@ -1,0 +1,28 @@
+"""The engine's benchmarks still run; what they measure is not judged here."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments: str) -> list[str]:
+    command = [sys.executable, "-m", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_the_engine_is_measured_beside_all_others() -> None:
+    pytest.importorskip("openvino", reason="make bench-engine installs it")
+    header, _, *rows = [line for line in run("benchmarks.engine", "--quick") if line.startswith("|")]
+    assert [row.split(" | ")[1] for row in rows] == ["1", "8"]
+    assert {row.count("|") for row in rows} == {header.count("|")}
+
+
+@pytest.mark.slow
+def test_a_profile_names_the_operators() -> None:
+    lines = run("benchmarks.profile", "--model", "32x1", "--batches", "1,4")
+    assert any(line.startswith("| Gemm |") for line in lines)
+    assert any(line.startswith("| MatMulIntegerToFloat |") for line in lines)
