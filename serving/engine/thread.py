@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import Condition, Thread, get_native_id
+from threading import Event, Thread, get_native_id
 
 from serving.engine.engine import Engine, Report
 from serving.errors import BurstError, DrainingError
@@ -25,7 +25,7 @@ class EngineThread:
     def __init__(self, engine: Engine, deliver: Callable[[Report], None], name: str) -> None:
         self.engine = engine
         self._deliver = deliver
-        self._work = Condition()
+        self._call = Event()  # set by whoever may have made work
         self._stopping = False
         self._asleep = False
         self._progress = time.monotonic()
@@ -36,15 +36,13 @@ class EngineThread:
         self._thread.start()
 
     def wake(self) -> None:
-        """Says that a request, a cancellation or a reader may have made work."""
-        with self._work:
-            self._work.notify()
+        """Says that a request, a cancellation or a reader may have made work. Never waits."""
+        self._call.set()
 
     def stop(self) -> None:
         """Ends the thread after its burst; streams that are left end with DrainingError."""
-        with self._work:
-            self._stopping = True
-            self._work.notify()
+        self._stopping = True
+        self._call.set()
         self._thread.join()
 
     @property
@@ -73,13 +71,13 @@ class EngineThread:
 
     def _wait_for_work(self) -> bool:
         """Sleeps until there is work; False once the thread is to end."""
-        with self._work:
-            if not self._stopping and not self.engine.ready:
-                self._asleep = True
-                self._work.wait(NAP)
-                self._progress = time.monotonic()
-                self._asleep = False
-            return not self._stopping
+        self._call.clear()  # before it looks: a call from now on cannot be missed
+        if not self._stopping and not self.engine.ready:
+            self._asleep = True
+            self._call.wait(NAP)
+            self._progress = time.monotonic()
+            self._asleep = False
+        return not self._stopping
 
 
 def show_name(name: str) -> None:
