@@ -7,7 +7,7 @@ GPU    := .venv-gpu
 TEXT   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format proto bench-engine bench-profile bench-server gpu-check constraints clean
+.PHONY: help demo test test-all interleavings lint format proto bench-engine bench-profile bench-server gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ test: $(VENV)/.installed ## Run the tests (minutes)
 test-all: $(VENV)/.installed-bench ## Run the slower end-to-end tests, with foreign tools that it installs
 	tools/install-foreign.sh
 	CHARLOOM_TEST_ALL=1 $(BIN)/python -m pytest -m slow
+
+interleavings: $(VENV)/.installed ## Run 10,000 random interleavings of streams in each precision (a quarter of an hour)
+	@for precision in float32 int8; do \
+		CHARLOOM_INTERLEAVINGS=0:10000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s \
+			tests/serving/test_interleavings.py -k $$precision & pids="$$pids $$!"; \
+	done; for pid in $$pids; do wait $$pid || failed=1; done; test -z "$$failed"
 
 lint: $(VENV)/.installed ## Check style, types and the walls between packages
 	$(BIN)/ruff check .
