@@ -93,7 +93,7 @@ def test_the_text_survives_restarts_and_thread_counts(serve: Serve) -> None:
 
 
 def test_the_first_response_says_what_the_text_depends_on(serve: Serve) -> None:
-    server = serve()
+    server = serve("--precision", "float32")
     with Client(server.address) as client:
         generation = client.generate("The ", max_tokens=50, logprobs=0, token_ids=True)
         first, *others = generation.pieces()
@@ -123,12 +123,13 @@ def test_stop_strings_end_a_text(serve: Serve) -> None:
 
 
 def test_describes_its_model(serve: Serve) -> None:
-    server = serve()
+    server = serve("--precision", "float32")
     with Client(server.address) as client:
         model = client.model()
         assert client.models() == [model]
         assert client.model(model.name) == model
         assert (model.cell, model.layers, model.cells) == ("lstm", 2, 48)
+        assert model.precision == "float32"
         assert model.state_bytes == 2 * 2 * 48 * 4
         assert 0 < model.validation_loss < 5
         with pytest.raises(RequestError, match=r"NOT_FOUND.*no model 'other'"):
