@@ -206,7 +206,7 @@ def take_rows(outputs: Feeds, rows: npt.NDArray[np.int64]) -> Feeds:
 
 def bits(array: npt.NDArray[Any]) -> bytes:
     """The bytes of an array, with minus zero as zero: a conditional may drop its sign, and no sum minds."""
-    return (array + array.dtype.type(0)).tobytes()
+    return np.where(array == 0, array.dtype.type(0), array).tobytes()
 
 
 def same(one: Feeds, other: Feeds) -> bool:
