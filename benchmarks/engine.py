@@ -33,8 +33,8 @@ from serving.models import Model
 from training.checkpoint import load_checkpoint
 
 FOREVER = 10**9
-SETTLE = 8
-"""Bursts until the engine knows what a step costs; the first ones are short."""
+SETTLE = 20
+"""Bursts until the engine knows what a step costs, and which way to run them is fastest."""
 
 Call = Callable[[], int]
 """Generates some tokens and gives their number."""

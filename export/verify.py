@@ -155,7 +155,7 @@ class Verifier:
     ) -> Outcome:
         single = Session(graphs, threads=1)
         size = self.model.outputs
-        subject = Subject(session.run, size, size, tuple(state), {"thread count": single.run})
+        subject = Subject(session.run, size, size, tuple(state), others={"thread count": single.run})
         nats = -float(scored.mean(dtype=np.float64))
         return Outcome(precision, scored.size, nats, comparison, check(subject, self.text))
 

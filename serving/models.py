@@ -5,6 +5,7 @@ It knows bundles and engines; it speaks no protocol.
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +70,14 @@ class Model:
 def prove(bundle: Bundle, runner: Runner, largest: int) -> None:
     """Runs the self-check and gives the runner the padding that it found."""
     size = bundle.vocabulary.size
+    usual, *others = runner.ways
     text = np.random.default_rng(0).integers(0, size, 1000)
     subject = Subject(
-        runner.run,
+        partial(runner.run_in, usual),
         size,
         bundle.vocabulary.start,
         tuple(runner.state),
+        others={f"computing {way.name}": partial(runner.run_in, way) for way in others},
         largest=largest,
         most_padding=largest if runner.device == "cuda" else MOST_PADDING,
     )

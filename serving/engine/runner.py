@@ -3,6 +3,7 @@
 It knows tensors, threads and providers, and nothing of streams.
 """
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,14 +18,13 @@ from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, pad, take
 from charloom.errors import CharloomError, require
 from charloom.execution_class import ExecutionClass, instruction_set, multiplies_bytes
 from charloom.machine import available_cores
+from serving.engine.ways import Ways
 
 Device = Literal["auto", "cpu", "cuda"]
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 CACHED = 16 * 2**20
 """Bytes of weights up to which every core can read all of them at every step from a cache."""
-SHARD = 4_000_000
-"""Multiplications a step that are worth a thread of their own."""
 NO_VNNI = "this processor has no VNNI, without which products of bytes are neither exact nor fast"
 
 
@@ -58,13 +58,27 @@ class RunError(CharloomError):
     """The runtime could not run a burst."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """One way to run bursts: threads that share every product, or shards of a batch, a thread each."""
+
+    name: str
+    threads: int
+    """Of a session."""
+    shards: int
+    """Most parts that a batch is cut into."""
+
+
 class Runner:
     """Runs bursts of one bundle in one precision on one device.
 
-    On a CPU a large batch is cut into shards, each of which one thread computes from the first step
-    to the last: rows need nothing of each other, so no thread ever waits for another in between,
-    and none spins. A model too large for that, of whose weights every core would fetch all from
-    main memory, is computed by all threads together, operator by operator.
+    On a CPU there are three ways. One thread may compute the whole burst and leave the other cores
+    alone. A batch may be cut into shards, each of which one thread computes from the first step to the
+    last: rows need nothing of each other, so no thread ever waits in between. Or all threads compute
+    every product together; they meet at each operator and wait for each other by spinning, which is fast
+    for a few rows on a quiet machine and slow beside any busy program. The fastest for each size is
+    found as bursts run. A model of whose weights every core would fetch all from main memory is always
+    computed by all together.
     """
 
     def __init__(
@@ -91,13 +105,28 @@ class Runner:
         self.padding = 1
         self.state = bundle.manifest.precisions[precision].state_specs
         weights = bundle.manifest.architecture.parameters
-        cached = weights * (1 if precision == "int8" else 4) <= CACHED
-        self._shards = self.threads if cached and device == "cpu" else 1
-        self._shard_rows = -(-SHARD // weights)
-        self._pool = ThreadPoolExecutor(max(1, self._shards - 1), "burst")
+        self.ways = self._find_ways(weights * (1 if precision == "int8" else 4))
+        self._fastest = {kind: Ways() for kind in INPUTS}
+        self._pool = ThreadPoolExecutor(max(1, self.threads - 1), "burst")
         self._check_contract(bundle)
-        self._sessions = {kind: self._open(bundle.graph(precision, kind)) for kind in INPUTS}
-        self._names = {kind: [o.name for o in s.get_outputs()] for kind, s in self._sessions.items()}
+        graphs = {kind: bundle.graph(precision, kind) for kind in INPUTS}
+        self._sessions = {
+            (kind, threads): self._open(graph, threads)
+            for threads in {way.threads for way in self.ways}
+            for kind, graph in graphs.items()
+        }
+        self._names = {
+            kind: [output.name for output in session.get_outputs()]
+            for (kind, _), session in self._sessions.items()
+        }
+
+    def _find_ways(self, size: int) -> list[Way]:
+        """What there is to choose from, for a model of so many bytes."""
+        alone, in_shards = Way("alone", 1, 1), Way("in shards", 1, self.threads)
+        together = Way("together", self.threads, 1)
+        if self.device == "cuda" or size > CACHED or self.threads == 1:
+            return [together]
+        return [alone, in_shards, together]
 
     def _check_contract(self, bundle: Bundle) -> None:
         """Sees that the graphs take what this version feeds them."""
@@ -107,9 +136,9 @@ class Runner:
                 reason = f"{graph.file} was exported by another version of Charloom: export it again"
                 raise BundleError(bundle.path, reason)
 
-    def _open(self, graph: bytes) -> onnxruntime.InferenceSession:
+    def _open(self, graph: bytes, threads: int) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads if self._shards == 1 else 1
+        options.intra_op_num_threads = threads
         options.log_severity_level = 3
         provider = PROVIDERS[self.device]
         if provider not in onnxruntime.get_available_providers():
@@ -127,25 +156,38 @@ class Runner:
         return session
 
     def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
-        """Runs one burst of B rows.
+        """Runs one burst of B rows in the way that is fastest.
 
         Raises:
             RunError: the runtime failed.
         """
-        rows = len(feeds["last"])
-        count = max(1, min(self._shards, rows // self._shard_rows))
-        if count == 1:
-            return self._run(kind, feeds)
-        mine, *rest = cut(kind, feeds, count)
-        others = [self._pool.submit(self._run, kind, shard) for shard in rest]
-        return join([self._run(kind, mine), *(other.result() for other in others)])
+        steps, rows = feeds["forced"].shape
+        usable = [i for i, way in enumerate(self.ways) if way.shards <= max(1, rows)]
+        way = self._fastest[kind].pick(rows, usable)
+        started = time.perf_counter()
+        outputs = self.run_in(self.ways[way], kind, feeds)
+        self._fastest[kind].learn(way, rows, steps, time.perf_counter() - started)
+        return outputs
 
-    def _run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
+    def run_in(self, way: Way, kind: GraphKind, feeds: Feeds) -> Feeds:
+        """Runs one burst of B rows in one of its ways; they all give the same bits.
+
+        Raises:
+            RunError: the runtime failed.
+        """
+        count = min(way.shards, len(feeds["last"]))
+        if count <= 1:
+            return self._run(way.threads, kind, feeds)
+        mine, *rest = cut(kind, feeds, count)
+        others = [self._pool.submit(self._run, way.threads, kind, shard) for shard in rest]
+        return join([self._run(way.threads, kind, mine), *(other.result() for other in others)])
+
+    def _run(self, threads: int, kind: GraphKind, feeds: Feeds) -> Feeds:
         """Runs a burst in this thread, padded to the smallest batch that is exact."""
         rows = len(feeds["last"])
         padded = pad(feeds, INPUTS[kind], self.padding)
         try:
-            outputs = self._sessions[kind].run(self._names[kind], padded)
+            outputs = self._sessions[kind, threads].run(self._names[kind], padded)
         except Exception as error:
             raise RunError(f"onnxruntime: {error}") from error
         named = dict(zip(self._names[kind], outputs, strict=True))

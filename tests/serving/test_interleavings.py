@@ -9,6 +9,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,10 +18,9 @@ import numpy as np
 import pytest
 
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, take
-from serving.engine import runner as module
 from serving.engine.engine import Engine
 from serving.engine.request import Request, Stream, Update
-from serving.engine.runner import Runner, RunnerConfig
+from serving.engine.runner import Runner, RunnerConfig, Way
 from serving.engine.scheduler import SchedulerConfig, StepCost
 from serving.models import Model
 from tests.conftest import needs_int8
@@ -43,26 +43,30 @@ class Known:
     alone: tuple[Outcome, ...]
 
 
+class OneWay:
+    """A runner that runs all bursts in one way."""
+
+    def __init__(self, runner: Runner, way: Way) -> None:
+        self.state = runner.state
+        self.execution_class = runner.execution_class
+        self.run = partial(runner.run_in, way)
+
+
 @dataclass(frozen=True)
 class House:
     """A model, ways to run it that must not matter, and who may come."""
 
     model: Model
-    runners: tuple[Runner, ...]
+    runners: tuple[Runner | OneWay, ...]
     guests: tuple[Known, ...]
 
 
 @pytest.fixture(scope="module", params=["float32", pytest.param("int8", marks=needs_int8)])
 def house(bundle_dir: Path, request: pytest.FixtureRequest) -> House:
-    """On one thread, on two with shards, and on two that compute every product together."""
+    """On one thread, and on two in every way there is."""
     one, two = (RunnerConfig(device="cpu", precision=request.param, threads=n) for n in (1, 2))
-    alone = Model.load(bundle_dir, one)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SHARD", 1)
-        in_shards = Model.load(bundle_dir, two)
-        patch.setattr(module, "CACHED", 0)
-        together = Model.load(bundle_dir, two)
-    runners = tuple(model.runner for model in (alone, in_shards, together))
+    alone, model = Model.load(bundle_dir, one), Model.load(bundle_dir, two)
+    runners = (alone.runner, *(OneWay(model.runner, way) for way in model.runner.ways))
     assert len({str(runner.execution_class) for runner in runners}) == 1
     random = Random(GUESTS)
     guests = tuple(known(random_guest(random), alone) for _ in range(GUESTS))
@@ -97,7 +101,7 @@ def known(guest: Guest, model: Model) -> Known:
 class Shuffling:
     """A runner that has the rows of every burst in another order."""
 
-    def __init__(self, runner: Runner, random: Random) -> None:
+    def __init__(self, runner: Runner | OneWay, random: Random) -> None:
         self.runner = runner
         self.random = random
 

@@ -1,6 +1,5 @@
 """The runner: the precision that was asked for, and the same bits in one piece or in several."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -66,9 +65,11 @@ def same(found: Feeds, expected: Feeds) -> bool:
 class Recording(Runner):
     """Notes how many rows each session got."""
 
-    def _run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
-        self.rows = [*getattr(self, "rows", []), len(feeds["last"])]
-        return super()._run(kind, feeds)
+    rows: tuple[int, ...] = ()
+
+    def _run(self, threads: int, kind: GraphKind, feeds: Feeds) -> Feeds:
+        self.rows += (len(feeds["last"]),)
+        return super()._run(threads, kind, feeds)
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)
@@ -79,60 +80,53 @@ def precision(request: pytest.FixtureRequest) -> Precision:
 
 @pytest.fixture(scope="module")
 def whole(bundle: Bundle, precision: Precision) -> Runner:
-    """Runs every burst in one piece."""
+    """Runs every burst in one piece, on one thread."""
     return Runner(bundle, "cpu", precision, threads=1)
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
-def sharded(bundle: Bundle, precision: Precision, request: pytest.FixtureRequest) -> Callable[[], Recording]:
-    """A runner that cuts even the smallest bursts, if it has more than one thread."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SHARD", 1)
-        runner = Recording(bundle, "cpu", precision, request.param)
-
-    def fresh() -> Recording:
-        runner.rows = []
-        return runner
-
-    return fresh
+def recording(bundle: Bundle, precision: Precision, request: pytest.FixtureRequest) -> Recording:
+    """A runner of so many threads."""
+    return Recording(bundle, "cpu", precision, request.param)
 
 
 @settings(deadline=None, max_examples=60)
 @given(KINDS, st.integers(1, 40), SEEDS, st.sampled_from([1, 1, 4]))
-def test_a_burst_cut_in_shards_has_the_bits_of_one_that_is_whole(
+def test_every_way_to_run_a_burst_gives_the_same_bits(
     whole: Runner,
-    sharded: Callable[[], Recording],
+    recording: Recording,
     bundle: Bundle,
     kind: GraphKind,
     rows: int,
     seed: int,
     padding: int,
 ) -> None:
-    runner = sharded()
-    runner.padding = padding
-    feeds = random_burst(runner, bundle.vocabulary.size, kind, rows, seed)
-    assert same(runner.run(kind, feeds), whole.run(kind, feeds))
-    assert len(runner.rows) == min(runner.threads, rows)
-    assert sum(runner.rows) == rows
+    recording.padding = padding
+    feeds = random_burst(recording, bundle.vocabulary.size, kind, rows, seed)
+    expected = whole.run(kind, feeds)
+    for way in recording.ways:
+        recording.rows = ()
+        assert same(recording.run_in(way, kind, feeds), expected)
+        assert len(recording.rows) == min(way.shards, rows)
+        assert sum(recording.rows) == rows
+    assert same(recording.run(kind, feeds), expected)
+
+
+def test_a_burst_can_run_alone_in_shards_or_together(recording: Recording) -> None:
+    names = [way.name for way in recording.ways]
+    assert names == (["together"] if recording.threads == 1 else ["alone", "in shards", "together"])
 
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_a_model_too_large_for_shards_has_the_same_bits(
     whole: Runner, bundle: Bundle, precision: Precision, kind: GraphKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SHARD", 1)
     monkeypatch.setattr(module, "CACHED", 0)
     runner = Recording(bundle, "cpu", precision, threads=2)
+    assert [way.name for way in runner.ways] == ["together"]
     feeds = random_burst(runner, bundle.vocabulary.size, kind, 300, 0)
     assert same(runner.run(kind, feeds), whole.run(kind, feeds))
-    assert runner.rows == [300]
-
-
-def test_only_a_burst_that_is_worth_it_is_cut(bundle: Bundle, precision: Precision) -> None:
-    runner = Recording(bundle, "cpu", precision, threads=2)
-    for rows in (1, 16, 1000):
-        runner.run("plain", random_burst(runner, bundle.vocabulary.size, "plain", rows, 0))
-    assert runner.rows == [1, 16, 500, 500]
+    assert runner.rows == (300,)
 
 
 @given(KINDS, st.integers(1, 50), st.integers(1, 8))
@@ -162,16 +156,14 @@ def test_joined_shards_are_the_outputs_of_all(sizes: list[int], seed: int) -> No
     assert same(join(parts), outputs)
 
 
-def test_a_failure_in_any_shard_is_that_of_the_burst(
-    bundle: Bundle, precision: Precision, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "SHARD", 1)
+def test_a_failure_in_any_shard_is_that_of_the_burst(bundle: Bundle, precision: Precision) -> None:
     runner = Runner(bundle, "cpu", precision, threads=2)
+    (in_shards,) = (way for way in runner.ways if way.shards == 2)
     for bad in (0, 9):
         feeds = random_burst(runner, bundle.vocabulary.size, "plain", 10, 0)
         feeds["last"][bad] = bundle.vocabulary.size + 1  # no row of any table
         with pytest.raises(RunError, match="onnxruntime"):
-            runner.run("plain", feeds)
+            runner.run_in(in_shards, "plain", feeds)
     feeds = random_burst(runner, bundle.vocabulary.size, "plain", 10, 0)
     assert runner.run("plain", feeds)["chosen"].shape == (5, 10)
 
