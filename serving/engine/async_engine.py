@@ -116,4 +116,5 @@ def merge(updates: Sequence[Update]) -> Update:
         last,
         text="".join(update.text for update in updates),
         choices=join([update.choices for update in updates]),
+        snapshot=next((update.snapshot for update in reversed(updates) if update.snapshot), None),
     )

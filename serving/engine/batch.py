@@ -9,7 +9,7 @@ import numpy as np
 
 from charloom.burst import INPUTS, Feeds, GraphKind, neutral
 from charloom.philox import uniforms
-from serving.engine.request import Request, Stream
+from serving.engine.request import Request, Stream, newest
 
 NUMBERS = (
     "top_k",
@@ -32,13 +32,17 @@ class Batch:
         self.length = steps  # K
         self.vocabulary_size = vocabulary_size
         self.position = np.array([stream.position for stream in streams])  # [B]
-        self.start = np.array([len(request.prompt) for request in self.requests])  # [B]
+        self.start = np.array([request.start for request in self.requests])  # [B]
         self.steps = np.array([stream.steps_left for stream in streams]).clip(max=steps)  # [B]
-        self.forced = (self.start - self.position).clip(0, steps)  # [B]
+        self.forced = np.array([stream.forced_left for stream in streams]).clip(max=steps)  # [B]
+        scored = np.array([request.scored for request in self.requests])
+        self.silent = np.where(scored, (self.start - self.position).clip(0, self.steps), self.forced)
+        """Steps of each row whose tokens are not handed out: [B]."""
         # A row that only reads needs no filter yet, and one whose rules have ended none any more.
         self.generated = self.position - self.start  # [B], below 0 by what is to be read
         until = np.array([request.filtered_until for request in self.requests])
-        self.filtered = np.flatnonzero((self.generated.clip(0) < until) & (self.forced < self.steps))
+        filters = (self.generated.clip(0) < until) & (self.forced < self.steps)
+        self.filtered = np.flatnonzero(filters | (scored & (self.silent < self.steps)))
 
     @property
     def kind(self) -> GraphKind:
@@ -48,7 +52,7 @@ class Batch:
         the reading one where no row samples.
         """
         ends_early = np.flatnonzero(self.steps < self.length).tolist()
-        if len(self.filtered) or any(self.streams[row].siblings for row in ends_early):
+        if len(self.filtered) or any(self.streams[row].ends_exactly for row in ends_early):
             return "full"
         return "read" if self.forced.min() == self.length else "plain"
 
@@ -77,8 +81,8 @@ class Batch:
     def _fill_tokens(self, feeds: Feeds) -> None:
         feeds["last"][:] = [stream.last for stream in self.streams]
         for row in np.flatnonzero(self.forced).tolist():
-            count, place = self.forced[row], self.position[row]
-            feeds["forced"][:count, row] = self.requests[row].prompt[place : place + count]
+            count, place = self.forced[row], self.position[row] - self.requests[row].begin
+            feeds["forced"][:count, row] = self.requests[row].forced[place : place + count]
 
     def _fill_sampling(self, feeds: Feeds) -> None:
         feeds["forced_len"][:] = self.forced
@@ -106,8 +110,9 @@ class Batch:
 
     def _fill_row(self, feeds: Feeds, row: int, request: Request) -> None:
         """What only some rows have, each of its own length: recent tokens, rules for single ones."""
-        sampling, rules, recent = request.sampling, request.rules, self.streams[row].recent
+        sampling, rules = request.sampling, request.rules
         if sampling.penalises:
+            recent = newest(sampling.penalty_window, self.streams[row].recent)
             feeds["window"][row] = sampling.penalty_window
             feeds["recent"][row, feeds["recent"].shape[1] - len(recent) :] = recent
         if len(rules.biased):

@@ -16,12 +16,13 @@ import numpy as np
 
 from charloom.burst import Feeds, GraphKind, StateSpec
 from charloom.errors import CharloomError
-from charloom.options import InvalidRequestError, Violation, seed_of
-from charloom.vocabulary import CharacterVocabulary
+from charloom.options import MAX_WINDOW, InvalidRequestError, Violation, seed_of
+from charloom.vocabulary import CharacterVocabulary, Tokens
 from serving.engine.batch import Batch
 from serving.engine.choices import Choices
-from serving.engine.request import Finish, Request, Stream, Update
+from serving.engine.request import Anchor, Finish, Request, Stream, Update, newest
 from serving.engine.scheduler import Scheduler, SchedulerConfig
+from serving.engine.snapshot import Snapshot
 from serving.engine.state_pool import StatePool
 from serving.errors import BurstError, DeadlineError, OverloadedError, ServingError
 
@@ -96,7 +97,7 @@ class Engine:
             Stream(replace(request, seed=seed_of(request.seed, i)), self.vocabulary.start, deadline)
             for i in range(n)
         ]
-        if len(request.prompt):
+        if len(request.forced):
             streams[0].siblings = streams[1:]
         self._arrived.extend(streams[:1] if streams[0].siblings else streams)
         return streams
@@ -156,9 +157,13 @@ class Engine:
         """Runs a burst from the streams' state to their next."""
         slots = [stream.slot for stream in batch.streams if stream.slot is not None]
         assert len(slots) == len(batch.streams), "a running stream has a slot"
-        feeds = batch.feeds()
-        outputs = self.runner.run(batch.kind, feeds | self.pool.gather(slots))
+        feeds, before = batch.feeds(), self.pool.gather(slots)
+        outputs = self.runner.run(batch.kind, feeds | before)
         self.pool.scatter(slots, outputs)
+        for row, stream in enumerate(batch.streams):
+            if stream.may_turn_back and stream.visible >= stream.position:
+                state = {name: tensor[row : row + 1].copy() for name, tensor in before.items()}
+                stream.anchor = Anchor(stream.snapshot(state))
         return {"chosen": feeds["forced"]} | outputs  # a reading burst chooses nothing
 
     def _admit_and_expire(self) -> list[Update]:
@@ -190,18 +195,22 @@ class Engine:
         updates = []
         for row, stream in enumerate(batch.streams):
             stream.advance(chosen[: batch.steps[row], row])
-            if stream.siblings and not stream.prompt_left:
+            if stream.siblings and not stream.forced_left:
                 self._fork(stream)
-            generated = slice(batch.forced[row], batch.steps[row])
+            shown = slice(batch.silent[row], batch.steps[row])
             asked = stream.request.logprobs is not None
             wanted = stream.request.logprobs or 0
             choices = Choices(
-                chosen[generated, row],
-                (outputs["logprob"] if asked and "logprob" in outputs else unasked)[generated, row],
-                top_token[generated, row, :wanted],
-                top_logprob[generated, row, :wanted],
+                chosen[shown, row],
+                (outputs["logprob"] if asked and "logprob" in outputs else unasked)[shown, row],
+                top_token[shown, row, :wanted],
+                top_logprob[shown, row, :wanted],
             )
-            update = self._update(stream, choices)
+            try:
+                update = self._update(stream, choices)
+            except CharloomError as error:
+                updates += self._fail([stream], BurstError(str(error)))
+                continue
             if update.final:
                 self._leave(stream)
             if update.final or len(update.choices):
@@ -211,9 +220,9 @@ class Engine:
     def _fork(self, stream: Stream) -> None:
         """Lets the siblings of a stream go on from the state after the prompt that it has read."""
         assert stream.slot is not None, "a running stream has a slot"
-        state = self.pool.gather([stream.slot])
+        snapshot = stream.snapshot(self.pool.gather([stream.slot]))
         for sibling in stream.siblings:
-            sibling.inherit(stream, state)
+            sibling.go_on(snapshot)
             self.scheduler.add(sibling)
         stream.siblings = []
 
@@ -222,12 +231,36 @@ class Engine:
         done = stream.steps_left == 0
         parcel = stream.outbox.put(self.vocabulary, choices, final=done)
         stream.released += len(parcel.choices)
+        finish = Finish.STOP if parcel.stopped else Finish.LENGTH if done else None
         return Update(
             stream,
             text=parcel.text,
             choices=parcel.choices,
-            position=len(stream.request.prompt) + stream.released,
-            finish=Finish.STOP if parcel.stopped else Finish.LENGTH if done else None,
+            position=stream.visible,
+            finish=finish,
+            snapshot=self._snapshot(stream) if stream.due(final=finish is not None) else None,
+        )
+
+    def _snapshot(self, stream: Stream) -> Snapshot:
+        """Where a stream stands after the last token that was handed out."""
+        stream.saved = stream.released
+        if stream.position == stream.visible:
+            assert stream.slot is not None, "a running stream has a slot"
+            return stream.snapshot(self.pool.gather([stream.slot]))
+        assert stream.anchor is not None, "only a stream with stops holds tokens back, and it has an anchor"
+        return self._replay(stream.anchor.snapshot, stream.anchor.until(stream.visible))
+
+    def _replay(self, origin: Snapshot, tokens: Tokens) -> Snapshot:
+        """Where a stream stands that reads tokens [T] from a snapshot on."""
+        if not len(tokens):
+            return origin
+        feeds = {"last": np.array([origin.last]), "forced": tokens[:, None]}
+        outputs = self.runner.run("read", feeds | origin.state)
+        return Snapshot(
+            state={spec.name: outputs[spec.output] for spec in self.pool.specs},
+            last=int(tokens[-1]),
+            position=origin.position + len(tokens),
+            recent=newest(MAX_WINDOW, origin.recent, tokens),
         )
 
     def _fail(self, streams: Iterable[Stream], error: ServingError) -> list[Update]:
@@ -251,7 +284,7 @@ class Engine:
         if heirs:
             heirs[0].siblings = heirs[1:]
             self._arrived.append(heirs[0])
-        stream.siblings, stream.inherited = [], None
+        stream.siblings, stream.inherited, stream.anchor = [], None, None
 
     def _release_places(self, count: int) -> None:
         with self._lock:

@@ -25,14 +25,21 @@ class Outbox:
     """Holds the tokens of one stream until it is certain that no stop string begins in them."""
 
     def __init__(
-        self, stops: tuple[str, ...] = (), stop_tokens: tuple[int, ...] = (), min_tokens: int = 0
+        self,
+        stops: tuple[str, ...] = (),
+        stop_tokens: tuple[int, ...] = (),
+        min_tokens: int = 0,
+        sent: int = 0,
     ) -> None:
-        """Ends a text before a stop token, or a stop string complete after `min_tokens` tokens."""
+        """Ends a text before a stop token, or a stop string complete after `min_tokens` tokens.
+
+        Of a text that goes on, `sent` tokens went out before.
+        """
         self.stops = stops
         self.stop_tokens = frozenset(stop_tokens)
         self.min_tokens = min_tokens
         self._held = no_choices()
-        self._sent = 0
+        self._sent = sent
 
     def put(self, vocabulary: CharacterVocabulary, choices: Choices, *, final: bool) -> Parcel:
         """Takes new tokens and gives what may go out; `final` says that none will follow."""

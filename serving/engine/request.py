@@ -7,10 +7,18 @@ from functools import cached_property
 import numpy as np
 
 from charloom.burst import Feeds
-from charloom.options import GenerateOptions, InvalidRequestError, Sampling, Violation, choose_seed
+from charloom.options import (
+    MAX_WINDOW,
+    GenerateOptions,
+    InvalidRequestError,
+    Sampling,
+    Violation,
+    choose_seed,
+)
 from charloom.vocabulary import CharacterVocabulary, Tokens, UnknownCharacterError, no_tokens
 from serving.engine.choices import Choices, no_choices
 from serving.engine.outbox import Outbox
+from serving.engine.snapshot import Snapshot
 from serving.engine.token_rules import FOREVER, TokenRules, no_rules
 from serving.errors import ServingError
 
@@ -30,6 +38,44 @@ class Request:
     """Tokens after which a stop can end the text."""
     logprobs: int | None = None
     """Whether log-probabilities are wanted, and of how many of the likeliest tokens in each place."""
+    origin: Snapshot | None = None
+    """Where it begins, instead of at the start token."""
+    before: int = 0
+    """Tokens of the text that were generated on the way to its origin; `max_tokens` includes them."""
+    replay: Tokens = field(default_factory=no_tokens)
+    """Tokens of the text after those, which the reader has: read, and handed out only if `scored`."""
+    scored: bool = False
+    returns_state: bool = False
+    """Whether a snapshot is wanted at the end."""
+    state_interval: int = 0
+    """After about how many tokens of the text one is wanted, again and again; 0 for never."""
+
+    @cached_property
+    def begin(self) -> int:
+        """Position of the first token that is read."""
+        return 0 if self.origin is None else self.origin.position
+
+    @cached_property
+    def forced(self) -> Tokens:
+        """What is read: token ids [T]."""
+        return np.concatenate([self.prompt, self.replay]) if len(self.replay) else self.prompt
+
+    @cached_property
+    def start(self) -> int:
+        """Position of the first token of the text."""
+        return self.begin + len(self.prompt) - self.before
+
+    @property
+    def snapshots(self) -> bool:
+        """Whether its state is wanted at all."""
+        return self.returns_state or self.state_interval > 0
+
+    @cached_property
+    def remembered(self) -> int:
+        """How many recent tokens are to be known: for penalties, its own or those of whoever goes on."""
+        if self.snapshots:
+            return MAX_WINDOW
+        return self.sampling.penalty_window if self.sampling.penalises else 0
 
     @cached_property
     def filtered_until(self) -> int:
@@ -91,53 +137,105 @@ class Stream:
     deadline: float | None = None
     """On the clock of `time.monotonic`, seconds."""
     position: int = 0
-    """Tokens chosen so far, those of the prompt included."""
+    """Tokens chosen so far, those read included."""
     recent: Tokens = field(default_factory=no_tokens)
-    """The newest of them, as many as penalties ask for."""
+    """The newest of them, as many as are to be remembered."""
     slot: int | None = None
     """Its place in the state pool while it runs."""
     siblings: list["Stream"] = field(default_factory=list)
     """Streams of the same prompt, which wait until this one has read it."""
     inherited: Feeds | None = None
-    """The state to begin with instead of zeros, [1, ...] each; forgotten once it has a slot."""
+    """The state to begin with instead of a fresh one, [1, ...] each; forgotten once it has a slot."""
     outbox: Outbox = field(init=False)
     released: int = 0
-    """Generated tokens handed out."""
+    """Tokens of the text that its reader has, or that were handed out."""
     consumed: int = 0
-    """Generated tokens that the reader has taken."""
+    """Those that the reader has taken."""
+    saved: int = 0
+    """Those that were handed out when its state last was."""
+    anchor: "Anchor | None" = None
+    """From where its state at an earlier token can be had."""
     cancelled: bool = False
 
     def __post_init__(self) -> None:
         request = self.request
-        self.outbox = Outbox(request.stop, request.rules.stop, request.min_tokens)
+        self.released = request.before + (0 if request.scored else len(request.replay))
+        self.consumed = self.saved = self.released
+        self.outbox = Outbox(request.stop, request.rules.stop, request.min_tokens, self.released)
+        if request.origin is not None:
+            self.go_on(request.origin)
 
     @property
-    def prompt_left(self) -> int:
-        """Tokens of the prompt that are still to be read."""
-        return max(0, len(self.request.prompt) - self.position)
+    def forced_left(self) -> int:
+        """Tokens that are still to be read."""
+        return max(0, self.request.begin + len(self.request.forced) - self.position)
 
     @property
     def generated(self) -> int:
-        """Tokens generated so far; below 0 by those of the prompt that are still to be read."""
-        return self.position - len(self.request.prompt)
+        """Tokens of the text so far; below 0 by those of the prompt that are still to be read."""
+        return self.position - self.request.start
+
+    @property
+    def visible(self) -> int:
+        """Position after the last token that was handed out."""
+        return self.request.start + self.released
 
     @property
     def steps_left(self) -> int:
         """Steps until the text has its full length, or siblings get the state after their prompt."""
-        return self.prompt_left if self.siblings else self.request.max_tokens - self.generated
+        return self.forced_left if self.siblings else self.request.max_tokens - self.generated
+
+    @property
+    def ends_exactly(self) -> bool:
+        """Whether its state is needed after its last step."""
+        return bool(self.siblings) or self.request.returns_state
+
+    @property
+    def may_turn_back(self) -> bool:
+        """Whether its state may be needed after an earlier token than its last."""
+        return self.request.snapshots and bool(self.request.stop or self.request.rules.stop)
+
+    def due(self, *, final: bool) -> bool:
+        """Whether its state is to be handed out with what is released."""
+        if final:
+            return self.request.returns_state
+        interval = self.request.state_interval
+        return 0 < interval <= self.released - self.saved
+
+    def snapshot(self, state: Feeds) -> Snapshot:
+        """Where it stands, its state being this."""
+        return Snapshot(state, self.last, self.position, self.recent)
 
     def advance(self, chosen: Tokens) -> None:
         """Takes note of the tokens [T] that a burst chose, read ones among them."""
         self.position += len(chosen)
         self.last = int(chosen[-1]) if len(chosen) else self.last
-        sampling = self.request.sampling
-        if sampling.penalises:
-            self.recent = np.concatenate([self.recent, chosen])[-sampling.penalty_window :]
+        self.recent = newest(self.request.remembered, self.recent, chosen)
+        if self.anchor is not None:
+            self.anchor.chosen.append(chosen)
 
-    def inherit(self, elder: "Stream", state: Feeds) -> None:
-        """Begins where a stream of the same prompt has read it, with the state after it."""
-        self.last, self.position, self.recent = elder.last, elder.position, elder.recent
-        self.inherited = state
+    def go_on(self, snapshot: Snapshot) -> None:
+        """Begins, or goes on, where a snapshot says."""
+        self.last, self.position, self.recent = snapshot.last, snapshot.position, snapshot.recent
+        self.inherited = snapshot.state
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """Where a stream stood before some burst, and what it has chosen since."""
+
+    snapshot: Snapshot
+    chosen: list[Tokens] = field(default_factory=list)
+
+    def until(self, position: int) -> Tokens:
+        """The tokens that lead from it to a position."""
+        tokens = np.concatenate([no_tokens(), *self.chosen])
+        return tokens[: position - self.snapshot.position]
+
+
+def newest(count: int, *tokens: Tokens) -> Tokens:
+    """The last so many of some tokens."""
+    return np.concatenate(tokens)[-count:] if count else no_tokens()
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +249,8 @@ class Update:
     """Tokens of the prompt read and of text handed out so far."""
     finish: Finish | None = None
     error: ServingError | None = None
+    snapshot: Snapshot | None = None
+    """Where the stream stands, at `position` or, in an update that was merged of several, before."""
 
     @property
     def final(self) -> bool:

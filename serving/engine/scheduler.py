@@ -159,7 +159,7 @@ class Scheduler:
         for stream in streams:
             if stream in self._speaking:
                 self._speaking.move_to_end(stream)
-            elif stream.prompt_left < min(steps, stream.steps_left):
+            elif stream.forced_left < min(steps, stream.steps_left):
                 del self._starting[stream]
                 self._speaking[stream] = None
             else:

@@ -103,7 +103,7 @@ def test_who_arrives_speaks_next(ask: Make) -> None:
 def test_a_long_prompt_is_read_in_every_burst(ask: Make) -> None:
     subject = speaking(ask, 9, max_batch=4)
     reader = join(subject, Stream(ask("a" * 20, max_tokens=100), last=0))
-    while reader.prompt_left:
+    while reader.forced_left:
         assert run(subject).streams[0] is reader
 
 

@@ -1,0 +1,176 @@
+"""Saved at any token, gone on from anywhere: the text is to the byte that of a stream that was left alone."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charloom.vocabulary import no_tokens
+from serving.engine.choices import Choices, join
+from serving.engine.request import Finish, Request, Update
+from serving.engine.runner import RunnerConfig
+from serving.engine.scheduler import SchedulerConfig
+from serving.engine.snapshot import Snapshot
+from serving.models import Model
+from tests.conftest import PRECISIONS
+from tests.serving.test_independence import GUESTS, Guest
+
+SETTINGS = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module", params=PRECISIONS)
+def model(bundle_dir: Path, request: pytest.FixtureRequest) -> Model:
+    return Model.load(bundle_dir, RunnerConfig(device="cpu", precision=request.param))
+
+
+def updates(model: Model, request: Request, burst: int = 11, n: int = 1) -> list[list[Update]]:
+    """What comes of the texts of one request, in bursts of up to so many steps."""
+    config = SchedulerConfig(max_streams=4, max_burst=burst, latency_budget=9)
+    engine = model.engine(config)
+    streams = engine.submit_texts(request, n)
+    found: list[list[Update]] = [[] for _ in streams]
+    while not engine.empty:
+        for update in engine.step().updates:
+            assert update.error is None
+            update.stream.consumed = update.stream.released
+            found[streams.index(update.stream)].append(update)
+    assert engine.pool.used == engine.waiting == 0
+    assert not any(stream.inherited or stream.anchor for stream in streams)
+    return found
+
+
+def run(model: Model, request: Request, burst: int = 11) -> list[Update]:
+    (found,) = updates(model, request, burst)
+    return found
+
+
+def text(found: list[Update]) -> str:
+    return "".join(update.text for update in found)
+
+
+def chosen(found: list[Update]) -> Choices:
+    return join([update.choices for update in found])
+
+
+def same(one: Snapshot, other: Snapshot) -> bool:
+    states = (one.state.keys() == other.state.keys()) and all(
+        one.state[name].tobytes() == tensor.tobytes() for name, tensor in other.state.items()
+    )
+    facts = (one.last, one.position) == (other.last, other.position)
+    return states and facts and one.recent.tolist() == other.recent.tolist()
+
+
+def go_on(request: Request, snapshot: Snapshot) -> Request:
+    """The rest of a text, from where it was saved."""
+    return replace(request, prompt=no_tokens(), origin=snapshot, before=snapshot.position - request.start)
+
+
+def saved(found: list[Update]) -> Iterator[tuple[int, Snapshot]]:
+    """Every snapshot, with how many updates came until it."""
+    return ((i + 1, update.snapshot) for i, update in enumerate(found) if update.snapshot is not None)
+
+
+@SETTINGS
+@given(guest=GUESTS, interval=st.integers(1, 9), bursts=st.tuples(*[st.sampled_from([1, 4, 7, 30])] * 2))
+def test_a_text_goes_on_from_every_place_where_it_was_saved(
+    model: Model, guest: Guest, interval: int, bursts: tuple[int, int]
+) -> None:
+    request = replace(guest.request(model), returns_state=True, state_interval=interval)
+    whole = run(model, request, bursts[0])
+    tokens, said = chosen(whole).tokens, text(whole)
+    for count, snapshot in saved(whole):
+        released = snapshot.position - request.start
+        assert 0 <= released <= len(tokens)
+        assert snapshot.position == whole[count - 1].position
+        rest = run(model, go_on(request, snapshot), bursts[1])
+        assert text(whole[:count]) + text(rest) == said
+        assert chosen(rest).tokens.tolist() == tokens[released:].tolist()
+        assert chosen(rest).logprobs.tobytes() == chosen(whole).logprobs[released:].tobytes()
+        assert rest[-1].finish == whole[-1].finish
+        assert rest[-1].stream.released == whole[-1].stream.released
+        assert same(rest[-1].snapshot, whole[-1].snapshot)
+
+
+@SETTINGS
+@given(guest=GUESTS, data=st.data())
+def test_a_text_goes_on_after_the_tokens_that_its_reader_has(
+    model: Model, guest: Guest, data: st.DataObject
+) -> None:
+    request = replace(guest.request(model), returns_state=True, state_interval=5)
+    whole = run(model, request)
+    tokens = chosen(whole).tokens
+    origins = [None, *(snapshot for _, snapshot in saved(whole))]
+    origin = data.draw(st.sampled_from(origins))
+    begun = request if origin is None else go_on(request, origin)
+    held = data.draw(st.integers(begun.before, len(tokens)))
+    rest = run(model, replace(begun, replay=tokens[begun.before : held]))
+    assert chosen(rest).tokens.tolist() == tokens[held:].tolist()
+    assert text(rest) == text(whole)[held:]
+    assert rest[-1].finish == whole[-1].finish
+    assert same(rest[-1].snapshot, whole[-1].snapshot)
+
+
+@SETTINGS
+@given(guest=GUESTS, cut=st.integers(0, 40))
+def test_a_prompt_may_be_read_in_parts(model: Model, guest: Guest, cut: int) -> None:
+    request = guest.request(model)
+    first = replace(request, prompt=request.prompt[:cut], max_tokens=0, min_tokens=0, returns_state=True)
+    (read,) = run(model, first)
+    assert (read.finish, read.text, read.position) == (Finish.LENGTH, "", len(first.prompt))
+    second = replace(request, prompt=request.prompt[cut:], origin=read.snapshot)
+    for of_parts, whole in zip(updates(model, second, n=2), updates(model, request, n=2), strict=True):
+        assert text(of_parts) == text(whole)
+        assert chosen(of_parts).logprobs.tobytes() == chosen(whole).logprobs.tobytes()
+
+
+@SETTINGS
+@given(guest=GUESTS, burst=st.sampled_from([1, 4, 30]))
+def test_a_text_that_is_scored_has_the_log_probabilities_of_one_that_is_generated(
+    model: Model, guest: Guest, burst: int
+) -> None:
+    request = replace(guest.request(model), logprobs=3, stop=(), min_tokens=0)
+    written = chosen(run(model, request))
+    scored = chosen(
+        run(
+            model,
+            Request(request.prompt, len(written), 0, logprobs=3, replay=written.tokens, scored=True),
+            burst,
+        )
+    )
+    assert scored.tokens.tolist() == written.tokens.tolist()
+    assert scored.logprobs.tobytes() == written.logprobs.tobytes()
+    assert scored.top_tokens.tolist() == written.top_tokens.tolist()
+
+
+def test_nothing_to_read_and_nothing_to_say_gives_the_state_it_began_with(model: Model) -> None:
+    request = Request(no_tokens(), 0, 0, returns_state=True)
+    (fresh,) = run(model, request)
+    assert fresh.snapshot is not None
+    assert fresh.snapshot.last == model.bundle.vocabulary.start
+    (again,) = run(model, replace(request, origin=fresh.snapshot))
+    assert again.snapshot is not None
+    assert same(again.snapshot, fresh.snapshot)
+
+
+def test_who_asks_for_no_state_gets_none(model: Model) -> None:
+    request = Request(model.bundle.vocabulary.encode("The "), 50, 1)
+    assert not list(saved(run(model, request)))
+    places = [s.position for _, s in saved(run(model, replace(request, state_interval=20), burst=10))]
+    assert len(places) == 2
+    assert all(20 <= later - sooner < 30 for sooner, later in pairwise([4, *places]))
+    ends = [s.position for _, s in saved(run(model, replace(request, returns_state=True)))]
+    assert ends == [54]
+
+
+def test_penalties_see_what_came_before_the_snapshot(model: Model) -> None:
+    prompt = model.bundle.vocabulary.encode("eeeeeeee")
+    (read,) = run(model, Request(prompt, 0, 0, returns_state=True))
+    assert read.snapshot is not None
+    assert np.array_equal(read.snapshot.recent, prompt)
