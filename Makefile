@@ -5,9 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 GPU    := .venv-gpu
 TEXT   ?=
+GOLDEN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all interleavings lint format proto bench-engine bench-profile bench-server gpu-check constraints clean
+.PHONY: help demo test test-all interleavings golden lint format proto bench-engine bench-profile bench-server gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ interleavings: $(VENV)/.installed ## Run 10,000 random interleavings of streams 
 		CHARLOOM_INTERLEAVINGS=0:10000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s \
 			tests/serving/test_interleavings.py -k $$precision & pids="$$pids $$!"; \
 	done; for pid in $$pids; do wait $$pid || failed=1; done; test -z "$$failed"
+
+golden: $(VENV)/.installed ## Record what the golden bundles generate on this machine (GOLDEN=--help says more)
+	@$(BIN)/python -m tools.golden $(GOLDEN)
 
 lint: $(VENV)/.installed ## Check style, types and the walls between packages
 	$(BIN)/ruff check .

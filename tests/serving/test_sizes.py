@@ -1,0 +1,212 @@
+"""Promise 1 on single bursts, by the real runner, at sizes where matrix kernels take other ways.
+
+Products of many columns are cut into blocks, those of few rows go by themselves, what is left over at
+an odd size goes last, and a large vocabulary is drawn from in blocks. None of it may show in a bit: of
+each row the tokens, the log-probabilities and the state are the same in any company and any cut.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charloom.bundle import Precision
+from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, INPUTS, OUTPUTS, Feeds, GraphKind, neutral, take
+from charloom.exactness import same
+from charloom.vocabulary import CharacterVocabulary
+from serving.engine import runner as module
+from serving.engine.runner import Runner, RunnerConfig
+from serving.models import Model
+from tests.conftest import PRECISIONS
+from tests.export.conftest import random_model
+from tests.serving.unverified import write_unverified
+from training.model import ModelConfig
+
+pytestmark = pytest.mark.slow  # tracing a network takes half a minute
+
+STEPS, W, N = 5, 4, 2
+KINDS = st.sampled_from(list(INPUTS))
+SEEDS = st.integers(0, 2**32)
+ROWS = st.sampled_from([1, 2, 3, 15, 16, 17, 31, 33, 64, 65, 130]) | st.integers(1, 140)
+FEW = settings(deadline=None, max_examples=40)
+
+
+@dataclass(frozen=True)
+class Size:
+    """A network and its vocabulary."""
+
+    config: ModelConfig
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"{self.config.cell}-{self.config.layers}x{self.config.cells}-of-{self.tokens}"
+
+
+SIZES = (
+    Size(ModelConfig("rnn", 1, 1, 0), 1),
+    Size(ModelConfig("rnn", 1, 1, 3), 2),
+    Size(ModelConfig("lstm", 2, 512, 64), 129),
+    Size(ModelConfig("gru", 3, 37, 5), 5003),
+)
+
+
+@dataclass(frozen=True)
+class House:
+    """One model on one thread, on two with a shard each, and on two that compute every product together."""
+
+    tokens: int
+    alone: Runner
+    others: tuple[Runner, Runner]
+
+    def rows(self, kind: GraphKind, rows: int, seed: int) -> Feeds:
+        """A burst whose rows differ in all that this graph knows."""
+        random = np.random.default_rng(seed)
+
+        def pick(*values: float) -> np.ndarray:
+            return random.choice(np.array(values), rows)
+
+        feeds = neutral(INPUTS[kind], B=rows, K=STEPS, V=self.tokens, W=W, N=N)
+        feeds["last"][:] = random.integers(0, self.tokens + 1, rows)
+        feeds["forced"][:] = random.integers(0, self.tokens, (STEPS, rows))
+        if kind != "read":
+            feeds["forced_len"][:] = pick(0, 0, 1, 3, STEPS)
+            feeds["uniform"][:] = random.random((STEPS, rows))
+            feeds["temperature"][:] = random.choice([0, 0.7, 1, 1.6], (STEPS, rows))
+        if kind == "full":
+            feeds["steps"][:] = pick(0, 1, 3, STEPS, STEPS, STEPS)
+            feeds["position"][:] = random.integers(0, 9, rows)
+            feeds["generation_start"][:] = random.integers(0, 9, rows)
+            feeds["top_k"][:] = pick(0, 1, 3, 40)
+            feeds["top_p"][:] = pick(1, 0.9, 0.4)
+            feeds["min_p"][:] = pick(0, 0, 0.05)
+            feeds["typical_p"][:] = pick(1, 0.9, 0.4)
+            feeds["recent"][:] = random.integers(-1, self.tokens, (rows, W))
+            feeds["window"][:] = pick(0, 2, W)
+            feeds["repetition_penalty"][:] = pick(1, 1.3)
+            feeds["frequency_penalty"][:] = pick(0, 0.5)
+            feeds["presence_penalty"][:] = pick(0, -0.7)
+            feeds["bias_token"][:] = random.integers(0, self.tokens, (rows, N))
+            feeds["bias_value"][:] = random.choice([0, 2, -3], (rows, N))
+            feeds["bias_until"][:] = random.integers(0, 9, (rows, N))
+            feeds["allowed"][:] = random.random((rows, self.tokens)) < 0.8
+            feeds["allowed"][:, 0] = True
+            feeds["alternatives"][:] = random.random(rows) < 0.5
+            plain = random.random(rows) < 0.3
+            for spec in FULL_INPUTS[len(INPUTS["plain"]) :]:
+                if spec.dims[0] == "B" and spec.name != "steps":
+                    feeds[spec.name][plain] = spec.neutral
+        for state in self.alone.state:
+            numbers = random.uniform(-1, 1, (rows, *state.shape))
+            encoded = np.round(numbers * 127) + 128 if state.dtype == "uint8" else numbers
+            feeds[state.name] = encoded.astype(state.dtype)
+        return feeds
+
+
+@pytest.fixture(scope="module", params=SIZES, ids=str)
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of random weights."""
+    size: Size = request.param
+    vocabulary = CharacterVocabulary(map(chr, range(0x4E00, 0x4E00 + size.tokens)))
+    path = tmp_path_factory.mktemp("sizes") / str(size)
+    return write_unverified(path, random_model(size.config, size.tokens), vocabulary, *PRECISIONS).path
+
+
+@pytest.fixture(scope="module", params=PRECISIONS)
+def house(bundle: Path, request: pytest.FixtureRequest) -> House:
+    """The bundle as a server loads it, which proves it and finds its padding, in three ways."""
+    precision: Precision = request.param
+    one, two = (RunnerConfig("cpu", precision, threads) for threads in (1, 2))
+    alone = Model.load(bundle, one)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SHARD", 1)
+        patch.setattr(module, "CACHED", 2**40)
+        in_shards = Model.load(bundle, two)
+        patch.setattr(module, "CACHED", 0)
+        together = Model.load(bundle, two)
+    others = (in_shards.runner, together.runner)
+    assert len({str(runner.execution_class) for runner in (alone.runner, *others)}) == 1
+    return House(alone.bundle.vocabulary.size, alone.runner, others)
+
+
+def some(outputs: Feeds, rows: np.ndarray) -> Feeds:
+    return take(outputs, FULL_OUTPUTS, rows)
+
+
+@FEW
+@given(KINDS, ROWS, SEEDS, st.data())
+def test_neither_the_other_rows_nor_their_order_show_in_a_row(
+    house: House, kind: GraphKind, rows: int, seed: int, data: st.DataObject
+) -> None:
+    feeds = house.rows(kind, rows, seed)
+    whole = house.alone.run(kind, feeds)
+    order = np.random.default_rng(seed).permutation(rows)[: data.draw(st.integers(1, rows))]
+    assert same(house.alone.run(kind, take(feeds, INPUTS[kind], order)), some(whole, order))
+    row = np.array([data.draw(st.integers(0, rows - 1))])
+    assert same(house.alone.run(kind, take(feeds, INPUTS[kind], row)), some(whole, row))
+
+
+@FEW
+@given(KINDS, ROWS, SEEDS)
+def test_threads_and_shards_do_not_show(house: House, kind: GraphKind, rows: int, seed: int) -> None:
+    feeds = house.rows(kind, rows, seed)
+    whole = house.alone.run(kind, feeds)
+    for other in house.others:
+        assert same(other.run(kind, feeds), whole)
+
+
+@FEW
+@given(KINDS, ROWS, SEEDS, st.integers(1, STEPS - 1))
+def test_a_burst_in_two_parts_is_the_whole(
+    house: House, kind: GraphKind, rows: int, seed: int, cut: int
+) -> None:
+    feeds = house.rows(kind, rows, seed)
+    whole = house.alone.run(kind, feeds)
+    first, second = ({**feeds}, {**feeds})
+    for spec in INPUTS[kind]:
+        if spec.dims[0] == "K":
+            first[spec.name], second[spec.name] = feeds[spec.name][:cut], feeds[spec.name][cut:]
+    begun = house.alone.run(kind, first)
+    second |= {spec.name: begun[spec.output] for spec in house.alone.state}
+    chosen = begun["chosen"] if kind != "read" else first["forced"]
+    second["last"] = chosen[-1]
+    if kind != "read":
+        second["forced_len"] = (feeds["forced_len"] - cut).clip(min=0)
+    if kind == "full":
+        run = feeds["steps"].clip(max=cut)
+        second["steps"], second["position"] = feeds["steps"] - run, feeds["position"] + run
+        past = np.concatenate([feeds["recent"], chosen.T], 1)  # [B, W + cut]
+        second["recent"] = np.take_along_axis(past, run[:, None] + np.arange(W), 1)
+    ended = house.alone.run(kind, second)
+    both = {spec.name: np.concatenate([begun[spec.name], ended[spec.name]]) for spec in OUTPUTS[kind]}
+    assert same(ended | both, whole)
+
+
+@FEW
+@given(ROWS, SEEDS)
+def test_plain_rows_beside_filtered_ones_are_those_of_the_plain_graph(
+    house: House, rows: int, seed: int
+) -> None:
+    full, plain = house.rows("full", rows, seed), house.rows("plain", rows, seed + 1)
+    those = np.flatnonzero(np.random.default_rng(seed).random(rows) < 0.5)
+    for spec in FULL_INPUTS:
+        index = (slice(None), those) if spec.dims[0] == "K" else (those,)
+        full[spec.name][index] = plain[spec.name][index] if spec.name in plain else spec.neutral or 0
+    full["steps"][those] = STEPS
+    for spec in house.alone.state:
+        full[spec.name][those] = plain[spec.name][those]
+    beside, expected = house.alone.run("full", full), house.alone.run("plain", plain)
+    assert same(some({name: beside[name] for name in expected}, those), some(expected, those))
+
+
+@FEW
+@given(ROWS, SEEDS)
+def test_rows_that_read_need_no_scores(house: House, rows: int, seed: int) -> None:
+    feeds = house.rows("read", rows, seed)
+    full = house.rows("full", rows, seed + 1) | feeds
+    full["forced_len"][:] = full["steps"][:] = STEPS
+    read, beside = house.alone.run("read", feeds), house.alone.run("full", full)
+    assert (beside["chosen"] == feeds["forced"]).all()
+    assert same(beside, read)
