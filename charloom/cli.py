@@ -122,6 +122,7 @@ EXTRAS = {
     "onnxscript": "export",
     "onnxruntime": "serve",
     "prometheus_client": "serve",
+    "cryptography": "serve",
     "grpc": "client",
     "google": "client",
 }

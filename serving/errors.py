@@ -48,3 +48,41 @@ class BurstError(ServingError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"generation failed: {reason}")
+
+
+class StateTokenError(ServingError):
+    """Base of all errors of a state token that does not open."""
+
+
+class AlteredStateError(StateTokenError):
+    """A state token is not as it was given, or was given to another caller."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the state token {reason}")
+
+
+class ExpiredStateError(StateTokenError):
+    """A state token is too old."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the state token expired {seconds:.0f} s ago; begin again with the text itself")
+
+
+class UnknownKeyError(StateTokenError):
+    """A state token was sealed by a key that this server does not have."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the state token was sealed by a key that this server does not have, or has no more; begin "
+            "again with the text itself (servers open each other's tokens if they share --state-keys)"
+        )
+
+
+class NewerStateError(StateTokenError):
+    """A state token was sealed by a newer version of the server."""
+
+    def __init__(self, version: int, newest: int) -> None:
+        super().__init__(
+            f"the state token has format {version} and this server reads up to {newest}; send it to the "
+            "server that gave it, or begin again with the text itself"
+        )

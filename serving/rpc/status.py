@@ -14,10 +14,14 @@ from grpc_status import rpc_status
 from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError
 from serving.errors import (
+    AlteredStateError,
     BurstError,
     DeadlineError,
     DrainingError,
+    ExpiredStateError,
+    NewerStateError,
     OverloadedError,
+    UnknownKeyError,
     UnknownModelError,
 )
 
@@ -28,6 +32,10 @@ CODES: dict[type[CharloomError], int] = {
     DrainingError: code_pb2.UNAVAILABLE,
     DeadlineError: code_pb2.DEADLINE_EXCEEDED,
     BurstError: code_pb2.INTERNAL,
+    AlteredStateError: code_pb2.INVALID_ARGUMENT,
+    ExpiredStateError: code_pb2.FAILED_PRECONDITION,
+    UnknownKeyError: code_pb2.FAILED_PRECONDITION,
+    NewerStateError: code_pb2.FAILED_PRECONDITION,
 }
 
 
