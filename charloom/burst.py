@@ -9,6 +9,7 @@ Shapes use one legend throughout the project: B streams, K steps of a burst, T t
 H cells, V vocabulary; here also W remembered tokens, N logit biases, A alternatives.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,13 +108,33 @@ class StateSpec:
         return f"{self.name}_out"
 
     @property
+    def size(self) -> int:
+        """Numbers in one row."""
+        return math.prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of one row."""
-        return self.initial_rows(1).nbytes
+        return self.size * np.dtype(self.dtype).itemsize
 
     def initial_rows(self, rows: int) -> Array:
         """The state of `rows` fresh streams."""
         return np.full((rows, *self.shape), self.initial, dtype=self.dtype)
+
+
+BYTE_SCALE = 127
+BYTE_ZERO = 128
+"""An h within -1 and 1 as a byte: h * BYTE_SCALE + BYTE_ZERO, to the nearest."""
+
+
+def recode(h: Array, dtype: str) -> Array:
+    """An h as another precision holds it: float32, or bytes."""
+    if h.dtype == dtype:
+        return h
+    numbers: npt.NDArray[np.float32] = h.astype(np.float32)
+    if dtype == "uint8":
+        return (np.rint(numbers * BYTE_SCALE) + BYTE_ZERO).clip(0, 255).astype(np.uint8)
+    return (numbers - np.float32(BYTE_ZERO)) / np.float32(BYTE_SCALE)
 
 
 Feeds = dict[str, Array]

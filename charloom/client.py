@@ -10,9 +10,12 @@ A generation yields its text as it arrives; it also knows its seed, and in the e
 Proto types stay behind this file.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, Self, cast
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import cycle
+from typing import Any, Self, cast
 
 import grpc
 import grpc.aio
@@ -20,11 +23,22 @@ from google.rpc import error_details_pb2, status_pb2
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.errors import CharloomError
+from charloom.journal import Journal
 from charloom.options import GenerateOptions, Token, Violation, check
+from charloom.retries import Retries, RetryConfig
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
+from charloom.watchdog import Watchdog
 
-# A pause between responses may be a busy server; only a connection that is gone ends a stream.
-CHANNEL_OPTIONS = (("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000))
+CHANNEL_OPTIONS = (
+    # A pause between responses may be a busy server; only a connection that is gone ends a stream.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A name with several addresses is that of several replicas.
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+STATE_INTERVAL = 4096
+"""Tokens of a long text between two states that are asked for, so that what is replayed stays short."""
 DETAILS = "grpc-status-details-bin"
 
 
@@ -35,19 +49,42 @@ class RequestError(CharloomError):
     holds the seconds it asks to wait, if it does.
     """
 
-    def __init__(self, error: grpc.RpcError | grpc.aio.AioRpcError) -> None:
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        reason: str | None,
+        violations: Sequence[Violation] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"{code.name}: {reason}")
+        self.code = code
+        self.violations = list(violations)
+        self.retry_after = retry_after
+
+    @classmethod
+    def of(cls, error: grpc.RpcError | grpc.aio.AioRpcError) -> Self:
+        """The error of a call that failed."""
         call = cast(grpc.aio.AioRpcError, error)  # a synchronous call has the same methods
-        self.code: grpc.StatusCode = call.code()
-        self.violations: list[Violation] = []
-        self.retry_after: float | None = None
-        super().__init__(f"{self.code.name}: {call.details()}")
+        violations: list[Violation] = []
+        retry_after: float | None = None
         metadata = cast(Sequence[tuple[str, bytes]], call.trailing_metadata() or ())
         for detail in status_pb2.Status.FromString(dict(metadata).get(DETAILS, b"")).details:
             bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
             if detail.Unpack(bad):
-                self.violations = [Violation(v.field, v.description) for v in bad.field_violations]
+                violations = [Violation(v.field, v.description) for v in bad.field_violations]
             elif detail.Unpack(retry):
-                self.retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+                retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+        return cls(call.code(), call.details(), violations, retry_after)
+
+
+def hung(patience: float) -> RequestError:
+    """The error of a server that says nothing."""
+    return RequestError(grpc.StatusCode.UNAVAILABLE, f"nothing was heard of the server for {patience:g} s")
+
+
+def ended_early() -> RequestError:
+    """The error of a stream that ended without the end of its text."""
+    return RequestError(grpc.StatusCode.UNAVAILABLE, "the stream ended before the text")
 
 
 @dataclass(frozen=True)
@@ -101,6 +138,29 @@ class Piece:
     """Tokens of the prompt and of all text so far."""
     index: int = 0
     """Which of the texts it belongs to."""
+    state: bytes = b""
+    """A state token, if the response brought one ..."""
+    state_position: int = 0
+    """... and the position at which it was taken: that of the piece, or one within it."""
+
+
+@dataclass
+class Score:
+    """What a model makes of a text of T tokens."""
+
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    """Nats: of each token, after all that is before it."""
+
+    @property
+    def logprob(self) -> float:
+        """Of the whole text."""
+        return sum(self.logprobs)
+
+    def take(self, response: pb.ScoreResponse) -> None:
+        """Adds what a response brought."""
+        self.token_ids.extend(response.token_ids)
+        self.logprobs.extend(response.logprobs)
 
 
 @dataclass
@@ -112,8 +172,12 @@ class Progress:
     execution_class: str = ""
     seed: int | None = None
     """The seed in use, known once the first response is there; of the first text, of several."""
+    exact: bool = True
+    """False once a text went on where it is no longer sure to be that of an undisturbed stream."""
     endings: dict[int, Ending] = field(default_factory=dict)
     """Of the texts that are complete, by index."""
+    states: dict[int, bytes] = field(default_factory=dict)
+    """The newest state token of each text, by index, if they were asked for."""
 
     @property
     def finish(self) -> str | None:
@@ -130,16 +194,20 @@ class Progress:
         """Tokens of all texts that are complete."""
         return sum(ending.generated_tokens for ending in self.endings.values())
 
-    def take(self, response: pb.GenerateResponse) -> Piece:
-        """Notes what a response tells of the generation and gives the piece in it."""
+    def take(self, response: pb.GenerateResponse, index: int) -> Piece:
+        """Notes what a response for the text at `index` tells and gives the piece in it."""
         if response.HasField("start"):
             start = response.start
-            self.model, self.seed = start.model, start.seed
-            self.bundle_digest, self.execution_class = start.bundle_digest, start.execution_class
+            self.exact = self.exact and start.exact
+            if self.seed is None:
+                self.model, self.seed = start.model, start.seed
+                self.bundle_digest, self.execution_class = start.bundle_digest, start.execution_class
         if response.HasField("finish"):
             finish = response.finish
             reason = pb.FinishReason.Name(finish.reason).removeprefix("FINISH_REASON_").lower()
-            self.endings[response.index] = Ending(reason, finish.prompt_tokens, finish.generated_tokens)
+            self.endings[index] = Ending(reason, finish.prompt_tokens, finish.generated_tokens)
+        if response.HasField("state"):
+            self.states[index] = response.state.token
         return Piece(
             text=response.text,
             token_ids=list(response.token_ids),
@@ -149,34 +217,112 @@ class Progress:
                 for place in response.alternatives
             ],
             position=response.position,
-            index=response.index,
+            index=index,
+            state=response.state.token,
+            state_position=response.state.position,
         )
 
 
-class Responses(Protocol):
-    """A synchronous call that is under way."""
-
-    def __iter__(self) -> Iterator[pb.GenerateResponse]: ...
-
-    def cancel(self) -> bool:
-        """Gives the call up."""
+Start = Callable[[pb.GenerateRequest, float | None], Any]
+"""Begins a call, with the seconds that it may take, on the next of a client's addresses."""
 
 
-class Generation(Progress):
+class Attempts(Progress):
+    """Texts that are asked for, and asked for again elsewhere where a call breaks off.
+
+    What both kinds of generation have in common: what is still to be asked, what was heard, and when
+    to try again.
+    """
+
+    def __init__(
+        self,
+        start: Start,
+        message: pb.GenerateRequest,
+        timeout: float | None,
+        config: RetryConfig,
+        addresses: int,
+    ) -> None:
+        super().__init__()
+        self.n = message.n if message.HasField("n") else 1
+        self.resumed = 0
+        """How often a text went on with another call."""
+        self._wants_ids = message.token_ids
+        message.token_ids = True
+        self._start = start
+        self._ends_at = None if timeout is None else time.monotonic() + timeout
+        self._journal = Journal(message)
+        self._retries = Retries(config)
+        self._untried = addresses - 1
+        self._cancelled = False
+        self._call = start(message, timeout)
+
+    def cancel(self) -> None:
+        """Tells the server that the rest is not wanted."""
+        self._cancelled = True
+        self._call.cancel()
+
+    def _begin(self, message: pb.GenerateRequest) -> None:
+        """Begins another call, unless it is the first, which was begun at once."""
+        if self.resumed or self._journal.start is not None or self._retries.failures:
+            left = None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+            self._call = self._start(message, left)
+
+    def _hear(self, index: int | None, response: pb.GenerateResponse) -> Piece | None:
+        """The piece in a response of a call for the text at `index`; None if it is but a heartbeat."""
+        if not response.ByteSize():
+            return None
+        index = response.index if index is None else index
+        self._journal.take(index, response)
+        self._retries.progress()
+        piece = self.take(response, index)
+        return piece if self._wants_ids else replace(piece, token_ids=[])
+
+    def _delay(self, error: RequestError) -> float:
+        """Seconds until the next attempt; raises the error where there is to be none.
+
+        Before anything was heard, each address is tried once.
+        """
+        if self._journal.start is None:
+            self._untried -= 1
+            if self._cancelled or self._untried < 0 or error.code != grpc.StatusCode.UNAVAILABLE:
+                raise error
+            self._retries.failures += 1
+            return 0.0
+        if error.code == grpc.StatusCode.FAILED_PRECONDITION and self._journal.forget_states():
+            return 0.0  # the state has expired, or its key is not known there; the tokens will do
+        delay = None if self._cancelled else self._retries.delay(error.code, error.retry_after)
+        if delay is None:
+            raise error
+        self.resumed += 1
+        return delay
+
+
+class Generation(Attempts):
     """Texts on their way; iterate for the pieces of a single one, or `pieces()` for more."""
 
-    def __init__(self, call: Responses, n: int) -> None:
-        super().__init__()
-        self._call = call
-        self.n = n
-
     def pieces(self) -> Iterator[Piece]:
-        """Yields the responses; raises RequestError if the server ends the text early."""
-        try:
-            for response in self._call:
-                yield self.take(response)
-        except grpc.RpcError as error:
-            raise RequestError(error) from error
+        """Yields the responses; raises RequestError if the text cannot be finished anywhere."""
+        while to_ask := list(self._journal.remaining()):
+            try:
+                for index, message in to_ask:
+                    yield from self._attempt(index, message)
+                if any(self._journal.remaining()):
+                    raise ended_early()
+            except RequestError as error:
+                time.sleep(self._delay(error))
+
+    def _attempt(self, index: int | None, message: pb.GenerateRequest) -> Iterator[Piece]:
+        """The pieces of one call."""
+        self._begin(message)
+        patience = self._retries.config.patience
+        with Watchdog(self._call.cancel, patience) as dog:
+            try:
+                for response in self._call:
+                    dog.feed()
+                    if (piece := self._hear(index, response)) is not None:
+                        yield piece
+            except grpc.RpcError as error:
+                raise hung(patience) if dog.barked else RequestError.of(error) from error
 
     def __iter__(self) -> Iterator[str]:
         single(self.n)
@@ -193,28 +339,39 @@ class Generation(Progress):
             texts[piece.index] += piece.text
         return texts
 
-    def cancel(self) -> None:
-        """Tells the server that the rest is not wanted."""
-        self._call.cancel()
 
-
-class AsyncGeneration(Progress):
+class AsyncGeneration(Attempts):
     """Texts on their way, for `async for`."""
 
-    def __init__(
-        self, call: "grpc.aio.UnaryStreamCall[pb.GenerateRequest, pb.GenerateResponse]", n: int
-    ) -> None:
-        super().__init__()
-        self._call = call
-        self.n = n
-
     async def pieces(self) -> AsyncIterator[Piece]:
-        """Yields the responses; raises RequestError if the server ends the text early."""
+        """Yields the responses; raises RequestError if the text cannot be finished anywhere."""
+        while to_ask := list(self._journal.remaining()):
+            try:
+                for index, message in to_ask:
+                    async for piece in self._attempt(index, message):
+                        yield piece
+                if any(self._journal.remaining()):
+                    raise ended_early()
+            except RequestError as error:
+                await asyncio.sleep(self._delay(error))
+
+    async def _attempt(self, index: int | None, message: pb.GenerateRequest) -> AsyncIterator[Piece]:
+        """The pieces of one call."""
+        self._begin(message)
+        patience = self._retries.config.patience
         try:
-            async for response in self._call:
-                yield self.take(response)
+            while True:
+                async with asyncio.timeout(patience):
+                    response = await self._call.read()
+                if response is grpc.aio.EOF:
+                    return
+                if (piece := self._hear(index, response)) is not None:
+                    yield piece
         except grpc.aio.AioRpcError as error:
-            raise RequestError(error) from error
+            raise RequestError.of(error) from error
+        except TimeoutError:
+            self._call.cancel()
+            raise hung(patience) from None
 
     async def __aiter__(self) -> AsyncIterator[str]:
         single(self.n)
@@ -233,18 +390,16 @@ class AsyncGeneration(Progress):
             texts[piece.index] += piece.text
         return texts
 
-    def cancel(self) -> None:
-        """Tells the server that the rest is not wanted."""
-        self._call.cancel()
-
 
 class Client:
-    """Talks to one server; safe for several threads."""
+    """Talks to a server, or to several that serve the same; safe for several threads."""
 
-    def __init__(self, address: str) -> None:
-        """Takes HOST:PORT. Connects with the first call."""
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._stub = CharloomServiceStub(self._channel)
+    def __init__(self, address: str | Sequence[str], retries: RetryConfig = RetryConfig()) -> None:
+        """Takes HOST:PORT, or several of it, among which calls take turns. Connects with the first call."""
+        self._channels = [grpc.insecure_channel(one, options=CHANNEL_OPTIONS) for one in several(address)]
+        self._stubs = [CharloomServiceStub(channel) for channel in self._channels]
+        self._turns = cycle(self._stubs)
+        self._retries = retries
 
     def generate(
         self,
@@ -254,10 +409,17 @@ class Client:
         n: int = 1,
         logprobs: int | None = None,
         token_ids: bool = False,
+        state: bytes = b"",
+        return_state: bool = False,
+        state_interval: int | None = None,
+        require_exact: bool = False,
         timeout: float | None = None,
         **options: Any,
     ) -> Generation:
         """Asks for a text, or several.
+
+        A text whose server fails goes on with another call, on the next address: from its newest state,
+        or with what came of it read again. The caller sees one text.
 
         Args:
             prompt: read first, not repeated in the text.
@@ -265,6 +427,10 @@ class Client:
             n: how many texts; the one at index i has the seed plus i.
             logprobs: pieces hold log-probabilities, with so many alternatives a token (0 to 20).
             token_ids: whether pieces hold token ids.
+            state: a state token, from which to go on instead of from the beginning.
+            return_state: whether the last piece of each text holds a state token.
+            state_interval: tokens between pieces that hold one; 0 for none, chosen by length if absent.
+            require_exact: whether to fail rather than to go on where it may not be the same text.
             timeout: seconds until the server is to give up.
             options: the fields of `charloom.options.GenerateOptions`.
 
@@ -272,26 +438,67 @@ class Client:
             InvalidRequestError: an option has a value that no server takes.
         """
         message = to_message(prompt, GenerateOptions(**options), n, logprobs)
-        message.model, message.token_ids = model, token_ids
-        return Generation(self._stub.Generate(message, timeout=timeout), n)
+        message.model, message.token_ids, message.require_exact = model, token_ids, require_exact
+        message.state, message.return_state = state, return_state
+        message.state_interval = interval(message.max_tokens) if state_interval is None else state_interval
+        return Generation(self._generate, message, timeout, self._retries, len(self._stubs))
+
+    def resume(
+        self,
+        state: bytes,
+        *,
+        return_state: bool = False,
+        token_ids: bool = False,
+        timeout: float | None = None,
+    ) -> Generation:
+        """Goes on with the very text in the midst of which a state token was taken, as it was begun."""
+        message = pb.GenerateRequest(state=state, resume=True, return_state=return_state, token_ids=token_ids)
+        return Generation(self._generate, message, timeout, self._retries, len(self._stubs))
+
+    def _generate(self, message: pb.GenerateRequest, timeout: float | None) -> Any:
+        return next(self._turns).Generate(message, timeout=timeout)
+
+    def score(
+        self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
+    ) -> list[Score]:
+        """Gives the log-probability of each token of each text, read after the prompt."""
+        message = pb.ScoreRequest(texts=texts, prompt=prompt, model=model, skip_unknown=skip_unknown)
+        scores = [Score() for _ in texts]
+        try:
+            for response in next(self._turns).Score(message):
+                scores[response.index].take(response)
+        except grpc.RpcError as error:
+            raise RequestError.of(error) from error
+        return scores
+
+    def embed(
+        self, texts: Sequence[str], *, model: str = "", skip_unknown: bool = False
+    ) -> list[list[float]]:
+        """Gives a vector of length 1 for each text; the inner product of two says how near they are."""
+        message = pb.EmbedRequest(texts=texts, model=model, skip_unknown=skip_unknown)
+        try:
+            return [list(vector.values) for vector in next(self._turns).Embed(message).embeddings]
+        except grpc.RpcError as error:
+            raise RequestError.of(error) from error
 
     def models(self) -> list[ModelInfo]:
         """Lists what the server serves."""
         try:
-            return [to_info(model) for model in self._stub.ListModels(pb.ListModelsRequest()).models]
+            return [to_info(model) for model in next(self._turns).ListModels(pb.ListModelsRequest()).models]
         except grpc.RpcError as error:
-            raise RequestError(error) from error
+            raise RequestError.of(error) from error
 
     def model(self, name: str = "") -> ModelInfo:
         """Describes one model."""
         try:
-            return to_info(self._stub.GetModel(pb.GetModelRequest(name=name)).model)
+            return to_info(next(self._turns).GetModel(pb.GetModelRequest(name=name)).model)
         except grpc.RpcError as error:
-            raise RequestError(error) from error
+            raise RequestError.of(error) from error
 
     def close(self) -> None:
-        """Closes the connection."""
-        self._channel.close()
+        """Closes the connections."""
+        for channel in self._channels:
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -301,12 +508,14 @@ class Client:
 
 
 class AsyncClient:
-    """Talks to one server from an asyncio event loop; made inside it."""
+    """Talks to servers from an asyncio event loop; made inside it. Its methods are those of `Client`."""
 
-    def __init__(self, address: str) -> None:
-        """Takes HOST:PORT. Connects with the first call."""
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._stub = CharloomServiceStub(self._channel)
+    def __init__(self, address: str | Sequence[str], retries: RetryConfig = RetryConfig()) -> None:
+        """Takes HOST:PORT, or several of it, among which calls take turns. Connects with the first call."""
+        self._channels = [grpc.aio.insecure_channel(one, options=CHANNEL_OPTIONS) for one in several(address)]
+        self._stubs = [CharloomServiceStub(channel) for channel in self._channels]
+        self._turns = cycle(self._stubs)
+        self._retries = retries
 
     def generate(
         self,
@@ -316,39 +525,95 @@ class AsyncClient:
         n: int = 1,
         logprobs: int | None = None,
         token_ids: bool = False,
+        state: bytes = b"",
+        return_state: bool = False,
+        state_interval: int | None = None,
+        require_exact: bool = False,
         timeout: float | None = None,
         **options: Any,
     ) -> AsyncGeneration:
         """Asks for a text, or several; the arguments are those of `Client.generate`."""
         message = to_message(prompt, GenerateOptions(**options), n, logprobs)
-        message.model, message.token_ids = model, token_ids
-        return AsyncGeneration(self._stub.Generate(message, timeout=timeout), n)
+        message.model, message.token_ids, message.require_exact = model, token_ids, require_exact
+        message.state, message.return_state = state, return_state
+        message.state_interval = interval(message.max_tokens) if state_interval is None else state_interval
+        return AsyncGeneration(self._generate, message, timeout, self._retries, len(self._stubs))
+
+    def resume(
+        self,
+        state: bytes,
+        *,
+        return_state: bool = False,
+        token_ids: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncGeneration:
+        """Goes on with the very text in the midst of which a state token was taken, as it was begun."""
+        message = pb.GenerateRequest(state=state, resume=True, return_state=return_state, token_ids=token_ids)
+        return AsyncGeneration(self._generate, message, timeout, self._retries, len(self._stubs))
+
+    def _generate(self, message: pb.GenerateRequest, timeout: float | None) -> Any:
+        return next(self._turns).Generate(message, timeout=timeout)
+
+    async def score(
+        self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
+    ) -> list[Score]:
+        """Gives the log-probability of each token of each text, read after the prompt."""
+        message = pb.ScoreRequest(texts=texts, prompt=prompt, model=model, skip_unknown=skip_unknown)
+        scores = [Score() for _ in texts]
+        try:
+            async for response in next(self._turns).Score(message):
+                scores[response.index].take(response)
+        except grpc.aio.AioRpcError as error:
+            raise RequestError.of(error) from error
+        return scores
+
+    async def embed(
+        self, texts: Sequence[str], *, model: str = "", skip_unknown: bool = False
+    ) -> list[list[float]]:
+        """Gives a vector of length 1 for each text; the inner product of two says how near they are."""
+        message = pb.EmbedRequest(texts=texts, model=model, skip_unknown=skip_unknown)
+        try:
+            response = await next(self._turns).Embed(message)
+        except grpc.aio.AioRpcError as error:
+            raise RequestError.of(error) from error
+        return [list(vector.values) for vector in response.embeddings]
 
     async def models(self) -> list[ModelInfo]:
         """Lists what the server serves."""
         try:
-            response = await self._stub.ListModels(pb.ListModelsRequest())
+            response = await next(self._turns).ListModels(pb.ListModelsRequest())
         except grpc.aio.AioRpcError as error:
-            raise RequestError(error) from error
+            raise RequestError.of(error) from error
         return [to_info(model) for model in response.models]
 
     async def model(self, name: str = "") -> ModelInfo:
         """Describes one model."""
         try:
-            response = await self._stub.GetModel(pb.GetModelRequest(name=name))
+            response = await next(self._turns).GetModel(pb.GetModelRequest(name=name))
         except grpc.aio.AioRpcError as error:
-            raise RequestError(error) from error
+            raise RequestError.of(error) from error
         return to_info(response.model)
 
     async def close(self) -> None:
-        """Closes the connection."""
-        await self._channel.close()
+        """Closes the connections."""
+        for channel in self._channels:
+            await channel.close()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def several(address: str | Sequence[str]) -> list[str]:
+    """One address or several as several."""
+    return [address] if isinstance(address, str) else list(address)
+
+
+def interval(max_tokens: int) -> int:
+    """Tokens between two states of a text of this length; 0 for a short one, which is replayed quickly."""
+    return STATE_INTERVAL if max_tokens > STATE_INTERVAL else 0
 
 
 def single(n: int) -> None:

@@ -122,7 +122,7 @@ class GenerateOptions(Sampling):
     forbidden_tokens: tuple[Token, ...] = ()
     """Never sample these tokens."""
     max_tokens: int = 256
-    """Tokens to generate at the most (at least 1)."""
+    """Tokens to generate at the most; 0 only reads the prompt."""
     min_tokens: int = 0
     """Tokens to generate before a stop string or a stop token can end the text (0 to max-tokens)."""
     seed: int | None = None
@@ -142,8 +142,8 @@ class GenerateOptions(Sampling):
     def violations(self) -> Iterator[Violation]:
         """What of it cannot be used, whatever the model."""
         yield from super().violations()
-        if not 1 <= self.max_tokens < COUNTS:
-            yield Violation("max_tokens", f"must be 1 to 2**32 - 1, not {self.max_tokens}")
+        if not 0 <= self.max_tokens < COUNTS:
+            yield Violation("max_tokens", f"must be 0 to 2**32 - 1, not {self.max_tokens}")
         elif not 0 <= self.min_tokens <= self.max_tokens:
             reason = f"must be 0 to max_tokens ({self.max_tokens}), not {self.min_tokens}"
             yield Violation("min_tokens", reason)

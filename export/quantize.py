@@ -18,11 +18,8 @@ from onnxscript import opset20 as op
 from onnxscript.values import Op, Opset
 from torch import Tensor, nn
 
+from charloom.burst import BYTE_SCALE, BYTE_ZERO
 from training.step import Product, frozen
-
-SCALE = 1 / 127
-ZERO = 128
-"""The byte that stands for 0."""
 
 
 @torch.library.custom_op("charloom::to_bytes", mutates_args=())
@@ -92,8 +89,8 @@ class Bytes(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scale = frozen(torch.tensor(SCALE))
-        self.zero = frozen(torch.tensor(ZERO, dtype=torch.uint8))
+        self.scale = frozen(torch.tensor(1 / BYTE_SCALE))
+        self.zero = frozen(torch.tensor(BYTE_ZERO, dtype=torch.uint8))
 
     def forward(self, h: Tensor) -> Tensor:
         """See training.step.Numbers.encode."""
@@ -126,7 +123,7 @@ class Int8:
     """Products in int8; an encoded h is a vector of bytes."""
 
     dtype = "uint8"
-    zero = ZERO
+    zero = BYTE_ZERO
 
     def __init__(self) -> None:
         self.encode = Bytes()

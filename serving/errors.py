@@ -43,6 +43,23 @@ class DeadlineError(ServingError):
         super().__init__("the deadline passed before the text was complete")
 
 
+class OtherBundleError(ServingError):
+    """A text cannot go on here: it was begun with another bundle."""
+
+    def __init__(self, begun: str, served: str) -> None:
+        super().__init__(f"the text was begun with {begun}; served here is {served}")
+
+
+class InexactError(ServingError):
+    """A text that must be exact to the byte would not be so here."""
+
+    def __init__(self, begun: str, here: str) -> None:
+        super().__init__(
+            f"the text was begun on {begun or 'another execution class'}, and would not be exact on {here}; "
+            "leave out require_exact to go on all the same"
+        )
+
+
 class BurstError(ServingError):
     """The burst that the stream was part of failed."""
 

@@ -13,6 +13,7 @@ from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model, Models
 from serving.rpc.convert import RequestLimits
+from serving.rpc.sealing import Sealer, SealingConfig
 from serving.server import Server, ServerConfig
 
 Flat = Parameter(name="*")
@@ -26,6 +27,7 @@ def serve(
     running: Annotated[RunnerConfig, Flat] = RunnerConfig(),
     scheduling: Annotated[SchedulerConfig, Flat] = SchedulerConfig(),
     limits: Annotated[RequestLimits, Flat] = RequestLimits(),
+    sealing: Annotated[SealingConfig, Flat] = SealingConfig(),
 ) -> None:
     """Stream from one or more bundles over gRPC, until SIGTERM or Ctrl-C.
 
@@ -38,8 +40,9 @@ def serve(
     # Until the server itself listens to it. As the first process of a container, one without a
     # handler is deaf to SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sealer = Sealer.load(sealing)
     models = Models([load(path, running, scheduling.largest_batch) for path in bundle])
-    asyncio.run(Server(models, server, scheduling, limits).run())
+    asyncio.run(Server(models, server, scheduling, limits, sealer).run())
 
 
 def load(path: Path, running: RunnerConfig, largest_batch: int) -> Model:

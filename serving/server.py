@@ -22,6 +22,7 @@ from serving.engine.scheduler import SchedulerConfig
 from serving.metrics import Metrics
 from serving.models import Model, Models
 from serving.rpc.convert import RequestLimits
+from serving.rpc.sealing import Sealer
 from serving.rpc.servicer import Servicer
 
 logger = logging.getLogger(__name__)
@@ -55,11 +56,14 @@ class ServerConfig:
     """Seconds that running texts get to finish after SIGTERM."""
     patience: float = 10.0
     """Seconds without a finished burst, while there is work, after which liveness fails."""
+    heartbeat: float = 10.0
+    """Seconds without news for a call, after which an empty message says that it is alive."""
 
     def __post_init__(self) -> None:
         require(0 <= self.port < 65536, "port", "must be 0 (any free one) to 65535")
         require(0 <= self.metrics_port < 65536, "metrics-port", "must be 0 (any free one) to 65535")
         require(self.grace >= 0, "grace", "must be 0 seconds or more")
+        require(self.heartbeat > 0, "heartbeat", "must be above 0 seconds")
         require(self.patience > 0, "patience", "must be above 0 seconds")
 
 
@@ -71,13 +75,18 @@ class Server:
     """Serves models until it is told to stop."""
 
     def __init__(
-        self, models: Models, config: ServerConfig, scheduling: SchedulerConfig, limits: RequestLimits
+        self,
+        models: Models,
+        config: ServerConfig,
+        scheduling: SchedulerConfig,
+        limits: RequestLimits,
+        sealer: Sealer,
     ) -> None:
         self.models = models
         self.config = config
         self.metrics = Metrics()
         self.engines = {model.name: self._engine(model, scheduling) for model in models}
-        self.servicer = Servicer(models, self.engines, limits, self.metrics)
+        self.servicer = Servicer(models, self.engines, limits, self.metrics, sealer, config.heartbeat)
         self.health = health.HealthServicer()
 
     async def run(self) -> None:

@@ -1,5 +1,6 @@
 """Generates the gRPC stubs in charloom/v1 from proto/; with a folder as argument, there instead."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ FLAGS = ("--python_out", "--mypy_out", "--grpc_python_out", "--mypy_grpc_out")
 
 def generate(out: Path) -> None:
     """Writes the stubs below `out`."""
+    # protoc looks for its plugins there, whether this environment is activated or not.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     flags = [f"{flag}={'quiet:' if 'mypy' in flag else ''}{out}" for flag in FLAGS]
     sources = sorted(str(path) for path in (ROOT / "proto").rglob("*.proto"))
     code = protoc.main(["protoc", f"-I{ROOT / 'proto'}", *flags, *sources])

@@ -24,41 +24,53 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63harloom/v1/charloom.proto\x12\x0b\x63harloom.v1\"\xa3\x06\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x14\n\x0cskip_unknown\x18\x03 \x01(\x08\x12\x0e\n\x01n\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x06 \x01(\rH\x02\x88\x01\x01\x12\x17\n\nmin_tokens\x18\x07 \x01(\rH\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x08 \x03(\t\x12\'\n\x0bstop_tokens\x18\t \x03(\x0b\x32\x12.charloom.v1.Token\x12\x13\n\x0btemperature\x18\n \x03(\x02\x12\x12\n\x05top_k\x18\x0b \x01(\rH\x04\x88\x01\x01\x12\x12\n\x05top_p\x18\x0c \x01(\x02H\x05\x88\x01\x01\x12\x12\n\x05min_p\x18\r \x01(\x02H\x06\x88\x01\x01\x12\x16\n\ttypical_p\x18\x0e \x01(\x02H\x07\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x0f \x01(\x02H\x08\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x10 \x01(\x02H\t\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x11 \x01(\x02H\n\x88\x01\x01\x12\x1b\n\x0epenalty_window\x18\x12 \x01(\rH\x0b\x88\x01\x01\x12*\n\nlogit_bias\x18\x13 \x03(\x0b\x32\x16.charloom.v1.LogitBias\x12*\n\x0e\x61llowed_tokens\x18\x14 \x03(\x0b\x32\x12.charloom.v1.Token\x12,\n\x10\x66orbidden_tokens\x18\x15 \x03(\x0b\x32\x12.charloom.v1.Token\x12\x15\n\x08logprobs\x18\x16 \x01(\rH\x0c\x88\x01\x01\x12\x11\n\ttoken_ids\x18\x17 \x01(\x08\x42\x04\n\x02_nB\x07\n\x05_seedB\r\n\x0b_max_tokensB\r\n\x0b_min_tokensB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x0c\n\n_typical_pB\x15\n\x13_repetition_penaltyB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x11\n\x0f_penalty_windowB\x0b\n\t_logprobs\"-\n\x05Token\x12\x0c\n\x02id\x18\x01 \x01(\rH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x42\x06\n\x04name\"<\n\tLogitBias\x12!\n\x05token\x18\x01 \x01(\x0b\x32\x12.charloom.v1.Token\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x02\"\xdf\x01\n\x10GenerateResponse\x12!\n\x05start\x18\x01 \x01(\x0b\x32\x12.charloom.v1.Start\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\x12\x10\n\x08logprobs\x18\x05 \x03(\x02\x12/\n\x0c\x61lternatives\x18\x06 \x03(\x0b\x32\x19.charloom.v1.Alternatives\x12\x10\n\x08position\x18\x07 \x01(\x04\x12#\n\x06\x66inish\x18\x08 \x01(\x0b\x32\x13.charloom.v1.Finish\">\n\x0c\x41lternatives\x12.\n\x0c\x61lternatives\x18\x01 \x03(\x0b\x32\x18.charloom.v1.Alternative\">\n\x0b\x41lternative\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\"T\n\x05Start\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12\x17\n\x0f\x65xecution_class\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x04\"d\n\x06\x46inish\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.charloom.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x04\x12\x18\n\x10generated_tokens\x18\x03 \x01(\x04\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.charloom.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"5\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.charloom.v1.Model\"\xf1\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x17\n\x0f\x65xecution_class\x18\x04 \x01(\t\x12\x11\n\tprecision\x18\x05 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x06 \x01(\t\x12\x0e\n\x06layers\x18\x07 \x01(\r\x12\r\n\x05\x63\x65lls\x18\x08 \x01(\r\x12\x12\n\nparameters\x18\t \x01(\x04\x12\x17\n\x0fvocabulary_size\x18\n \x01(\r\x12\x17\n\x0fvalidation_loss\x18\x0b \x01(\x01\x12\x13\n\x0bstate_bytes\x18\x0c \x01(\x04*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x32\xf4\x01\n\x0f\x43harloomService\x12I\n\x08Generate\x12\x1c.charloom.v1.GenerateRequest\x1a\x1d.charloom.v1.GenerateResponse0\x01\x12M\n\nListModels\x12\x1e.charloom.v1.ListModelsRequest\x1a\x1f.charloom.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.charloom.v1.GetModelRequest\x1a\x1d.charloom.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63harloom/v1/charloom.proto\x12\x0b\x63harloom.v1\"\xc7\x07\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x14\n\x0cskip_unknown\x18\x03 \x01(\x08\x12\x0e\n\x01n\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x06 \x01(\rH\x02\x88\x01\x01\x12\x17\n\nmin_tokens\x18\x07 \x01(\rH\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x08 \x03(\t\x12\'\n\x0bstop_tokens\x18\t \x03(\x0b\x32\x12.charloom.v1.Token\x12\x13\n\x0btemperature\x18\n \x03(\x02\x12\x12\n\x05top_k\x18\x0b \x01(\rH\x04\x88\x01\x01\x12\x12\n\x05top_p\x18\x0c \x01(\x02H\x05\x88\x01\x01\x12\x12\n\x05min_p\x18\r \x01(\x02H\x06\x88\x01\x01\x12\x16\n\ttypical_p\x18\x0e \x01(\x02H\x07\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x0f \x01(\x02H\x08\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x10 \x01(\x02H\t\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x11 \x01(\x02H\n\x88\x01\x01\x12\x1b\n\x0epenalty_window\x18\x12 \x01(\rH\x0b\x88\x01\x01\x12*\n\nlogit_bias\x18\x13 \x03(\x0b\x32\x16.charloom.v1.LogitBias\x12*\n\x0e\x61llowed_tokens\x18\x14 \x03(\x0b\x32\x12.charloom.v1.Token\x12,\n\x10\x66orbidden_tokens\x18\x15 \x03(\x0b\x32\x12.charloom.v1.Token\x12\x15\n\x08logprobs\x18\x16 \x01(\rH\x0c\x88\x01\x01\x12\x11\n\ttoken_ids\x18\x17 \x01(\x08\x12\r\n\x05state\x18\x18 \x01(\x0c\x12\x0e\n\x06resume\x18\x19 \x01(\x08\x12\x0e\n\x06replay\x18\x1a \x03(\r\x12\x14\n\x0creturn_state\x18\x1b \x01(\x08\x12\x16\n\x0estate_interval\x18\x1c \x01(\r\x12\x15\n\rbundle_digest\x18\x1d \x01(\t\x12\x17\n\x0f\x65xecution_class\x18\x1e \x01(\t\x12\x15\n\rrequire_exact\x18\x1f \x01(\x08\x42\x04\n\x02_nB\x07\n\x05_seedB\r\n\x0b_max_tokensB\r\n\x0b_min_tokensB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x0c\n\n_typical_pB\x15\n\x13_repetition_penaltyB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x11\n\x0f_penalty_windowB\x0b\n\t_logprobs\"-\n\x05Token\x12\x0c\n\x02id\x18\x01 \x01(\rH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x42\x06\n\x04name\"<\n\tLogitBias\x12!\n\x05token\x18\x01 \x01(\x0b\x32\x12.charloom.v1.Token\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x02\"\x82\x02\n\x10GenerateResponse\x12!\n\x05start\x18\x01 \x01(\x0b\x32\x12.charloom.v1.Start\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\x12\x10\n\x08logprobs\x18\x05 \x03(\x02\x12/\n\x0c\x61lternatives\x18\x06 \x03(\x0b\x32\x19.charloom.v1.Alternatives\x12\x10\n\x08position\x18\x07 \x01(\x04\x12#\n\x06\x66inish\x18\x08 \x01(\x0b\x32\x13.charloom.v1.Finish\x12!\n\x05state\x18\t \x01(\x0b\x32\x12.charloom.v1.State\"(\n\x05State\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x10\n\x08position\x18\x02 \x01(\x04\">\n\x0c\x41lternatives\x12.\n\x0c\x61lternatives\x18\x01 \x03(\x0b\x32\x18.charloom.v1.Alternative\">\n\x0b\x41lternative\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\"c\n\x05Start\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\t\x12\x17\n\x0f\x65xecution_class\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\r\n\x05\x65xact\x18\x05 \x01(\x08\"d\n\x06\x46inish\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.charloom.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\x04\x12\x18\n\x10generated_tokens\x18\x03 \x01(\x04\"R\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12\x14\n\x0cskip_unknown\x18\x03 \x01(\x08\x12\x0e\n\x06prompt\x18\x04 \x01(\t\"Q\n\rScoreResponse\x12\r\n\x05index\x18\x01 \x01(\r\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\x10\n\x08logprobs\x18\x03 \x03(\x02\x12\x0c\n\x04last\x18\x04 \x01(\x08\"B\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12\x14\n\x0cskip_unknown\x18\x03 \x01(\x08\";\n\rEmbedResponse\x12*\n\nembeddings\x18\x01 \x03(\x0b\x32\x16.charloom.v1.Embedding\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x13\n\x11ListModelsRequest\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.charloom.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"5\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.charloom.v1.Model\"\xf1\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x17\n\x0f\x65xecution_class\x18\x04 \x01(\t\x12\x11\n\tprecision\x18\x05 \x01(\t\x12\x0c\n\x04\x63\x65ll\x18\x06 \x01(\t\x12\x0e\n\x06layers\x18\x07 \x01(\r\x12\r\n\x05\x63\x65lls\x18\x08 \x01(\r\x12\x12\n\nparameters\x18\t \x01(\x04\x12\x17\n\x0fvocabulary_size\x18\n \x01(\r\x12\x17\n\x0fvalidation_loss\x18\x0b \x01(\x01\x12\x13\n\x0bstate_bytes\x18\x0c \x01(\x04*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x32\xf6\x02\n\x0f\x43harloomService\x12I\n\x08Generate\x12\x1c.charloom.v1.GenerateRequest\x1a\x1d.charloom.v1.GenerateResponse0\x01\x12@\n\x05Score\x12\x19.charloom.v1.ScoreRequest\x1a\x1a.charloom.v1.ScoreResponse0\x01\x12>\n\x05\x45mbed\x12\x19.charloom.v1.EmbedRequest\x1a\x1a.charloom.v1.EmbedResponse\x12M\n\nListModels\x12\x1e.charloom.v1.ListModelsRequest\x1a\x1f.charloom.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.charloom.v1.GetModelRequest\x1a\x1d.charloom.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'charloom.v1.charloom_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=1911
-  _globals['_FINISHREASON']._serialized_end=2006
+  _globals['_FINISHREASON']._serialized_start=2492
+  _globals['_FINISHREASON']._serialized_end=2587
   _globals['_GENERATEREQUEST']._serialized_start=44
-  _globals['_GENERATEREQUEST']._serialized_end=847
-  _globals['_TOKEN']._serialized_start=849
-  _globals['_TOKEN']._serialized_end=894
-  _globals['_LOGITBIAS']._serialized_start=896
-  _globals['_LOGITBIAS']._serialized_end=956
-  _globals['_GENERATERESPONSE']._serialized_start=959
-  _globals['_GENERATERESPONSE']._serialized_end=1182
-  _globals['_ALTERNATIVES']._serialized_start=1184
-  _globals['_ALTERNATIVES']._serialized_end=1246
-  _globals['_ALTERNATIVE']._serialized_start=1248
-  _globals['_ALTERNATIVE']._serialized_end=1310
-  _globals['_START']._serialized_start=1312
-  _globals['_START']._serialized_end=1396
-  _globals['_FINISH']._serialized_start=1398
-  _globals['_FINISH']._serialized_end=1498
-  _globals['_LISTMODELSREQUEST']._serialized_start=1500
-  _globals['_LISTMODELSREQUEST']._serialized_end=1519
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1521
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1577
-  _globals['_GETMODELREQUEST']._serialized_start=1579
-  _globals['_GETMODELREQUEST']._serialized_end=1610
-  _globals['_GETMODELRESPONSE']._serialized_start=1612
-  _globals['_GETMODELRESPONSE']._serialized_end=1665
-  _globals['_MODEL']._serialized_start=1668
-  _globals['_MODEL']._serialized_end=1909
-  _globals['_CHARLOOMSERVICE']._serialized_start=2009
-  _globals['_CHARLOOMSERVICE']._serialized_end=2253
+  _globals['_GENERATEREQUEST']._serialized_end=1011
+  _globals['_TOKEN']._serialized_start=1013
+  _globals['_TOKEN']._serialized_end=1058
+  _globals['_LOGITBIAS']._serialized_start=1060
+  _globals['_LOGITBIAS']._serialized_end=1120
+  _globals['_GENERATERESPONSE']._serialized_start=1123
+  _globals['_GENERATERESPONSE']._serialized_end=1381
+  _globals['_STATE']._serialized_start=1383
+  _globals['_STATE']._serialized_end=1423
+  _globals['_ALTERNATIVES']._serialized_start=1425
+  _globals['_ALTERNATIVES']._serialized_end=1487
+  _globals['_ALTERNATIVE']._serialized_start=1489
+  _globals['_ALTERNATIVE']._serialized_end=1551
+  _globals['_START']._serialized_start=1553
+  _globals['_START']._serialized_end=1652
+  _globals['_FINISH']._serialized_start=1654
+  _globals['_FINISH']._serialized_end=1754
+  _globals['_SCOREREQUEST']._serialized_start=1756
+  _globals['_SCOREREQUEST']._serialized_end=1838
+  _globals['_SCORERESPONSE']._serialized_start=1840
+  _globals['_SCORERESPONSE']._serialized_end=1921
+  _globals['_EMBEDREQUEST']._serialized_start=1923
+  _globals['_EMBEDREQUEST']._serialized_end=1989
+  _globals['_EMBEDRESPONSE']._serialized_start=1991
+  _globals['_EMBEDRESPONSE']._serialized_end=2050
+  _globals['_EMBEDDING']._serialized_start=2052
+  _globals['_EMBEDDING']._serialized_end=2079
+  _globals['_LISTMODELSREQUEST']._serialized_start=2081
+  _globals['_LISTMODELSREQUEST']._serialized_end=2100
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2102
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2158
+  _globals['_GETMODELREQUEST']._serialized_start=2160
+  _globals['_GETMODELREQUEST']._serialized_end=2191
+  _globals['_GETMODELRESPONSE']._serialized_start=2193
+  _globals['_GETMODELRESPONSE']._serialized_end=2246
+  _globals['_MODEL']._serialized_start=2249
+  _globals['_MODEL']._serialized_end=2490
+  _globals['_CHARLOOMSERVICE']._serialized_start=2590
+  _globals['_CHARLOOMSERVICE']._serialized_end=2964
 # @@protoc_insertion_point(module_scope)

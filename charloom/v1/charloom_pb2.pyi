@@ -5,6 +5,7 @@ The wire contract of Charloom; the source of truth for every client and for the 
 
 Errors follow the rich error model (google.rpc): INVALID_ARGUMENT carries a BadRequest that names
 each field, RESOURCE_EXHAUSTED and UNAVAILABLE carry a RetryInfo with the delay to wait.
+FAILED_PRECONDITION says why a state cannot be gone on from here.
 """
 
 from collections import abc as _abc
@@ -73,6 +74,14 @@ class GenerateRequest(_message.Message):
     FORBIDDEN_TOKENS_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    REPLAY_FIELD_NUMBER: _builtins.int
+    RETURN_STATE_FIELD_NUMBER: _builtins.int
+    STATE_INTERVAL_FIELD_NUMBER: _builtins.int
+    BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
+    EXECUTION_CLASS_FIELD_NUMBER: _builtins.int
+    REQUIRE_EXACT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model; may be empty on a server of one model."""
     prompt: _builtins.str
@@ -119,6 +128,26 @@ class GenerateRequest(_message.Message):
     """Asks for the log-probability of every token, and for so many alternatives to it: 0 to 20."""
     token_ids: _builtins.bool
     """Asks for token ids beside the text."""
+    state: _builtins.bytes
+    """A state token: goes on from where it was taken instead of from the beginning. The prompt is read
+    after it. `model` may be empty.
+    """
+    resume: _builtins.bool
+    """Goes on with the very text in the midst of which `state` was taken, with its seed and options. Then
+    neither a prompt nor options of a generation may stand here.
+    """
+    return_state: _builtins.bool
+    """Asks for a state token at the end of each text."""
+    state_interval: _builtins.int
+    """Asks for a state token about every so many tokens; 0 for none."""
+    bundle_digest: _builtins.str
+    """Refuses, with FAILED_PRECONDITION, to generate from any other bundle; see `Start`."""
+    execution_class: _builtins.str
+    """The execution class in which the tokens of `replay` were generated. In another one the
+    text goes on, but is no longer exact; see `Start`.
+    """
+    require_exact: _builtins.bool
+    """Refuses, with FAILED_PRECONDITION, to go on where the text would not be exact."""
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ends the text before one of these strings: the one that is complete first."""
@@ -144,6 +173,12 @@ class GenerateRequest(_message.Message):
     @_builtins.property
     def forbidden_tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]:
         """Never samples these tokens."""
+
+    @_builtins.property
+    def replay(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Tokens of the text that the client has already, those after `state` if there is one: they are
+        read and not sent again. So a text can go on elsewhere without a state token, or from an older one.
+        """
 
     def __init__(
         self,
@@ -171,10 +206,18 @@ class GenerateRequest(_message.Message):
         forbidden_tokens: _abc.Iterable[Global___Token] | None = ...,
         logprobs: _builtins.int | None = ...,
         token_ids: _builtins.bool = ...,
+        state: _builtins.bytes = ...,
+        resume: _builtins.bool = ...,
+        replay: _abc.Iterable[_builtins.int] | None = ...,
+        return_state: _builtins.bool = ...,
+        state_interval: _builtins.int = ...,
+        bundle_digest: _builtins.str = ...,
+        execution_class: _builtins.str = ...,
+        require_exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_penalty_window", b"_penalty_window", "_presence_penalty", b"_presence_penalty", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_top_k", b"_top_k", "_top_p", b"_top_p", "_typical_p", b"_typical_p", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "min_tokens", b"min_tokens", "n", b"n", "penalty_window", b"penalty_window", "presence_penalty", b"presence_penalty", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "top_k", b"top_k", "top_p", b"top_p", "typical_p", b"typical_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_penalty_window", b"_penalty_window", "_presence_penalty", b"_presence_penalty", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_top_k", b"_top_k", "_top_p", b"_top_p", "_typical_p", b"_typical_p", "allowed_tokens", b"allowed_tokens", "forbidden_tokens", b"forbidden_tokens", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "min_tokens", b"min_tokens", "model", b"model", "n", b"n", "penalty_window", b"penalty_window", "presence_penalty", b"presence_penalty", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "skip_unknown", b"skip_unknown", "stop", b"stop", "stop_tokens", b"stop_tokens", "temperature", b"temperature", "token_ids", b"token_ids", "top_k", b"top_k", "top_p", b"top_p", "typical_p", b"typical_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_penalty_window", b"_penalty_window", "_presence_penalty", b"_presence_penalty", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_top_k", b"_top_k", "_top_p", b"_top_p", "_typical_p", b"_typical_p", "allowed_tokens", b"allowed_tokens", "bundle_digest", b"bundle_digest", "execution_class", b"execution_class", "forbidden_tokens", b"forbidden_tokens", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "min_tokens", b"min_tokens", "model", b"model", "n", b"n", "penalty_window", b"penalty_window", "presence_penalty", b"presence_penalty", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "replay", b"replay", "require_exact", b"require_exact", "resume", b"resume", "return_state", b"return_state", "seed", b"seed", "skip_unknown", b"skip_unknown", "state", b"state", "state_interval", b"state_interval", "stop", b"stop", "stop_tokens", b"stop_tokens", "temperature", b"temperature", "token_ids", b"token_ids", "top_k", b"top_k", "top_p", b"top_p", "typical_p", b"typical_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__frequency_penalty: _TypeAlias = _typing.Literal["frequency_penalty"]  # noqa: Y015
     _WhichOneofArgType__frequency_penalty: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty"]  # noqa: Y015
@@ -295,6 +338,7 @@ class GenerateResponse(_message.Message):
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     FINISH_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which of the `n` texts this adds to, from 0."""
     text: _builtins.str
@@ -323,6 +367,10 @@ class GenerateResponse(_message.Message):
     def finish(self) -> Global___Finish:
         """In the last response of each text only."""
 
+    @_builtins.property
+    def state(self) -> Global___State:
+        """Where the text can go on from, if asked for."""
+
     def __init__(
         self,
         *,
@@ -334,14 +382,43 @@ class GenerateResponse(_message.Message):
         alternatives: _abc.Iterable[Global___Alternatives] | None = ...,
         position: _builtins.int = ...,
         finish: Global___Finish | None = ...,
+        state: Global___State | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finish", b"finish", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finish", b"finish", "start", b"start", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "finish", b"finish", "index", b"index", "logprobs", b"logprobs", "position", b"position", "start", b"start", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "finish", b"finish", "index", b"index", "logprobs", b"logprobs", "position", b"position", "start", b"start", "state", b"state", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
+
+@_typing.final
+class State(_message.Message):
+    """What a stream's future depends on, sealed by the server."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    token: _builtins.bytes
+    """Opaque. Any server with the same bundle and key takes it; it expires."""
+    position: _builtins.int
+    """Position in the stream after which it was taken: that of this response or, where several bursts came
+    in one, one before it.
+    """
+    def __init__(
+        self,
+        *,
+        token: _builtins.bytes = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___State: _TypeAlias = State  # noqa: Y015
 
 @_typing.final
 class Alternatives(_message.Message):
@@ -401,6 +478,7 @@ class Start(_message.Message):
     BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
     EXECUTION_CLASS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     bundle_digest: _builtins.str
@@ -411,6 +489,10 @@ class Start(_message.Message):
     """
     seed: _builtins.int
     """The seed in use; of the first text, if there are several."""
+    exact: _builtins.bool
+    """Whether the text is to the byte that of an undisturbed stream. False where it goes on from a state, or
+    after tokens, of another execution class.
+    """
     def __init__(
         self,
         *,
@@ -418,10 +500,11 @@ class Start(_message.Message):
         bundle_digest: _builtins.str = ...,
         execution_class: _builtins.str = ...,
         seed: _builtins.int = ...,
+        exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "execution_class", b"execution_class", "model", b"model", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "exact", b"exact", "execution_class", b"execution_class", "model", b"model", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,9 +521,9 @@ class Finish(_message.Message):
     GENERATED_TOKENS_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     prompt_tokens: _builtins.int
-    """Tokens of the prompt."""
+    """Tokens before the text: those of the prompt, and those before its state."""
     generated_tokens: _builtins.int
-    """Tokens that were generated and sent."""
+    """Tokens of the text, replayed ones and those before its state included."""
     def __init__(
         self,
         *,
@@ -455,6 +538,148 @@ class Finish(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Finish: _TypeAlias = Finish  # noqa: Y015
+
+@_typing.final
+class ScoreRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    SKIP_UNKNOWN_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """As in GenerateRequest."""
+    skip_unknown: _builtins.bool
+    """Skips characters that the vocabulary lacks, instead of refusing the request."""
+    prompt: _builtins.str
+    """Read before each text, and not scored."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Each is scored by itself, from the beginning."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        skip_unknown: _builtins.bool = ...,
+        prompt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "skip_unknown", b"skip_unknown", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ScoreResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which of the texts this belongs to, from 0."""
+    last: _builtins.bool
+    """Whether the text ends with it."""
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The next tokens of the text ..."""
+
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """... and the natural log-probability of each, after all that is before it."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        logprobs: _abc.Iterable[_builtins.float] | None = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "last", b"last", "logprobs", b"logprobs", "token_ids", b"token_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class EmbedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    SKIP_UNKNOWN_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """As in GenerateRequest."""
+    skip_unknown: _builtins.bool
+    """As in ScoreRequest."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        skip_unknown: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "skip_unknown", b"skip_unknown", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
+
+@_typing.final
+class EmbedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
+        """One for each text, in their order."""
+
+    def __init__(
+        self,
+        *,
+        embeddings: _abc.Iterable[Global___Embedding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedResponse: _TypeAlias = EmbedResponse  # noqa: Y015
+
+@_typing.final
+class Embedding(_message.Message):
+    """A vector of length 1; near texts have a large inner product."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Embedding: _TypeAlias = Embedding  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

@@ -40,6 +40,16 @@ class CharloomServiceStub:
                 request_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.Score = channel.unary_stream(
+                '/charloom.v1.CharloomService/Score',
+                request_serializer=charloom_dot_v1_dot_charloom__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=charloom_dot_v1_dot_charloom__pb2.ScoreResponse.FromString,
+                _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/charloom.v1.CharloomService/Embed',
+                request_serializer=charloom_dot_v1_dot_charloom__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=charloom_dot_v1_dot_charloom__pb2.EmbedResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/charloom.v1.CharloomService/ListModels',
                 request_serializer=charloom_dot_v1_dot_charloom__pb2.ListModelsRequest.SerializeToString,
@@ -67,6 +77,21 @@ class CharloomServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Score(self, request, context):
+        """Gives the log-probability of each token of texts, which are read side by side with everything else
+        that runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Embed(self, request, context):
+        """Gives a vector for each text: what the model holds of it after its last token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that this server serves.
         """
@@ -88,6 +113,16 @@ def add_CharloomServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateRequest.FromString,
                     response_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_stream_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=charloom_dot_v1_dot_charloom__pb2.ScoreRequest.FromString,
+                    response_serializer=charloom_dot_v1_dot_charloom__pb2.ScoreResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=charloom_dot_v1_dot_charloom__pb2.EmbedRequest.FromString,
+                    response_serializer=charloom_dot_v1_dot_charloom__pb2.EmbedResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -128,6 +163,60 @@ class CharloomService:
             '/charloom.v1.CharloomService/Generate',
             charloom_dot_v1_dot_charloom__pb2.GenerateRequest.SerializeToString,
             charloom_dot_v1_dot_charloom__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/charloom.v1.CharloomService/Score',
+            charloom_dot_v1_dot_charloom__pb2.ScoreRequest.SerializeToString,
+            charloom_dot_v1_dot_charloom__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/charloom.v1.CharloomService/Embed',
+            charloom_dot_v1_dot_charloom__pb2.EmbedRequest.SerializeToString,
+            charloom_dot_v1_dot_charloom__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

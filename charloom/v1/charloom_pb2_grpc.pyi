@@ -5,6 +5,7 @@ The wire contract of Charloom; the source of truth for every client and for the 
 
 Errors follow the rich error model (google.rpc): INVALID_ARGUMENT carries a BadRequest that names
 each field, RESOURCE_EXHAUSTED and UNAVAILABLE carry a RetryInfo with the delay to wait.
+FAILED_PRECONDITION says why a state cannot be gone on from here.
 """
 
 from charloom.v1 import charloom_pb2 as _charloom_pb2
@@ -44,6 +45,12 @@ class CharloomServiceStub:
     `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
     server's load.
     """
+    Score: _grpc.UnaryStreamMultiCallable[_charloom_pb2.ScoreRequest, _charloom_pb2.ScoreResponse]
+    """Gives the log-probability of each token of texts, which are read side by side with everything else
+    that runs.
+    """
+    Embed: _grpc.UnaryUnaryMultiCallable[_charloom_pb2.EmbedRequest, _charloom_pb2.EmbedResponse]
+    """Gives a vector for each text: what the model holds of it after its last token."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_charloom_pb2.ListModelsRequest, _charloom_pb2.ListModelsResponse]
     """Lists the models that this server serves."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_charloom_pb2.GetModelRequest, _charloom_pb2.GetModelResponse]
@@ -61,6 +68,12 @@ class CharloomServiceAsyncStub(CharloomServiceStub):
     `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
     server's load.
     """
+    Score: _aio.UnaryStreamMultiCallable[_charloom_pb2.ScoreRequest, _charloom_pb2.ScoreResponse]  # type: ignore[assignment]
+    """Gives the log-probability of each token of texts, which are read side by side with everything else
+    that runs.
+    """
+    Embed: _aio.UnaryUnaryMultiCallable[_charloom_pb2.EmbedRequest, _charloom_pb2.EmbedResponse]  # type: ignore[assignment]
+    """Gives a vector for each text: what the model holds of it after its last token."""
     ListModels: _aio.UnaryUnaryMultiCallable[_charloom_pb2.ListModelsRequest, _charloom_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that this server serves."""
     GetModel: _aio.UnaryUnaryMultiCallable[_charloom_pb2.GetModelRequest, _charloom_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -81,6 +94,24 @@ class CharloomServiceServicer(metaclass=_abc_1.ABCMeta):
         `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
         server's load.
         """
+
+    @_abc_1.abstractmethod
+    def Score(
+        self,
+        request: _charloom_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_charloom_pb2.ScoreResponse], _abc.AsyncIterator[_charloom_pb2.ScoreResponse]]:
+        """Gives the log-probability of each token of texts, which are read side by side with everything else
+        that runs.
+        """
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _charloom_pb2.EmbedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_charloom_pb2.EmbedResponse, _abc.Awaitable[_charloom_pb2.EmbedResponse]]:
+        """Gives a vector for each text: what the model holds of it after its last token."""
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -42,9 +42,16 @@ class AsyncEngine:
             InvalidRequestError: there will never be so many.
             DrainingError: the engine has ended.
         """
+        return self._read(lambda: self.engine.submit_texts(request, n, deadline))
+
+    def open_all(self, requests: Sequence[Request], deadline: float | None) -> "Reader":
+        """Lets several requests in and gives their common reader; raises as `open` does."""
+        return self._read(lambda: self.engine.submit_all(requests, deadline))
+
+    def _read(self, submit: Callable[[], Sequence[Stream]]) -> "Reader":
         if not self.thread.alive:
             raise DrainingError
-        reader = Reader(self, self.engine.submit_texts(request, n, deadline))
+        reader = Reader(self, submit())
         self._readers |= dict.fromkeys(reader.streams, reader)
         self.thread.wake()
         return reader

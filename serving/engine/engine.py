@@ -7,7 +7,8 @@ and `cancel` may be called from any.
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Protocol
@@ -87,12 +88,7 @@ class Engine:
             OverloadedError: fewer than n slots and waiting places are free.
             InvalidRequestError: there will never be so many.
         """
-        if n > self.places:
-            raise InvalidRequestError([Violation("n", f"must be at most {self.places} here, not {n}")])
-        with self._lock:
-            if self._free_places < n:
-                raise OverloadedError(self.places)
-            self._free_places -= n
+        self._take_places("n", n)
         streams = [
             Stream(replace(request, seed=seed_of(request.seed, i)), self.vocabulary.start, deadline)
             for i in range(n)
@@ -101,6 +97,26 @@ class Engine:
             streams[0].siblings = streams[1:]
         self._arrived.extend(streams[:1] if streams[0].siblings else streams)
         return streams
+
+    def submit_all(self, requests: Sequence[Request], deadline: float | None = None) -> list[Stream]:
+        """Lets in several requests at once, or none of them.
+
+        Raises:
+            OverloadedError: fewer slots and waiting places are free.
+            InvalidRequestError: there will never be so many.
+        """
+        self._take_places("texts", len(requests))
+        streams = [Stream(request, self.vocabulary.start, deadline) for request in requests]
+        self._arrived.extend(streams)
+        return streams
+
+    def _take_places(self, field: str, count: int) -> None:
+        if count > self.places:
+            raise InvalidRequestError([Violation(field, f"must be at most {self.places} here, not {count}")])
+        with self._lock:
+            if self._free_places < count:
+                raise OverloadedError(self.places)
+            self._free_places -= count
 
     def cancel(self, stream: Stream) -> None:
         """Gives a stream up; it leaves before the next burst. From any thread."""
@@ -127,10 +143,21 @@ class Engine:
 
     def abandon(self, error: ServingError) -> Report:
         """Ends every stream with an error, for an engine that will not run again."""
-        streams = [*self._arrived, *self.scheduler.waiting, *self.scheduler.running]
         self.scheduler.waiting.extend(self._arrived)
         self._arrived.clear()
-        return Report(self._fail(streams, error))
+        streams = [*self.scheduler.waiting, *self.scheduler.running]
+        last_words = [
+            update for update in map(self._last_words, self.scheduler.running) if update is not None
+        ]
+        return Report(last_words + self._fail(streams, error))
+
+    def _last_words(self, stream: Stream) -> Update | None:
+        """Where a running stream that will not run again stands, if that is of use to its reader."""
+        if not stream.request.snapshots or stream.slot is None or stream.generated < 0:
+            return None
+        with suppress(CharloomError):
+            return Update(stream, position=stream.visible, snapshot=self._snapshot(stream))
+        return None
 
     @property
     def ready(self) -> bool:

@@ -55,6 +55,17 @@ class RequestLimits:
         yield from unless_between("logprobs", [message.logprobs], 0, MAX_ALTERNATIVES)
 
 
+@dataclass(frozen=True)
+class Text:
+    """A text that is asked for."""
+
+    model: Model
+    asked: pb.GenerateRequest
+    """The request that it was begun with."""
+    exact: bool
+    """Whether it is to the byte that of an undisturbed stream."""
+
+
 def to_request(
     message: pb.GenerateRequest, vocabulary: CharacterVocabulary, limits: RequestLimits
 ) -> Request:
@@ -104,14 +115,16 @@ def text_count(message: pb.GenerateRequest) -> int:
     return message.n if message.HasField("n") else 1
 
 
-def to_start(model: Model, request: Request) -> pb.GenerateResponse:
+def to_start(text: Text, request: Request) -> pb.GenerateResponse:
     """The first response."""
+    model = text.model
     return pb.GenerateResponse(
         start=pb.Start(
             model=model.name,
             bundle_digest=model.bundle.digest,
             execution_class=str(model.runner.execution_class),
             seed=request.seed,
+            exact=text.exact,
         )
     )
 
@@ -130,9 +143,19 @@ def to_response(
         response.alternatives.extend(to_alternatives(choices, vocabulary))
     if update.finish is not None:
         response.finish.reason = FINISH[update.finish]
-        response.finish.prompt_tokens = len(update.stream.request.prompt)
+        response.finish.prompt_tokens = update.stream.request.start
         response.finish.generated_tokens = update.stream.released
     return response
+
+
+def to_score(index: int, update: Update) -> pb.ScoreResponse:
+    """A part of the scores of one text."""
+    return pb.ScoreResponse(
+        index=index,
+        token_ids=update.choices.tokens.tolist(),
+        logprobs=update.choices.logprobs.tolist(),
+        last=update.finish is not None,
+    )
 
 
 def to_alternatives(choices: Choices, vocabulary: CharacterVocabulary) -> Iterator[pb.Alternatives]:

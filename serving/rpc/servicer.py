@@ -4,8 +4,12 @@ It sees when a call's text came and how the call ended, which is what the metric
 happens inside a burst is the engine's.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 
@@ -13,14 +17,61 @@ import charloom.v1.charloom_pb2 as pb
 from charloom.errors import CharloomError
 from charloom.v1.charloom_pb2_grpc import CharloomServiceServicer
 from serving.engine.async_engine import AsyncEngine, Reader
-from serving.engine.request import Request
+from serving.engine.embedding import embedding
+from serving.engine.request import Update
 from serving.errors import DrainingError
 from serving.metrics import Metrics
 from serving.models import Model, Models
-from serving.rpc import convert
+from serving.rpc import convert, state_token, texts
+from serving.rpc.continuation import Opening
+from serving.rpc.convert import Text
+from serving.rpc.sealing import Sealer
 from serving.rpc.status import abort, code_name
 
-GenerateContext = grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a call comes to."""
+
+    model: Model
+    submit: Callable[[AsyncEngine, float | None], Reader]
+    """Lets it into the model's engine, with its deadline."""
+    text: Text | None = None
+    """What is generated."""
+
+
+class Call:
+    """A call that was let in."""
+
+    def __init__(self, job: Job, reader: Reader) -> None:
+        self.model = job.model
+        self.text = job.text
+        self.reader = reader
+        self.index = {stream: i for i, stream in enumerate(reader.streams)}
+
+    async def updates(self, heartbeat: float) -> AsyncIterator[Update | None]:
+        """All updates until every stream has ended; None where nothing came for so many seconds.
+
+        Raises:
+            ServingError: a stream failed; what it had to say came before.
+        """
+        left = set(self.reader.streams)
+        while left:
+            try:
+                async with asyncio.timeout(heartbeat):
+                    news = await self.reader.next()
+            except TimeoutError:
+                yield None
+                continue
+            for update in news:
+                if update.error is None or update.text or update.snapshot is not None:
+                    yield update
+                if update.error is not None:
+                    raise update.error
+                if update.final:
+                    left.discard(update.stream)
 
 
 class Servicer(CharloomServiceServicer):
@@ -32,61 +83,114 @@ class Servicer(CharloomServiceServicer):
         engines: Mapping[str, AsyncEngine],
         limits: convert.RequestLimits,
         metrics: Metrics,
+        sealer: Sealer,
+        heartbeat: float,
     ) -> None:
+        """`heartbeat`: seconds without news after which an empty response says that a call is alive."""
         self.models = models
         self.engines = engines
         self.limits = limits
         self.metrics = metrics
+        self.sealer = sealer
+        self.heartbeat = heartbeat
+        self.opening = Opening(models, limits, sealer)
         self.draining = False
         """Set when the server shuts down: new requests are refused."""
         self.active = 0
-        """Texts that are being generated."""
+        """Calls that are under way."""
 
     async def Generate(  # noqa: N802
-        self, request: pb.GenerateRequest, context: GenerateContext
+        self, request: pb.GenerateRequest, context: Context
     ) -> AsyncIterator[pb.GenerateResponse]:
         """Generates one text, or several from one prompt."""
+
+        def begin() -> Job:
+            text, asked = self.opening.open(request)
+            n = convert.text_count(text.asked)
+            return Job(text.model, lambda engine, deadline: engine.open(asked, deadline, n), text)
+
+        async with self._call(request.model, context, begin) as call:
+            assert call.text is not None, "a text is generated"
+            clocks = {stream: TokenClock(self.metrics, call.model.name) for stream in call.index}
+            yield convert.to_start(call.text, call.reader.streams[0].request)
+            async for update in call.updates(self.heartbeat):
+                if update is not None:
+                    clocks[update.stream].observe(len(update.choices))
+                yield self._respond(call, call.text, update)
+
+    def _respond(self, call: Call, text: Text, update: Update | None) -> pb.GenerateResponse:
+        """What a client is told of news, or of there being none."""
+        if update is None:
+            return pb.GenerateResponse()
+        vocabulary = call.model.bundle.vocabulary
+        response = convert.to_response(text.asked, call.index[update.stream], update, vocabulary)
+        if update.snapshot is not None:
+            token = self.sealer.seal(state_token.save(text, update.stream, update.snapshot))
+            response.state.CopyFrom(pb.State(token=token, position=update.snapshot.position))
+        return response
+
+    async def Score(  # noqa: N802
+        self, request: pb.ScoreRequest, context: Context
+    ) -> AsyncIterator[pb.ScoreResponse]:
+        """Gives the log-probability of each token of texts."""
+
+        def begin() -> Job:
+            model = self.models.find(request.model)
+            requests = texts.to_scored(request, model.bundle.vocabulary, self.limits)
+            return Job(model, lambda engine, deadline: engine.open_all(requests, deadline))
+
+        async with self._call(request.model, context, begin) as call:
+            async for update in call.updates(self.heartbeat):
+                yield convert.to_score(call.index[update.stream], update) if update else pb.ScoreResponse()
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
+        """Gives a vector for each text."""
+
+        def begin() -> Job:
+            model = self.models.find(request.model)
+            requests = texts.to_read(request, model.bundle.vocabulary, self.limits)
+            return Job(model, lambda engine, deadline: engine.open_all(requests, deadline))
+
+        vectors = [pb.Embedding() for _ in request.texts]
+        async with self._call(request.model, context, begin) as call:
+            async for update in call.updates(self.heartbeat):
+                if update is not None and update.snapshot is not None:
+                    vectors[call.index[update.stream]].values.extend(embedding(update.snapshot).tolist())
+        return pb.EmbedResponse(embeddings=vectors)
+
+    @asynccontextmanager
+    async def _call(self, name: str, context: Context, begin: Callable[[], Job]) -> AsyncIterator[Call]:
+        """A call while it is under way; however it ends, its streams are given up and it is counted."""
         try:
-            model, asked, reader = self._open(request, context)
+            call = self._open(name, context, begin)
         except CharloomError as error:
             await abort(context, error)
-        index = {stream: i for i, stream in enumerate(reader.streams)}
-        clocks = {stream: TokenClock(self.metrics, model.name) for stream in reader.streams}
-        outcome = "cancelled"
+        outcome = "cancelled"  # a client that goes away cancels the coroutine
         self.active += 1
         try:
-            yield convert.to_start(model, asked)
-            while clocks:
-                for update in await reader.next():
-                    if update.error is not None:
-                        outcome = code_name(update.error)
-                        await abort(context, update.error)
-                    stream = update.stream
-                    clocks[stream].observe(len(update.choices))
-                    yield convert.to_response(request, index[stream], update, model.bundle.vocabulary)
-                    if update.finish is not None:
-                        del clocks[stream]
+            yield call
             outcome = "ok"
+        except CharloomError as error:
+            outcome = code_name(error)
+            await abort(context, error)
         finally:
-            # Reached however the call ends: a client that goes away cancels this coroutine.
-            reader.close()
+            call.reader.close()
             self.active -= 1
-            self.metrics.requests.labels(model.name, outcome).inc()
+            self.metrics.requests.labels(call.model.name, outcome).inc()
 
-    def _open(self, message: pb.GenerateRequest, context: GenerateContext) -> tuple[Model, Request, Reader]:
-        """Lets a request in; raises CharloomError, and counts it, where it cannot be served."""
-        name = ""
+    def _open(self, name: str, context: Context, begin: Callable[[], Job]) -> Call:
+        """Lets a call in; raises CharloomError, and counts it, where it cannot be served."""
         try:
             if self.draining:
                 raise DrainingError
-            model = self.models.find(message.model)
-            name = model.name
-            asked = convert.to_request(message, model.bundle.vocabulary, self.limits)
+            job = begin()
+            name = job.model.name
             remaining = context.time_remaining()
             deadline = None if remaining is None else time.monotonic() + remaining
-            return model, asked, self.engines[name].open(asked, deadline, convert.text_count(message))
+            return Call(job, job.submit(self.engines[name], deadline))
         except CharloomError as error:
-            self.metrics.rejections.labels(name, code_name(error)).inc()
+            known = name if name in self.engines else ""
+            self.metrics.rejections.labels(known, code_name(error)).inc()
             raise
 
     async def ListModels(  # noqa: N802

@@ -141,11 +141,11 @@ def test_describes_its_model(serve: Serve) -> None:
 def test_names_every_invalid_field(serve: Serve) -> None:
     server = serve()
     message = pb.GenerateRequest(
-        prompt="a%?☃b☃", temperature=[-1], top_p=0, min_p=2, max_tokens=0, stop=["", "x"]
+        prompt="a%?☃b☃", temperature=[-1], top_p=0, min_p=2, max_tokens=2**31, stop=["", "x"]
     )
     with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
         list(CharloomServiceStub(channel).Generate(message))
-    error = RequestError(caught.value)
+    error = RequestError.of(caught.value)
     assert error.code is grpc.StatusCode.INVALID_ARGUMENT
     fields = {violation.field for violation in error.violations}
     assert fields == {"prompt", "temperature", "top_p", "min_p", "max_tokens", "stop"}

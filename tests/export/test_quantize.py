@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
+from charloom.burst import BYTE_ZERO as ZERO
 from export.onnx_graph import quiet
-from export.quantize import SCALE, ZERO, Bytes, Int8, Int8Product, translations
+from export.quantize import Bytes, Int8, Int8Product, translations
 from tests.export.conftest import TALL, TOKENS, random_model
 from training.step import Float32, Step
 
@@ -24,7 +25,7 @@ WEIGHTS = st.sampled_from([0, 0.5, 1, 127]) | st.floats(-4, 4, width=32, allow_s
 
 def edges():
     """Where one byte becomes the next, as near as float32 comes to it, from both sides."""
-    middles = ((np.arange(-127, 127) + 0.5) * SCALE).astype(F32)
+    middles = ((np.arange(-127, 127) + 0.5) / 127).astype(F32)
     return np.concatenate([np.nextafter(middles, F32(2)), middles, np.nextafter(middles, F32(-2))])
 
 
@@ -66,7 +67,7 @@ def test_a_product_is_that_of_integers(given_):
     product = Int8Product(torch.from_numpy(weight), torch.from_numpy(bias), Bytes())
     integers, scale = product.weight.numpy(), product.scale.numpy()
     sums = (encoded.astype(np.int64) - ZERO) @ integers.astype(np.int64)
-    unbiased = sums.astype(F32) * (scale * F32(SCALE))
+    unbiased = sums.astype(F32) * (scale * F32(1 / 127))
     rows = torch.from_numpy(encoded)
     np.testing.assert_array_equal(product(rows).numpy(), unbiased + bias)
     addend = np.arange(unbiased.size, dtype=F32).reshape(unbiased.shape)

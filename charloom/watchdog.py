@@ -1,0 +1,42 @@
+"""A watchdog: does something if nobody feeds it for a while."""
+
+from collections.abc import Callable
+from threading import Condition, Thread
+from time import monotonic
+from typing import Self
+
+
+class Watchdog:
+    """Barks once after `patience` seconds without food, in a thread of its own; ends with its context."""
+
+    def __init__(self, bark: Callable[[], object], patience: float) -> None:
+        self.barked = False
+        self._bark = bark
+        self._patience = patience
+        self._fed = monotonic()
+        self._over = False
+        self._changed = Condition()
+        self._thread = Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def feed(self) -> None:
+        """Says that all is well."""
+        self._fed = monotonic()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while not self._over:
+                left = self._fed + self._patience - monotonic()
+                if left <= 0:
+                    self.barked = True
+                    self._bark()
+                    return
+                self._changed.wait(left)

@@ -1,0 +1,119 @@
+"""Texts that were begun before: what a call that goes on with one comes to.
+
+It knows the rules of going on, and neither how a state is sealed nor how a stream is run.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import charloom.v1.charloom_pb2 as pb
+from charloom.options import InvalidRequestError, Violation
+from serving.engine.request import Request
+from serving.errors import InexactError, OtherBundleError
+from serving.models import Model, Models
+from serving.rpc import state_token
+from serving.rpc.convert import RequestLimits, Text, text_count, to_request
+from serving.rpc.sealing import Sealer
+from serving.rpc.state_token import Saved
+
+BESIDE_RESUME = {
+    "model",
+    "state",
+    "resume",
+    "replay",
+    "token_ids",
+    "return_state",
+    "state_interval",
+    "bundle_digest",
+    "execution_class",
+    "require_exact",
+}
+"""What may stand in a request that goes on with a text: how it is sent, and not what it is."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Finds what calls for text come to, begun before or not."""
+
+    models: Models
+    limits: RequestLimits
+    sealer: Sealer
+
+    def open(self, message: pb.GenerateRequest, caller: bytes | None = None) -> tuple[Text, Request]:
+        """The text that a call asks for, and what the engine is asked.
+
+        Raises:
+            InvalidRequestError: fields have unusable values.
+            UnknownModelError: there is no such model.
+            OtherBundleError: it was begun with another bundle.
+            InexactError: it would not be exact, and has to be.
+            ServingError: the state cannot be opened; see the sealer.
+        """
+        if message.resume and not message.state:
+            raise InvalidRequestError([Violation("resume", "needs the state of a text")])
+        saved = state_token.load(self.sealer.open(message.state, caller)) if message.state else None
+        model = self.models.find(message.model or (saved.model if saved is not None else ""))
+        if message.bundle_digest not in ("", model.bundle.digest):
+            raise OtherBundleError(message.bundle_digest, f"{model.name} {model.bundle.digest}")
+        asked = message if saved is None or not message.resume else resumed(message, saved)
+        request = to_request(asked, model.bundle.vocabulary, self.limits)
+        if saved is not None:
+            before = saved.generated if message.resume else 0
+            request = replace(request, origin=state_token.restore(saved, model), before=before)
+        if message.replay:
+            request = replace(request, replay=np.array(message.replay, np.int64))
+        request = replace(request, returns_state=asked.return_state, state_interval=asked.state_interval)
+        if violations := list(unfit(asked, request, model)):
+            raise InvalidRequestError(violations)
+        return Text(model, asked, self._exact(message, saved, model)), request
+
+    def _exact(self, message: pb.GenerateRequest, saved: Saved | None, model: Model) -> bool:
+        """Whether it will be to the byte the text of an undisturbed stream; raises if it has to be."""
+        here = str(model.runner.execution_class)
+        begun = [message.execution_class] if message.execution_class else []
+        if saved is not None:
+            begun.append(saved.execution_class if saved.exact else "")
+        others = [execution_class for execution_class in begun if execution_class != here]
+        if message.require_exact and others:
+            raise InexactError(others[0], here)
+        return not others
+
+
+def resumed(message: pb.GenerateRequest, saved: Saved) -> pb.GenerateRequest:
+    """The request for the text that was saved, sent as `message` says.
+
+    Raises:
+        InvalidRequestError: the message has options of its own.
+    """
+    given = {field.name for field, _ in message.ListFields()}
+    reason = "must be absent: the text goes on as it was begun"
+    if violations := [Violation(name, reason) for name in sorted(given - BESIDE_RESUME)]:
+        raise InvalidRequestError(violations)
+    try:
+        asked = pb.GenerateRequest.FromString(saved.request)
+    except Exception as error:  # protobuf's DecodeError has no public name that types know
+        raise state_token.unusable("holds no request") from error
+    for name in BESIDE_RESUME:
+        asked.ClearField(name)  # type: ignore[arg-type]
+    asked.MergeFrom(message)
+    return asked
+
+
+def unfit(asked: pb.GenerateRequest, request: Request, model: Model) -> Iterator[Violation]:
+    """What of a text that goes on does not fit together."""
+    begun = request.before + len(request.replay)
+    if not 0 <= request.before <= begun <= request.max_tokens:
+        reason = f"and the state hold {begun} tokens, more than max_tokens, {request.max_tokens}"
+        yield Violation("replay", reason)
+    if not len(request.replay):
+        return
+    if request.replay.max() >= model.bundle.vocabulary.size:
+        yield Violation(
+            "replay", f"holds ids that are none of the model's {model.bundle.vocabulary.size} tokens"
+        )
+    if not asked.HasField("seed"):
+        yield Violation("seed", "must be given, of the text whose tokens are replayed")
+    if text_count(asked) != 1:
+        yield Violation("n", "must be 1 where tokens are replayed: they are of one text")
