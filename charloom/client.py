@@ -22,9 +22,11 @@ import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
 import charloom.v1.charloom_pb2 as pb
+from charloom.conversation import Conversation
 from charloom.errors import CharloomError
 from charloom.journal import Journal
-from charloom.options import GenerateOptions, Token, Violation, check
+from charloom.message import to_message
+from charloom.options import GenerateOptions, Violation
 from charloom.retries import Retries, RetryConfig
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 from charloom.watchdog import Watchdog
@@ -458,6 +460,15 @@ class Client:
     def _generate(self, message: pb.GenerateRequest, timeout: float | None) -> Any:
         return next(self._turns).Generate(message, timeout=timeout)
 
+    def converse(self, *, model: str = "", state: bytes = b"", require_exact: bool = False) -> Conversation:
+        """Begins a conversation: one stream, command by command; at a state, if one is given.
+
+        Raises:
+            RequestError: the server does not hold it.
+        """
+        opening = pb.Open(model=model, state=state, require_exact=require_exact)
+        return Conversation(next(self._turns).Converse, opening, RequestError.of)
+
     def score(
         self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
     ) -> list[Score]:
@@ -620,30 +631,6 @@ def single(n: int) -> None:
     """Raises unless there is one text only, for those who would mix up several."""
     if n != 1:
         raise ValueError(f"there are {n} texts: take them with pieces() or texts()")
-
-
-def to_message(
-    prompt: str, options: GenerateOptions, n: int = 1, logprobs: int | None = None
-) -> pb.GenerateRequest:
-    """The request as it goes over the wire.
-
-    Raises:
-        InvalidRequestError: an option has a value that no server takes.
-    """
-    check(options, n, logprobs)
-    fields: dict[str, Any] = dict(vars(options))  # they have the same names on the wire
-    for name, tokens in options.named_tokens.items():
-        fields[name] = [to_token(token) for token in tokens]
-    fields["logit_bias"] = [
-        pb.LogitBias(token=token, bias=bias)
-        for token, (_, bias) in zip(fields["logit_bias"], options.logit_bias, strict=True)
-    ]
-    return pb.GenerateRequest(prompt=prompt, n=n, logprobs=logprobs, **fields)
-
-
-def to_token(token: Token) -> pb.Token:
-    """A token's name as it goes over the wire."""
-    return pb.Token(text=token) if isinstance(token, str) else pb.Token(id=token)
 
 
 def to_info(model: pb.Model) -> ModelInfo:

@@ -21,6 +21,7 @@ from serving.engine.engine import Report
 from serving.engine.scheduler import SchedulerConfig
 from serving.metrics import Metrics
 from serving.models import Model, Models
+from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.sealing import Sealer
 from serving.rpc.servicer import Servicer
@@ -81,12 +82,13 @@ class Server:
         scheduling: SchedulerConfig,
         limits: RequestLimits,
         sealer: Sealer,
+        bounds: ConversationLimits = ConversationLimits(),
     ) -> None:
         self.models = models
         self.config = config
         self.metrics = Metrics()
         self.engines = {model.name: self._engine(model, scheduling) for model in models}
-        self.servicer = Servicer(models, self.engines, limits, self.metrics, sealer, config.heartbeat)
+        self.servicer = Servicer(models, self.engines, limits, self.metrics, sealer, config.heartbeat, bounds)
         self.health = health.HealthServicer()
 
     async def run(self) -> None:
@@ -169,7 +171,7 @@ class Server:
 
     async def _drain(self) -> None:
         """Takes no more requests and waits for those that run, at most the grace period."""
-        self.servicer.draining = True
+        self.servicer.drain()
         for name in ("", SERVICE):
             await self.health.set(name, NOT_SERVING)
         logger.info("shutting down: running texts have %g s to finish", self.config.grace)

@@ -15,15 +15,17 @@ import grpc.aio
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.errors import CharloomError
+from charloom.options import InvalidRequestError, Violation
 from charloom.v1.charloom_pb2_grpc import CharloomServiceServicer
 from serving.engine.async_engine import AsyncEngine, Reader
 from serving.engine.embedding import embedding
 from serving.engine.request import Update
-from serving.errors import DrainingError
+from serving.errors import DrainingError, OverloadedError
 from serving.metrics import Metrics
 from serving.models import Model, Models
 from serving.rpc import convert, state_token, texts
 from serving.rpc.continuation import Opening
+from serving.rpc.conversation import Conversation, ConversationLimits, Place
 from serving.rpc.convert import Text
 from serving.rpc.sealing import Sealer
 from serving.rpc.status import abort, code_name
@@ -85,6 +87,7 @@ class Servicer(CharloomServiceServicer):
         metrics: Metrics,
         sealer: Sealer,
         heartbeat: float,
+        bounds: ConversationLimits,
     ) -> None:
         """`heartbeat`: seconds without news after which an empty response says that a call is alive."""
         self.models = models
@@ -93,6 +96,8 @@ class Servicer(CharloomServiceServicer):
         self.metrics = metrics
         self.sealer = sealer
         self.heartbeat = heartbeat
+        self.bounds = bounds
+        self.conversations: set[Conversation] = set()
         self.opening = Opening(models, limits, sealer)
         self.draining = False
         """Set when the server shuts down: new requests are refused."""
@@ -125,9 +130,47 @@ class Servicer(CharloomServiceServicer):
         vocabulary = call.model.bundle.vocabulary
         response = convert.to_response(text.asked, call.index[update.stream], update, vocabulary)
         if update.snapshot is not None:
-            token = self.sealer.seal(state_token.save(text, update.stream, update.snapshot))
+            token = self.sealer.seal(state_token.save(text, update.stream.request, update.snapshot))
             response.state.CopyFrom(pb.State(token=token, position=update.snapshot.position))
         return response
+
+    async def Converse(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.ConverseRequest], context: Context
+    ) -> AsyncIterator[pb.ConverseResponse]:
+        """Holds one stream, and its forks, command by command."""
+        try:
+            conversation = await self._open_conversation(request_iterator)
+        except CharloomError as error:
+            await abort(context, error)
+        self.conversations.add(conversation)
+        self.active += 1
+        try:
+            async for event in conversation.run(request_iterator):
+                yield event
+        except CharloomError as error:
+            await abort(context, error)
+        finally:
+            self.conversations.discard(conversation)
+            self.active -= 1
+
+    async def _open_conversation(self, commands: AsyncIterator[pb.ConverseRequest]) -> Conversation:
+        """The conversation that a first command opens; raises CharloomError if it can't be held."""
+        first = await anext(aiter(commands), pb.ConverseRequest())
+        if self.draining:
+            raise DrainingError
+        if not first.HasField("open"):
+            raise InvalidRequestError([Violation("open", "must be the first command")])
+        if len(self.conversations) >= self.bounds.most_conversations:
+            raise OverloadedError(self.bounds.most_conversations)
+        text, origin = self.opening.converse(first.open)
+        engine = self.engines[text.model.name]
+        return Conversation(Place(text, engine, self.limits, self.bounds, self.sealer), origin)
+
+    def drain(self) -> None:
+        """Takes no more requests, and lets conversations end."""
+        self.draining = True
+        for conversation in self.conversations:
+            conversation.hang_up()
 
     async def Score(  # noqa: N802
         self, request: pb.ScoreRequest, context: Context
