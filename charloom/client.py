@@ -13,7 +13,7 @@ Proto types stay behind this file.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from itertools import cycle
 from typing import Any, Self, cast
 
@@ -29,7 +29,7 @@ from charloom.message import to_message
 from charloom.options import GenerateOptions, Violation
 from charloom.retries import Retries, RetryConfig
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
-from charloom.watchdog import Watchdog
+from charloom.watchdog import Patience, Watchdog
 
 CHANNEL_OPTIONS = (
     # A pause between responses may be a busy server; only a connection that is gone ends a stream.
@@ -196,8 +196,8 @@ class Progress:
         """Tokens of all texts that are complete."""
         return sum(ending.generated_tokens for ending in self.endings.values())
 
-    def take(self, response: pb.GenerateResponse, index: int) -> Piece:
-        """Notes what a response for the text at `index` tells and gives the piece in it."""
+    def take(self, response: pb.GenerateResponse, index: int, *, ids: bool = True) -> Piece:
+        """Notes what a response for the text at `index` tells; gives the piece in it, with its ids or not."""
         if response.HasField("start"):
             start = response.start
             self.exact = self.exact and start.exact
@@ -212,7 +212,7 @@ class Progress:
             self.states[index] = response.state.token
         return Piece(
             text=response.text,
-            token_ids=list(response.token_ids),
+            token_ids=list(response.token_ids) if ids else [],
             logprobs=list(response.logprobs),
             alternatives=[
                 [Alternative(a.token_id, a.text, a.logprob) for a in place.alternatives]
@@ -276,8 +276,7 @@ class Attempts(Progress):
         index = response.index if index is None else index
         self._journal.take(index, response)
         self._retries.progress()
-        piece = self.take(response, index)
-        return piece if self._wants_ids else replace(piece, token_ids=[])
+        return self.take(response, index, ids=self._wants_ids)
 
     def _delay(self, error: RequestError) -> float:
         """Seconds until the next attempt; raises the error where there is to be none.
@@ -360,20 +359,18 @@ class AsyncGeneration(Attempts):
     async def _attempt(self, index: int | None, message: pb.GenerateRequest) -> AsyncIterator[Piece]:
         """The pieces of one call."""
         self._begin(message)
-        patience = self._retries.config.patience
-        try:
-            while True:
-                async with asyncio.timeout(patience):
-                    response = await self._call.read()
-                if response is grpc.aio.EOF:
-                    return
-                if (piece := self._hear(index, response)) is not None:
-                    yield piece
-        except grpc.aio.AioRpcError as error:
-            raise RequestError.of(error) from error
-        except TimeoutError:
-            self._call.cancel()
-            raise hung(patience) from None
+        with Patience(self._call.cancel, self._retries.config.patience) as patience:
+            try:
+                while (response := await self._call.read()) is not grpc.aio.EOF:
+                    patience.renew()
+                    if (piece := self._hear(index, response)) is not None:
+                        yield piece
+            except grpc.aio.AioRpcError as error:
+                raise RequestError.of(error) from error
+            except asyncio.CancelledError:
+                if patience.lost:  # its call was cancelled, and not the task that reads
+                    raise hung(patience.seconds) from None
+                raise
 
     async def __aiter__(self) -> AsyncIterator[str]:
         single(self.n)

@@ -58,7 +58,8 @@ class ServerConfig:
     patience: float = 10.0
     """Seconds without a finished burst, while there is work, after which liveness fails."""
     heartbeat: float = 10.0
-    """Seconds without news for a call, after which an empty message says that it is alive."""
+    """Seconds without news for a call, after which an empty message says that it is alive; about a second
+    more or less."""
 
     def __post_init__(self) -> None:
         require(0 <= self.port < 65536, "port", "must be 0 (any free one) to 65535")
@@ -88,7 +89,7 @@ class Server:
         self.config = config
         self.metrics = Metrics()
         self.engines = {model.name: self._engine(model, scheduling) for model in models}
-        self.servicer = Servicer(models, self.engines, limits, self.metrics, sealer, config.heartbeat, bounds)
+        self.servicer = Servicer(models, self.engines, limits, self.metrics, sealer, bounds)
         self.health = health.HealthServicer()
 
     async def run(self) -> None:
@@ -167,6 +168,7 @@ class Server:
             await self.health.set(LIVENESS, SERVING if alive else NOT_SERVING)
             for name in ("", SERVICE):
                 await self.health.set(name, SERVING if ready else NOT_SERVING)
+            self.servicer.beat(self.config.heartbeat)
             await asyncio.sleep(1)
 
     async def _drain(self) -> None:
@@ -177,7 +179,7 @@ class Server:
         logger.info("shutting down: running texts have %g s to finish", self.config.grace)
         deadline = asyncio.get_running_loop().time() + self.config.grace
         while asyncio.get_running_loop().time() < deadline:
-            if self.servicer.active == 0:
+            if self.servicer.idle:
                 return
             await asyncio.sleep(0.02)
 

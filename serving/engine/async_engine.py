@@ -5,6 +5,7 @@ of the protocol that those readers speak.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -89,6 +90,7 @@ class Reader:
         self._engine = engine
         self._updates: dict[Stream, list[Update]] = {}
         self._arrived = asyncio.Event()
+        self._heard = time.monotonic()
         self.streams = streams
 
     def put(self, update: Update) -> None:
@@ -96,10 +98,16 @@ class Reader:
         self._updates.setdefault(update.stream, []).append(update)
         self._arrived.set()
 
+    def poke(self, silence: float) -> None:
+        """Lets who waits for news know that there is none, if there was none for so many seconds."""
+        if time.monotonic() - self._heard >= silence:
+            self._arrived.set()
+
     async def next(self) -> list[Update]:
-        """Waits for news and takes all of it, one update a stream."""
+        """Waits for news and takes all of it, one update a stream; none where it was poked."""
         await self._arrived.wait()
         self._arrived.clear()
+        self._heard = time.monotonic()
         updates = [merge(updates) for updates in self._updates.values()]
         self._updates = {}
         paused = any(self._engine.engine.scheduler.paused(update.stream) for update in updates)
