@@ -19,6 +19,7 @@ from charloom.v1.charloom_pb2_grpc import add_CharloomServiceServicer_to_server
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import Report
 from serving.engine.scheduler import SchedulerConfig
+from serving.errors import StalledError
 from serving.metrics import Metrics
 from serving.models import Model, Models
 from serving.rpc.conversation import ConversationLimits
@@ -163,13 +164,21 @@ class Server:
     async def _report_health(self) -> None:
         """Keeps the health service up to date."""
         while True:
-            alive = all(engine.thread.healthy(self.config.patience) for engine in self.engines.values())
+            healthy = [self._see_to(engine) for engine in self.engines.values()]
+            alive = all(healthy)
             ready = alive and not self.servicer.draining
             await self.health.set(LIVENESS, SERVING if alive else NOT_SERVING)
             for name in ("", SERVICE):
                 await self.health.set(name, SERVING if ready else NOT_SERVING)
             self.servicer.beat(self.config.heartbeat)
             await asyncio.sleep(1)
+
+    def _see_to(self, engine: AsyncEngine) -> bool:
+        """Whether an engine is healthy; streams of one that is stuck are broken off, to go on elsewhere."""
+        healthy = engine.thread.healthy(self.config.patience)
+        if not healthy and engine.thread.alive:
+            engine.break_off(StalledError(self.config.patience))
+        return healthy
 
     async def _drain(self) -> None:
         """Takes no more requests and waits for those that run, at most the grace period."""

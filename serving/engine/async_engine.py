@@ -13,7 +13,7 @@ from serving.engine.choices import join
 from serving.engine.engine import Engine, Report
 from serving.engine.request import Request, Stream, Update
 from serving.engine.thread import EngineThread
-from serving.errors import DrainingError
+from serving.errors import DrainingError, ServingError
 
 
 class AsyncEngine:
@@ -56,6 +56,11 @@ class AsyncEngine:
         self._readers |= dict.fromkeys(reader.streams, reader)
         self.thread.wake()
         return reader
+
+    def break_off(self, error: ServingError) -> None:
+        """Ends every stream for its reader, where the engine itself cannot: it is stuck."""
+        for stream, reader in self._readers.items():
+            reader.put(Update(stream, position=stream.visible, error=error))
 
     def forget(self, streams: Iterable[Stream]) -> None:
         """Gives up streams that nobody reads any longer, but for those that have ended."""
