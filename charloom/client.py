@@ -13,7 +13,7 @@ Proto types stay behind this file.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from itertools import count, cycle, islice
 from typing import Any, Self, cast
 
@@ -22,12 +22,14 @@ import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
 import charloom.v1.charloom_pb2 as pb
+from charloom.conversation import Conversation
 from charloom.errors import CharloomError
 from charloom.journal import Journal, Means
-from charloom.options import GenerateOptions, Token, Violation, check
+from charloom.message import to_message
+from charloom.options import GenerateOptions, Violation
 from charloom.retries import Retries, RetryConfig
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
-from charloom.watchdog import Watchdog
+from charloom.watchdog import Patience, Watchdog
 
 CHANNEL_OPTIONS = (
     # A pause between responses may be a busy server; only a connection that is gone ends a stream.
@@ -194,8 +196,8 @@ class Progress:
         """Tokens of all texts that are complete."""
         return sum(ending.generated_tokens for ending in self.endings.values())
 
-    def take(self, response: pb.GenerateResponse, index: int) -> Piece:
-        """Notes what a response for the text at `index` tells and gives the piece in it."""
+    def take(self, response: pb.GenerateResponse, index: int, *, ids: bool = True) -> Piece:
+        """Notes what a response for the text at `index` tells; gives the piece in it, with its ids or not."""
         if response.HasField("start"):
             start = response.start
             self.exact = self.exact and start.exact
@@ -210,7 +212,7 @@ class Progress:
             self.states[index] = response.state.token
         return Piece(
             text=response.text,
-            token_ids=list(response.token_ids),
+            token_ids=list(response.token_ids) if ids else [],
             logprobs=list(response.logprobs),
             alternatives=[
                 [Alternative(a.token_id, a.text, a.logprob) for a in place.alternatives]
@@ -308,8 +310,7 @@ class Attempts(Progress):
         index = response.index if index is None else index
         self._journal.take(index, response)
         self._retries.progress()
-        piece = self.take(response, index)
-        return piece if self._wants_ids else replace(piece, token_ids=[])
+        return self.take(response, index, ids=self._wants_ids)
 
     def _delay(self, error: RequestError) -> float:
         """Seconds until the next attempt; raises the error where there is to be none.
@@ -392,20 +393,18 @@ class AsyncGeneration(Attempts):
     async def _attempt(self, index: int | None, message: pb.GenerateRequest) -> AsyncIterator[Piece]:
         """The pieces of one call."""
         self._begin(index, message)
-        patience = self._retries.config.patience
-        try:
-            while True:
-                async with asyncio.timeout(patience):
-                    response = await self._call.read()
-                if response is grpc.aio.EOF:
-                    return
-                if (piece := self._hear(index, response)) is not None:
-                    yield piece
-        except grpc.aio.AioRpcError as error:
-            raise RequestError.of(error) from error
-        except TimeoutError:
-            self._call.cancel()
-            raise hung(patience) from None
+        with Patience(self._call.cancel, self._retries.config.patience) as patience:
+            try:
+                while (response := await self._call.read()) is not grpc.aio.EOF:
+                    patience.renew()
+                    if (piece := self._hear(index, response)) is not None:
+                        yield piece
+            except grpc.aio.AioRpcError as error:
+                raise RequestError.of(error) from error
+            except asyncio.CancelledError:
+                if patience.lost:  # its call was cancelled, and not the task that reads
+                    raise hung(patience.seconds) from None
+                raise
 
     async def __aiter__(self) -> AsyncIterator[str]:
         single(self.n)
@@ -487,6 +486,15 @@ class Client:
         """Goes on with the very text in the midst of which a state token was taken, as it was begun."""
         message = pb.GenerateRequest(state=state, resume=True, return_state=return_state, token_ids=token_ids)
         return Generation(self._servers.round(), message, timeout, self._retries, len(self._servers))
+
+    def converse(self, *, model: str = "", state: bytes = b"", require_exact: bool = False) -> Conversation:
+        """Begins a conversation: one stream, command by command; at a state, if one is given.
+
+        Raises:
+            RequestError: the server does not hold it.
+        """
+        opening = pb.Open(model=model, state=state, require_exact=require_exact)
+        return Conversation(self._servers.next().Converse, opening, RequestError.of)
 
     def score(
         self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
@@ -647,30 +655,6 @@ def single(n: int) -> None:
     """Raises unless there is one text only, for those who would mix up several."""
     if n != 1:
         raise ValueError(f"there are {n} texts: take them with pieces() or texts()")
-
-
-def to_message(
-    prompt: str, options: GenerateOptions, n: int = 1, logprobs: int | None = None
-) -> pb.GenerateRequest:
-    """The request as it goes over the wire.
-
-    Raises:
-        InvalidRequestError: an option has a value that no server takes.
-    """
-    check(options, n, logprobs)
-    fields: dict[str, Any] = dict(vars(options))  # they have the same names on the wire
-    for name, tokens in options.named_tokens.items():
-        fields[name] = [to_token(token) for token in tokens]
-    fields["logit_bias"] = [
-        pb.LogitBias(token=token, bias=bias)
-        for token, (_, bias) in zip(fields["logit_bias"], options.logit_bias, strict=True)
-    ]
-    return pb.GenerateRequest(prompt=prompt, n=n, logprobs=logprobs, **fields)
-
-
-def to_token(token: Token) -> pb.Token:
-    """A token's name as it goes over the wire."""
-    return pb.Token(text=token) if isinstance(token, str) else pb.Token(id=token)
 
 
 def to_info(model: pb.Model) -> ModelInfo:

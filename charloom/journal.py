@@ -108,7 +108,8 @@ class Journal:
             asked.ClearField("n")
             if not asked.resume:
                 asked.seed = seed_of(asked.seed, index)
-        asked.replay.extend(page.tokens[page.known :])
-        if page.tokens and self.start is not None:
+        replay = page.tokens[page.known :]
+        asked.replay.extend(replay)
+        if replay and self.start is not None:
             asked.execution_class = self.start.execution_class
         return asked

@@ -1,5 +1,6 @@
-"""A watchdog: does something if nobody feeds it for a while."""
+"""Watchdogs: do something if nobody feeds them for a while; one for threads, one for an event loop."""
 
+import asyncio
 from collections.abc import Callable
 from threading import Condition, Thread
 from time import monotonic
@@ -40,3 +41,33 @@ class Watchdog:
                     self._bark()
                     return
                 self._changed.wait(left)
+
+
+class Patience:
+    """The same in an event loop: loses itself once after `seconds` without being renewed."""
+
+    def __init__(self, lose: Callable[[], object], seconds: float) -> None:
+        self.seconds = seconds
+        self.lost = False
+        self._lose = lose
+        self._renewed = monotonic()
+
+    def renew(self) -> None:
+        """Says that all is well; costs no more than the time of day."""
+        self._renewed = monotonic()
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self.seconds, self._check)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        left = self._renewed + self.seconds - monotonic()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._check)
+        else:
+            self.lost = True
+            self._lose()

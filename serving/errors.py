@@ -43,6 +43,14 @@ class DeadlineError(ServingError):
         super().__init__("the deadline passed before the text was complete")
 
 
+class StalledError(ServingError):
+    """The engine is stuck in a burst."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__(f"no burst has ended for {patience:g} s; try another server")
+        self.retry_after = RETRY_AFTER
+
+
 class OtherBundleError(ServingError):
     """A text cannot go on here: it was begun with another bundle."""
 

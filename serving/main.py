@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model, Models
+from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.sealing import Sealer, SealingConfig
 from serving.server import Server, ServerConfig
@@ -27,6 +28,7 @@ def serve(
     running: Annotated[RunnerConfig, Flat] = RunnerConfig(),
     scheduling: Annotated[SchedulerConfig, Flat] = SchedulerConfig(),
     limits: Annotated[RequestLimits, Flat] = RequestLimits(),
+    conversing: Annotated[ConversationLimits, Flat] = ConversationLimits(),
     sealing: Annotated[SealingConfig, Flat] = SealingConfig(),
 ) -> None:
     """Stream from one or more bundles over gRPC, until SIGTERM or Ctrl-C.
@@ -42,7 +44,7 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sealer = Sealer.load(sealing)
     models = Models([load(path, running, scheduling.largest_batch) for path in bundle])
-    asyncio.run(Server(models, server, scheduling, limits, sealer).run())
+    asyncio.run(Server(models, server, scheduling, limits, sealer, conversing).run())
 
 
 def load(path: Path, running: RunnerConfig, largest_batch: int) -> Model:

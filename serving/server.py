@@ -19,8 +19,10 @@ from charloom.v1.charloom_pb2_grpc import add_CharloomServiceServicer_to_server
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import Report
 from serving.engine.scheduler import SchedulerConfig
+from serving.errors import StalledError
 from serving.metrics import Metrics
 from serving.models import Model, Models
+from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.sealing import Sealer
 from serving.rpc.servicer import Servicer
@@ -57,7 +59,8 @@ class ServerConfig:
     patience: float = 10.0
     """Seconds without a finished burst, while there is work, after which liveness fails."""
     heartbeat: float = 10.0
-    """Seconds without news for a call, after which an empty message says that it is alive."""
+    """Seconds without news for a call, after which an empty message says that it is alive; about a second
+    more or less."""
 
     def __post_init__(self) -> None:
         require(0 <= self.port < 65536, "port", "must be 0 (any free one) to 65535")
@@ -81,12 +84,13 @@ class Server:
         scheduling: SchedulerConfig,
         limits: RequestLimits,
         sealer: Sealer,
+        bounds: ConversationLimits = ConversationLimits(),
     ) -> None:
         self.models = models
         self.config = config
         self.metrics = Metrics()
         self.engines = {model.name: self._engine(model, scheduling) for model in models}
-        self.servicer = Servicer(models, self.engines, limits, self.metrics, sealer, config.heartbeat)
+        self.servicer = Servicer(models, self.engines, limits, self.metrics, sealer, bounds)
         self.health = health.HealthServicer()
 
     async def run(self) -> None:
@@ -160,22 +164,31 @@ class Server:
     async def _report_health(self) -> None:
         """Keeps the health service up to date."""
         while True:
-            alive = all(engine.thread.healthy(self.config.patience) for engine in self.engines.values())
+            healthy = [self._see_to(engine) for engine in self.engines.values()]
+            alive = all(healthy)
             ready = alive and not self.servicer.draining
             await self.health.set(LIVENESS, SERVING if alive else NOT_SERVING)
             for name in ("", SERVICE):
                 await self.health.set(name, SERVING if ready else NOT_SERVING)
+            self.servicer.beat(self.config.heartbeat)
             await asyncio.sleep(1)
+
+    def _see_to(self, engine: AsyncEngine) -> bool:
+        """Whether an engine is healthy; streams of one that is stuck are broken off, to go on elsewhere."""
+        healthy = engine.thread.healthy(self.config.patience)
+        if not healthy and engine.thread.alive:
+            engine.break_off(StalledError(self.config.patience))
+        return healthy
 
     async def _drain(self) -> None:
         """Takes no more requests and waits for those that run, at most the grace period."""
-        self.servicer.draining = True
+        self.servicer.drain()
         for name in ("", SERVICE):
             await self.health.set(name, NOT_SERVING)
         logger.info("shutting down: running texts have %g s to finish", self.config.grace)
         deadline = asyncio.get_running_loop().time() + self.config.grace
         while asyncio.get_running_loop().time() < deadline:
-            if self.servicer.active == 0:
+            if self.servicer.idle:
                 return
             await asyncio.sleep(0.02)
 

@@ -40,6 +40,11 @@ class CharloomServiceStub:
                 request_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.Converse = channel.stream_stream(
+                '/charloom.v1.CharloomService/Converse',
+                request_serializer=charloom_dot_v1_dot_charloom__pb2.ConverseRequest.SerializeToString,
+                response_deserializer=charloom_dot_v1_dot_charloom__pb2.ConverseResponse.FromString,
+                _registered_method=True)
         self.Score = channel.unary_stream(
                 '/charloom.v1.CharloomService/Score',
                 request_serializer=charloom_dot_v1_dot_charloom__pb2.ScoreRequest.SerializeToString,
@@ -72,6 +77,14 @@ class CharloomServiceServicer:
         The first response, sent before any text, holds `start`; the last one of each text holds
         `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
         server's load.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Converse(self, request_iterator, context):
+        """Holds one stream for as long as the call lasts: it is fed, generates, is stopped, forked, rewound, looked
+        ahead of and saved. Between commands it takes no slot of the server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +126,11 @@ def add_CharloomServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateRequest.FromString,
                     response_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Converse': grpc.stream_stream_rpc_method_handler(
+                    servicer.Converse,
+                    request_deserializer=charloom_dot_v1_dot_charloom__pb2.ConverseRequest.FromString,
+                    response_serializer=charloom_dot_v1_dot_charloom__pb2.ConverseResponse.SerializeToString,
             ),
             'Score': grpc.unary_stream_rpc_method_handler(
                     servicer.Score,
@@ -163,6 +181,33 @@ class CharloomService:
             '/charloom.v1.CharloomService/Generate',
             charloom_dot_v1_dot_charloom__pb2.GenerateRequest.SerializeToString,
             charloom_dot_v1_dot_charloom__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Converse(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/charloom.v1.CharloomService/Converse',
+            charloom_dot_v1_dot_charloom__pb2.ConverseRequest.SerializeToString,
+            charloom_dot_v1_dot_charloom__pb2.ConverseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class CharloomServiceStub:
     `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
     server's load.
     """
+    Converse: _grpc.StreamStreamMultiCallable[_charloom_pb2.ConverseRequest, _charloom_pb2.ConverseResponse]
+    """Holds one stream for as long as the call lasts: it is fed, generates, is stopped, forked, rewound, looked
+    ahead of and saved. Between commands it takes no slot of the server.
+    """
     Score: _grpc.UnaryStreamMultiCallable[_charloom_pb2.ScoreRequest, _charloom_pb2.ScoreResponse]
     """Gives the log-probability of each token of texts, which are read side by side with everything else
     that runs.
@@ -67,6 +71,10 @@ class CharloomServiceAsyncStub(CharloomServiceStub):
     The first response, sent before any text, holds `start`; the last one of each text holds
     `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
     server's load.
+    """
+    Converse: _aio.StreamStreamMultiCallable[_charloom_pb2.ConverseRequest, _charloom_pb2.ConverseResponse]  # type: ignore[assignment]
+    """Holds one stream for as long as the call lasts: it is fed, generates, is stopped, forked, rewound, looked
+    ahead of and saved. Between commands it takes no slot of the server.
     """
     Score: _aio.UnaryStreamMultiCallable[_charloom_pb2.ScoreRequest, _charloom_pb2.ScoreResponse]  # type: ignore[assignment]
     """Gives the log-probability of each token of texts, which are read side by side with everything else
@@ -93,6 +101,16 @@ class CharloomServiceServicer(metaclass=_abc_1.ABCMeta):
         The first response, sent before any text, holds `start`; the last one of each text holds
         `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
         server's load.
+        """
+
+    @_abc_1.abstractmethod
+    def Converse(
+        self,
+        request_iterator: _MaybeAsyncIterator[_charloom_pb2.ConverseRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_charloom_pb2.ConverseResponse], _abc.AsyncIterator[_charloom_pb2.ConverseResponse]]:
+        """Holds one stream for as long as the call lasts: it is fed, generates, is stopped, forked, rewound, looked
+        ahead of and saved. Between commands it takes no slot of the server.
         """
 
     @_abc_1.abstractmethod

@@ -5,6 +5,7 @@ of the protocol that those readers speak.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from serving.engine.choices import join
 from serving.engine.engine import Engine, Report
 from serving.engine.request import Request, Stream, Update
 from serving.engine.thread import EngineThread
-from serving.errors import DrainingError
+from serving.errors import DrainingError, ServingError
 
 
 class AsyncEngine:
@@ -56,6 +57,11 @@ class AsyncEngine:
         self.thread.wake()
         return reader
 
+    def break_off(self, error: ServingError) -> None:
+        """Ends every stream for its reader, where the engine itself cannot: it is stuck."""
+        for stream, reader in self._readers.items():
+            reader.put(Update(stream, position=stream.visible, error=error))
+
     def forget(self, streams: Iterable[Stream]) -> None:
         """Gives up streams that nobody reads any longer, but for those that have ended."""
         unfinished = [stream for stream in streams if self._readers.pop(stream, None) is not None]
@@ -89,6 +95,7 @@ class Reader:
         self._engine = engine
         self._updates: dict[Stream, list[Update]] = {}
         self._arrived = asyncio.Event()
+        self._heard = time.monotonic()
         self.streams = streams
 
     def put(self, update: Update) -> None:
@@ -96,10 +103,16 @@ class Reader:
         self._updates.setdefault(update.stream, []).append(update)
         self._arrived.set()
 
+    def poke(self, silence: float) -> None:
+        """Lets who waits for news know that there is none, if there was none for so many seconds."""
+        if time.monotonic() - self._heard >= silence:
+            self._arrived.set()
+
     async def next(self) -> list[Update]:
-        """Waits for news and takes all of it, one update a stream."""
+        """Waits for news and takes all of it, one update a stream; none where it was poked."""
         await self._arrived.wait()
         self._arrived.clear()
+        self._heard = time.monotonic()
         updates = [merge(updates) for updates in self._updates.values()]
         self._updates = {}
         paused = any(self._engine.engine.scheduler.paused(update.stream) for update in updates)

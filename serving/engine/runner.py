@@ -25,6 +25,9 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 CACHED = 16 * 2**20
 """Bytes of weights up to which every core can read all of them at every step from a cache."""
+ENOUGH = 64
+"""Rows of a shard beyond which it gets no faster a row: smaller ones spread better over threads of which
+one may be held up by other work."""
 NO_VNNI = "this processor has no VNNI, without which products of bytes are neither exact nor fast"
 
 
@@ -66,7 +69,7 @@ class Way:
     threads: int
     """Of a session."""
     shards: int
-    """Most parts that a batch is cut into."""
+    """Parts, a thread each, that a batch is cut into; a large one is cut into more."""
 
 
 class Runner:
@@ -76,9 +79,9 @@ class Runner:
     alone. A batch may be cut into shards, each of which one thread computes from the first step to the
     last: rows need nothing of each other, so no thread ever waits in between. Or all threads compute
     every product together; they meet at each operator and wait for each other by spinning, which is fast
-    for a few rows on a quiet machine and slow beside any busy program. The fastest for each size is
-    found as bursts run. A model of whose weights every core would fetch all from main memory is always
-    computed by all together.
+    for a few rows on a quiet machine and slow beside any busy program. A large batch always runs in
+    shards; for a smaller one the fastest way is found as bursts run. A model of whose weights every core
+    would fetch all from main memory is always computed by all together.
     """
 
     def __init__(
@@ -162,12 +165,18 @@ class Runner:
             RunError: the runtime failed.
         """
         steps, rows = feeds["forced"].shape
-        usable = [i for i, way in enumerate(self.ways) if way.shards <= max(1, rows)]
-        way = self._fastest[kind].pick(rows, usable)
+        way = self._fastest[kind].pick(rows, self._usable(rows))
         started = time.perf_counter()
         outputs = self.run_in(self.ways[way], kind, feeds)
         self._fastest[kind].learn(way, rows, steps, time.perf_counter() - started)
         return outputs
+
+    def _usable(self, rows: int) -> list[int]:
+        """The ways that may be fastest for so many rows: shards, where there is enough for every thread."""
+        shards = [way.shards for way in self.ways]
+        if max(shards) > 1 and rows >= max(shards) * ENOUGH:
+            return [shards.index(max(shards))]
+        return [i for i, count in enumerate(shards) if count <= max(1, rows)]
 
     def run_in(self, way: Way, kind: GraphKind, feeds: Feeds) -> Feeds:
         """Runs one burst of B rows in one of its ways; they all give the same bits.
@@ -175,12 +184,16 @@ class Runner:
         Raises:
             RunError: the runtime failed.
         """
-        count = min(way.shards, len(feeds["last"]))
-        if count <= 1:
+        rows = len(feeds["last"])
+        if min(way.shards, rows) <= 1:
             return self._run(way.threads, kind, feeds)
-        mine, *rest = cut(kind, feeds, count)
-        others = [self._pool.submit(self._run, way.threads, kind, shard) for shard in rest]
-        return join([self._run(way.threads, kind, mine), *(other.result() for other in others)])
+        shards = cut(kind, feeds, max(min(way.shards, rows), rows // ENOUGH))
+        futures = [self._pool.submit(self._run, way.threads, kind, shard) for shard in shards]
+        parts: list[Feeds] = []
+        # This thread takes shards from the end, until it meets those that take them from the beginning.
+        for shard, future in zip(reversed(shards), reversed(futures), strict=True):
+            parts.append(self._run(way.threads, kind, shard) if future.cancel() else future.result())
+        return join(parts[::-1])
 
     def _run(self, threads: int, kind: GraphKind, feeds: Feeds) -> Feeds:
         """Runs a burst in this thread, padded to the smallest batch that is exact."""

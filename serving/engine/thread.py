@@ -16,6 +16,9 @@ from serving.errors import BurstError, DrainingError
 NAP = 0.5
 """Longest sleep, in seconds: paused streams can pass their deadline without anyone's call."""
 
+STUCK = 10.0
+"""Seconds after which a burst is not waited for any longer."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -40,10 +43,13 @@ class EngineThread:
         self._call.set()
 
     def stop(self) -> None:
-        """Ends the thread after its burst; streams that are left end with DrainingError."""
+        """Ends the thread after its burst; streams that are left end with DrainingError.
+
+        One that is stuck is left behind: nothing ends it but the end of the process.
+        """
         self._stopping = True
         self._call.set()
-        self._thread.join()
+        self._thread.join(STUCK)
 
     @property
     def alive(self) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from statistics import median
 
-TRIES = 3
+TRIES = 5
 """Bursts in each way before one is preferred; of later ones, the newest that count."""
 AGAIN = 32
 """Bursts until another way is tried again, which may have become faster; doubled while none has ..."""

@@ -10,7 +10,9 @@ import numpy as np
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.options import InvalidRequestError, Violation
+from charloom.vocabulary import no_tokens
 from serving.engine.request import Request
+from serving.engine.snapshot import Snapshot
 from serving.errors import InexactError, OtherBundleError
 from serving.models import Model, Models
 from serving.rpc import state_token
@@ -53,10 +55,7 @@ class Opening:
         """
         if message.resume and not message.state:
             raise InvalidRequestError([Violation("resume", "needs the state of a text")])
-        saved = state_token.load(self.sealer.open(message.state, caller)) if message.state else None
-        model = self.models.find(message.model or (saved.model if saved is not None else ""))
-        if message.bundle_digest not in ("", model.bundle.digest):
-            raise OtherBundleError(message.bundle_digest, f"{model.name} {model.bundle.digest}")
+        saved, model = self._find(message, caller)
         asked = message if saved is None or not message.resume else resumed(message, saved)
         request = to_request(asked, model.bundle.vocabulary, self.limits)
         if saved is not None:
@@ -69,16 +68,39 @@ class Opening:
             raise InvalidRequestError(violations)
         return Text(model, asked, self._exact(message, saved, model)), request
 
-    def _exact(self, message: pb.GenerateRequest, saved: Saved | None, model: Model) -> bool:
+    def converse(self, message: pb.Open, caller: bytes | None = None) -> tuple[Text, Snapshot]:
+        """What a conversation is about, and where it begins; raises as `open` does."""
+        saved, model = self._find(message, caller)
+        text = Text(model, pb.GenerateRequest(), self._exact(message, saved, model))
+        return text, fresh(model) if saved is None else state_token.restore(saved, model)
+
+    def _find(
+        self, message: pb.GenerateRequest | pb.Open, caller: bytes | None
+    ) -> tuple[Saved | None, Model]:
+        """What was saved, if anything, and the model that is asked for."""
+        saved = state_token.load(self.sealer.open(message.state, caller)) if message.state else None
+        model = self.models.find(message.model or (saved.model if saved is not None else ""))
+        if message.bundle_digest not in ("", model.bundle.digest):
+            raise OtherBundleError(message.bundle_digest, f"{model.name} {model.bundle.digest}")
+        return saved, model
+
+    def _exact(self, message: pb.GenerateRequest | pb.Open, saved: Saved | None, model: Model) -> bool:
         """Whether it will be to the byte the text of an undisturbed stream; raises if it has to be."""
         here = str(model.runner.execution_class)
-        begun = [message.execution_class] if message.execution_class else []
+        replayed = message.execution_class if isinstance(message, pb.GenerateRequest) else ""
+        begun = [replayed] if replayed else []
         if saved is not None:
             begun.append(saved.execution_class if saved.exact else "")
         others = [execution_class for execution_class in begun if execution_class != here]
         if message.require_exact and others:
             raise InexactError(others[0], here)
         return not others
+
+
+def fresh(model: Model) -> Snapshot:
+    """Where a stream begins."""
+    state = {spec.name: spec.initial_rows(1) for spec in model.runner.state}
+    return Snapshot(state, model.bundle.vocabulary.start, 0, no_tokens())
 
 
 def resumed(message: pb.GenerateRequest, saved: Saved) -> pb.GenerateRequest:

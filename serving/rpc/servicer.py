@@ -4,7 +4,6 @@ It sees when a call's text came and how the call ended, which is what the metric
 happens inside a burst is the engine's.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,15 +14,17 @@ import grpc.aio
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.errors import CharloomError
+from charloom.options import InvalidRequestError, Violation
 from charloom.v1.charloom_pb2_grpc import CharloomServiceServicer
 from serving.engine.async_engine import AsyncEngine, Reader
 from serving.engine.embedding import embedding
 from serving.engine.request import Update
-from serving.errors import DrainingError
+from serving.errors import DrainingError, OverloadedError
 from serving.metrics import Metrics
 from serving.models import Model, Models
 from serving.rpc import convert, state_token, texts
 from serving.rpc.continuation import Opening
+from serving.rpc.conversation import Conversation, ConversationLimits, Place
 from serving.rpc.convert import Text
 from serving.rpc.sealing import Sealer
 from serving.rpc.status import abort, code_name
@@ -51,20 +52,17 @@ class Call:
         self.reader = reader
         self.index = {stream: i for i, stream in enumerate(reader.streams)}
 
-    async def updates(self, heartbeat: float) -> AsyncIterator[Update | None]:
-        """All updates until every stream has ended; None where nothing came for so many seconds.
+    async def updates(self) -> AsyncIterator[Update | None]:
+        """All updates until every stream has ended; None where its reader was poked.
 
         Raises:
             ServingError: a stream failed; what it had to say came before.
         """
         left = set(self.reader.streams)
         while left:
-            try:
-                async with asyncio.timeout(heartbeat):
-                    news = await self.reader.next()
-            except TimeoutError:
+            news = await self.reader.next()
+            if not news:
                 yield None
-                continue
             for update in news:
                 if update.error is None or update.text or update.snapshot is not None:
                     yield update
@@ -84,20 +82,20 @@ class Servicer(CharloomServiceServicer):
         limits: convert.RequestLimits,
         metrics: Metrics,
         sealer: Sealer,
-        heartbeat: float,
+        bounds: ConversationLimits,
     ) -> None:
-        """`heartbeat`: seconds without news after which an empty response says that a call is alive."""
         self.models = models
         self.engines = engines
         self.limits = limits
         self.metrics = metrics
         self.sealer = sealer
-        self.heartbeat = heartbeat
+        self.bounds = bounds
+        self.conversations: set[Conversation] = set()
         self.opening = Opening(models, limits, sealer)
         self.draining = False
         """Set when the server shuts down: new requests are refused."""
-        self.active = 0
-        """Calls that are under way."""
+        self.calls: set[Call] = set()
+        """Those under way."""
 
     async def Generate(  # noqa: N802
         self, request: pb.GenerateRequest, context: Context
@@ -113,7 +111,7 @@ class Servicer(CharloomServiceServicer):
             assert call.text is not None, "a text is generated"
             clocks = {stream: TokenClock(self.metrics, call.model.name) for stream in call.index}
             yield convert.to_start(call.text, call.reader.streams[0].request)
-            async for update in call.updates(self.heartbeat):
+            async for update in call.updates():
                 if update is not None:
                     clocks[update.stream].observe(len(update.choices))
                 yield self._respond(call, call.text, update)
@@ -125,9 +123,55 @@ class Servicer(CharloomServiceServicer):
         vocabulary = call.model.bundle.vocabulary
         response = convert.to_response(text.asked, call.index[update.stream], update, vocabulary)
         if update.snapshot is not None:
-            token = self.sealer.seal(state_token.save(text, update.stream, update.snapshot))
+            token = self.sealer.seal(state_token.save(text, update.stream.request, update.snapshot))
             response.state.CopyFrom(pb.State(token=token, position=update.snapshot.position))
         return response
+
+    async def Converse(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.ConverseRequest], context: Context
+    ) -> AsyncIterator[pb.ConverseResponse]:
+        """Holds one stream, and its forks, command by command."""
+        try:
+            conversation = await self._open_conversation(request_iterator)
+        except CharloomError as error:
+            await abort(context, error)
+        self.conversations.add(conversation)
+        try:
+            async for event in conversation.run(request_iterator):
+                yield event
+        except CharloomError as error:
+            await abort(context, error)
+        finally:
+            self.conversations.discard(conversation)
+
+    async def _open_conversation(self, commands: AsyncIterator[pb.ConverseRequest]) -> Conversation:
+        """The conversation that a first command opens; raises CharloomError if it can't be held."""
+        first = await anext(aiter(commands), pb.ConverseRequest())
+        if self.draining:
+            raise DrainingError
+        if not first.HasField("open"):
+            raise InvalidRequestError([Violation("open", "must be the first command")])
+        if len(self.conversations) >= self.bounds.most_conversations:
+            raise OverloadedError(self.bounds.most_conversations)
+        text, origin = self.opening.converse(first.open)
+        engine = self.engines[text.model.name]
+        return Conversation(Place(text, engine, self.limits, self.bounds, self.sealer), origin)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self.calls and not self.conversations
+
+    def beat(self, silence: float) -> None:
+        """Has every call that has had no news for so many seconds tell its client that it is alive."""
+        for call in self.calls:
+            call.reader.poke(silence)
+
+    def drain(self) -> None:
+        """Takes no more requests, and lets conversations end."""
+        self.draining = True
+        for conversation in self.conversations:
+            conversation.hang_up()
 
     async def Score(  # noqa: N802
         self, request: pb.ScoreRequest, context: Context
@@ -140,7 +184,7 @@ class Servicer(CharloomServiceServicer):
             return Job(model, lambda engine, deadline: engine.open_all(requests, deadline))
 
         async with self._call(request.model, context, begin) as call:
-            async for update in call.updates(self.heartbeat):
+            async for update in call.updates():
                 yield convert.to_score(call.index[update.stream], update) if update else pb.ScoreResponse()
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
@@ -153,7 +197,7 @@ class Servicer(CharloomServiceServicer):
 
         vectors = [pb.Embedding() for _ in request.texts]
         async with self._call(request.model, context, begin) as call:
-            async for update in call.updates(self.heartbeat):
+            async for update in call.updates():
                 if update is not None and update.snapshot is not None:
                     vectors[call.index[update.stream]].values.extend(embedding(update.snapshot).tolist())
         return pb.EmbedResponse(embeddings=vectors)
@@ -166,7 +210,7 @@ class Servicer(CharloomServiceServicer):
         except CharloomError as error:
             await abort(context, error)
         outcome = "cancelled"  # a client that goes away cancels the coroutine
-        self.active += 1
+        self.calls.add(call)
         try:
             yield call
             outcome = "ok"
@@ -175,7 +219,7 @@ class Servicer(CharloomServiceServicer):
             await abort(context, error)
         finally:
             call.reader.close()
-            self.active -= 1
+            self.calls.discard(call)
             self.metrics.requests.labels(call.model.name, outcome).inc()
 
     def _open(self, name: str, context: Context, begin: Callable[[], Job]) -> Call:

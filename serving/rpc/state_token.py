@@ -10,7 +10,7 @@ import numpy as np
 import charloom.v1.charloom_pb2 as pb
 from charloom.burst import Feeds, StateSpec, recode
 from charloom.options import InvalidRequestError, Violation
-from serving.engine.request import Stream
+from serving.engine.request import Request
 from serving.engine.snapshot import Snapshot
 from serving.errors import OtherBundleError
 from serving.models import Model
@@ -40,14 +40,14 @@ class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Type and bytes of each tensor."""
 
 
-def save(text: Text, stream: Stream, snapshot: Snapshot) -> bytes:
+def save(text: Text, request: Request, snapshot: Snapshot) -> bytes:
     """The bytes of a stream that stands where a snapshot says."""
     asked = pb.GenerateRequest()
     asked.CopyFrom(text.asked)
     for field in ("prompt", "state", "resume", "replay", "n"):
         asked.ClearField(field)
     # Not another server's defaults.
-    asked.seed, asked.max_tokens = stream.request.seed, stream.request.max_tokens
+    asked.seed, asked.max_tokens = request.seed, request.max_tokens
     return msgspec.msgpack.encode(
         Saved(
             model=text.model.name,
@@ -55,7 +55,7 @@ def save(text: Text, stream: Stream, snapshot: Snapshot) -> bytes:
             execution_class=str(text.model.runner.execution_class),
             exact=text.exact,
             request=asked.SerializeToString(),
-            generated=snapshot.position - stream.request.start,
+            generated=snapshot.position - request.start,
             last=snapshot.last,
             position=snapshot.position,
             recent=snapshot.recent.astype("<u4").tobytes(),

@@ -23,6 +23,7 @@ from serving.errors import (
     NewerStateError,
     OtherBundleError,
     OverloadedError,
+    StalledError,
     UnknownKeyError,
     UnknownModelError,
 )
@@ -32,6 +33,7 @@ CODES: dict[type[CharloomError], int] = {
     UnknownModelError: code_pb2.NOT_FOUND,
     OverloadedError: code_pb2.RESOURCE_EXHAUSTED,
     DrainingError: code_pb2.UNAVAILABLE,
+    StalledError: code_pb2.UNAVAILABLE,
     DeadlineError: code_pb2.DEADLINE_EXCEEDED,
     OtherBundleError: code_pb2.FAILED_PRECONDITION,
     InexactError: code_pb2.FAILED_PRECONDITION,
@@ -52,7 +54,7 @@ async def abort(context: "grpc.aio.ServicerContext[Any, Any]", error: CharloomEr
     """Ends a call with the status of an error."""
     status = rpc_status.to_status(to_proto(error))
     retry: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, OverloadedError | DrainingError):
+    if isinstance(error, OverloadedError | DrainingError | StalledError):
         # gRPC's own retry policy reads this; other clients read the RetryInfo.
         retry = (("grpc-retry-pushback-ms", str(round(error.retry_after * 1000))),)
     await context.abort(status.code, status.details, (*status.trailing_metadata, *retry))
@@ -77,7 +79,11 @@ def details(error: CharloomError) -> Any:
                     for v in violations
                 ]
             )
-        case OverloadedError(retry_after=seconds) | DrainingError(retry_after=seconds):
+        case (
+            OverloadedError(retry_after=seconds)
+            | DrainingError(retry_after=seconds)
+            | StalledError(retry_after=seconds)
+        ):
             delay = Duration()
             delay.FromMilliseconds(round(seconds * 1000))
             return error_details_pb2.RetryInfo(retry_delay=delay)

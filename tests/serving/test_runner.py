@@ -65,10 +65,10 @@ def same(found: Feeds, expected: Feeds) -> bool:
 class Recording(Runner):
     """Notes how many rows each session got."""
 
-    rows: tuple[int, ...] = ()
+    rows: list[int]
 
     def _run(self, threads: int, kind: GraphKind, feeds: Feeds) -> Feeds:
-        self.rows += (len(feeds["last"]),)
+        self.__dict__.setdefault("rows", []).append(len(feeds["last"]))
         return super()._run(threads, kind, feeds)
 
 
@@ -105,7 +105,7 @@ def test_every_way_to_run_a_burst_gives_the_same_bits(
     feeds = random_burst(recording, bundle.vocabulary.size, kind, rows, seed)
     expected = whole.run(kind, feeds)
     for way in recording.ways:
-        recording.rows = ()
+        recording.rows = []
         assert same(recording.run_in(way, kind, feeds), expected)
         assert len(recording.rows) == min(way.shards, rows)
         assert sum(recording.rows) == rows
@@ -118,6 +118,16 @@ def test_a_burst_can_run_alone_in_shards_or_together(recording: Recording) -> No
 
 
 @pytest.mark.parametrize("kind", INPUTS)
+def test_a_large_burst_is_cut_into_more_shards_than_threads(
+    whole: Runner, bundle: Bundle, precision: Precision, kind: GraphKind
+) -> None:
+    runner = Recording(bundle, "cpu", precision, threads=2)
+    feeds = random_burst(runner, bundle.vocabulary.size, kind, 300, 0)
+    assert same(runner.run(kind, feeds), whole.run(kind, feeds))
+    assert sorted(runner.rows) == [75, 75, 75, 75]
+
+
+@pytest.mark.parametrize("kind", INPUTS)
 def test_a_model_too_large_for_shards_has_the_same_bits(
     whole: Runner, bundle: Bundle, precision: Precision, kind: GraphKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +136,7 @@ def test_a_model_too_large_for_shards_has_the_same_bits(
     assert [way.name for way in runner.ways] == ["together"]
     feeds = random_burst(runner, bundle.vocabulary.size, kind, 300, 0)
     assert same(runner.run(kind, feeds), whole.run(kind, feeds))
-    assert runner.rows == (300,)
+    assert runner.rows == [300]
 
 
 @given(KINDS, st.integers(1, 50), st.integers(1, 8))

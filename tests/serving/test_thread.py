@@ -13,7 +13,7 @@ from serving.engine.async_engine import AsyncEngine, Reader
 from serving.engine.engine import Report
 from serving.engine.request import Finish
 from serving.engine.thread import EngineThread
-from serving.errors import BurstError, DrainingError
+from serving.errors import BurstError, DrainingError, StalledError
 
 Make = Callable[..., Any]
 
@@ -38,6 +38,25 @@ class Gate:
         self.open.wait(30)
         result: Feeds = self.inner.run(kind, feeds)
         return result
+
+
+def test_streams_of_a_stuck_engine_are_broken_off(make_engine: Make, ask: Make, runner: Any) -> None:
+    async def main() -> None:
+        gate = Gate(runner)
+        engine = AsyncEngine(make_engine(gate), "test", lambda report: None)
+        engine.start()
+        reader = engine.open(ask(max_tokens=50), deadline=None)
+        while engine.thread.healthy(patience=0.2):
+            await asyncio.sleep(0.05)
+        engine.break_off(StalledError(0.2))
+        (update,) = await reader.next()
+        assert isinstance(update.error, StalledError)
+        reader.close()
+        gate.open.set()
+        await engine.stop()
+        assert engine.engine.pool.used == engine.engine.waiting == 0
+
+    asyncio.run(main())
 
 
 class Broken:

@@ -1,0 +1,157 @@
+"""A conversation with a server: one stream that is fed, generates, is rewound, forked and saved.
+
+    with Client("127.0.0.1:50051").converse() as conversation:
+        conversation.feed("Once upon a time ")
+        for piece in conversation.generate(max_tokens=100):
+            print(piece, end="")
+        conversation.rewind(10)
+        print(conversation.suggest(5))
+
+Between commands the server holds the state and nothing else of it. It knows the wire contract's
+commands and events; connections are the client's.
+"""
+
+import queue
+from collections.abc import Callable, Iterator
+from threading import Lock, Thread
+from typing import Any, Self
+
+import grpc
+
+import charloom.v1.charloom_pb2 as pb
+from charloom.errors import CharloomError
+from charloom.message import to_message
+from charloom.options import GenerateOptions
+
+Events = queue.SimpleQueue["pb.ConverseResponse | Exception"]
+
+
+class CommandError(CharloomError):
+    """The server could not do a command; the conversation goes on. `code` is gRPC's status code."""
+
+    def __init__(self, failure: pb.Failure) -> None:
+        self.code = next(code for code in grpc.StatusCode if code.value[0] == failure.code)
+        super().__init__(f"{self.code.name}: {failure.message}")
+
+
+class Conversation:
+    """Commands one by one; different branches may be used by different threads."""
+
+    def __init__(
+        self,
+        start: Callable[[Iterator[pb.ConverseRequest]], Any],
+        opening: pb.Open,
+        explain: Callable[[grpc.RpcError], CharloomError],
+    ) -> None:
+        """Opens it; `explain` makes the error that is raised of one of gRPC's.
+
+        Raises:
+            CharloomError: the server does not hold it.
+        """
+        self._sent: queue.SimpleQueue[pb.ConverseRequest | None] = queue.SimpleQueue()
+        self._heard: dict[str, Events] = {}
+        self._lock = Lock()
+        self._explain = explain
+        self.states: dict[str, bytes] = {}
+        """The newest state token of each branch; a server that ends sends one of every branch."""
+        self.position = 0
+        """Tokens of the branch that was heard of last."""
+        self._send("", open=opening)
+        self._over: Exception | None = None
+        self._call = start(iter(self._sent.get, None))
+        Thread(target=self._listen, name="conversation", daemon=True).start()
+        opened = self._wait("").opened
+        self.model, self.exact = opened.model, opened.exact
+        self.bundle_digest, self.execution_class = opened.bundle_digest, opened.execution_class
+
+    def feed(self, text: str, *, branch: str = "", skip_unknown: bool = False) -> None:
+        """Has the model read a text."""
+        self._send(branch, feed=pb.Feed(text=text, skip_unknown=skip_unknown))
+        self._wait(branch)
+
+    def generate(self, prompt: str = "", *, branch: str = "", **options: Any) -> Iterator[str]:
+        """Reads a prompt, generates a text and yields it as it is made; the options are those of `Client`."""
+        message = to_message(prompt, GenerateOptions(**options))
+        message.ClearField("n")  # a branch has one text at a time
+        self._send(branch, generate=message)
+        while True:
+            response = self._wait(branch).generated
+            if response.text:
+                yield response.text
+            if response.HasField("finish"):
+                return
+
+    def stop(self, *, branch: str = "") -> None:
+        """Ends the generation that runs; it finishes as cancelled. From any thread."""
+        self._send(branch, stop=pb.Stop())
+
+    def rewind(self, tokens: int, *, branch: str = "") -> str:
+        """Takes the last so many tokens back and gives their text."""
+        self._send(branch, rewind=pb.Rewind(tokens=tokens))
+        return self._wait(branch).rewound.text
+
+    def suggest(self, count: int = 10, *, branch: str = "") -> list[tuple[str, float]]:
+        """The likeliest next tokens, likeliest first: their text and log-probability."""
+        self._send(branch, suggest=pb.Suggest(count=count))
+        return [(a.text, a.logprob) for a in self._wait(branch).suggested.alternatives]
+
+    def fork(self, name: str, *, branch: str = "") -> None:
+        """Makes a branch of this name that goes on alone from here."""
+        self._send(branch, fork=pb.Fork(name=name))
+        self._wait(branch)
+
+    def drop(self, branch: str) -> None:
+        """Forgets a branch."""
+        self._send(branch, drop=pb.Drop())
+        self._wait(branch)
+
+    def save(self, *, branch: str = "") -> bytes:
+        """A state token of where the branch stands."""
+        self._send(branch, save=pb.Save())
+        return self._wait(branch).saved.token
+
+    def close(self) -> None:
+        """Ends it."""
+        self._sent.put(None)
+        self._call.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, branch: str, **command: Any) -> None:
+        self._sent.put(pb.ConverseRequest(branch=branch, **command))
+
+    def _events(self, branch: str) -> Events:
+        with self._lock:
+            events = self._heard.setdefault(branch, queue.SimpleQueue())
+            if self._over is not None:
+                events.put(self._over)
+            return events
+
+    def _wait(self, branch: str) -> pb.ConverseResponse:
+        """The next event of a branch; raises what went wrong instead."""
+        event = self._events(branch).get()
+        if isinstance(event, Exception):
+            raise event
+        self.position = event.position
+        if event.HasField("failed"):
+            raise CommandError(event.failed)
+        return event
+
+    def _listen(self) -> None:
+        """Sorts events by branch until the call ends, in a thread of its own."""
+        over: Exception = ConnectionError("the conversation is over")
+        try:
+            for event in self._call:
+                if event.HasField("saved"):
+                    self.states[event.branch] = event.saved.token
+                self._events(event.branch).put(event)
+        except grpc.RpcError as error:
+            over = self._explain(error)
+        with self._lock:
+            self._over = over
+            for events in self._heard.values():
+                events.put(over)

@@ -1,0 +1,69 @@
+"""The history of a stream: its tokens, and states along them, so that any earlier token can be gone back to.
+
+It is bounded: what is too long ago is forgotten. It runs nothing: who goes back reads the tokens
+that `back` gives from the snapshot beside them.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from charloom.vocabulary import Tokens, no_tokens
+from serving.engine.snapshot import Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What a stream remembers of itself; never changed, so that a fork may share it."""
+
+    snapshots: tuple[Snapshot, ...]
+    """Oldest first; the newest is where the stream stands."""
+    tokens: Tokens
+    """Those after the oldest snapshot, to where the stream stands: int64 [T]."""
+    limit: int
+    """Most tokens that can be gone back."""
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, limit: int) -> "History":
+        """A history that begins here."""
+        return cls((snapshot,), no_tokens(), limit)
+
+    @property
+    def here(self) -> Snapshot:
+        """Where the stream stands."""
+        return self.snapshots[-1]
+
+    @property
+    def known(self) -> int:
+        """How many tokens can be gone back."""
+        return min(self.limit, len(self.tokens))
+
+    def extended(self, tokens: Tokens, snapshots: Sequence[Snapshot]) -> "History":
+        """With tokens [T] that came after, and snapshots along them, the last after all of them."""
+        all_tokens = np.concatenate([self.tokens, tokens])
+        kept = (*self.snapshots, *snapshots)
+        assert kept[-1].position == kept[0].position + len(all_tokens), "the last is where the stream stands"
+        # The oldest that is of use is the last one at or before the limit.
+        first = max(0, bisect_right(kept, kept[-1].position - self.limit, key=position) - 1)
+        forgotten = kept[first].position - kept[0].position
+        return History(kept[first:], all_tokens[forgotten:], self.limit)
+
+    def back(self, count: int) -> tuple["History", Tokens]:
+        """The history until a snapshot at or before `count` tokens ago, and those [T] from there to then."""
+        assert 0 <= count <= self.known, "no further back than is known"
+        target = self.here.position - count
+        last = bisect_right(self.snapshots, target, key=position)
+        kept = self.snapshots[:last]
+        begin = kept[-1].position - kept[0].position
+        return History(kept, self.tokens[:begin], self.limit), self.tokens[begin : len(self.tokens) - count]
+
+    def newest(self, count: int) -> Tokens:
+        """The last so many tokens [T]."""
+        return self.tokens[len(self.tokens) - count :]
+
+
+def position(snapshot: Snapshot) -> int:
+    """Of a snapshot."""
+    return snapshot.position

@@ -1,0 +1,85 @@
+"""A conversation with a real server, by the Python client."""
+
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from charloom.client import Client, RequestError
+from charloom.conversation import CommandError, Conversation
+from tests.e2e.conftest import ServerProcess
+
+Serve = Callable[..., ServerProcess]
+
+
+def test_a_story_is_written_together(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client, client.converse() as talk:
+        talk.feed("The statement ")
+        alone = client.generate("The statement is ", max_tokens=60, seed=3).text()
+        assert "".join(talk.generate("is ", max_tokens=60, seed=3)) == alone
+        assert talk.position == len("The statement is ") + 60
+        assert talk.rewind(60) == alone
+        talk.fork("other")
+        assert "".join(talk.generate(max_tokens=60, seed=3)) == alone
+        other = "".join(talk.generate(max_tokens=60, seed=4, branch="other"))
+        assert other == client.generate("The statement is ", max_tokens=60, seed=4).text()
+        suggested = talk.suggest(3, branch="other")
+        *_, piece = client.generate("The statement is " + other, max_tokens=1, logprobs=3, seed=0).pieces()
+        assert suggested == [(a.text, a.logprob) for a in piece.alternatives[0]]
+        state = talk.save(branch="other")
+        assert client.generate("x", max_tokens=20, seed=9, state=state).text() == "".join(
+            talk.generate("x", max_tokens=20, seed=9, branch="other")
+        )
+        talk.drop("other")
+        with pytest.raises(CommandError, match="INVALID_ARGUMENT: branch is none that there is"):
+            talk.feed("a", branch="other")
+        with client.converse(state=state) as again:
+            assert again.exact
+            assert again.rewind(0) == ""
+            with pytest.raises(CommandError, match="tokens must be at most 0 here"):
+                again.rewind(1)
+
+
+def test_what_runs_can_be_stopped(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client, client.converse() as talk:
+        text = ""
+        for count, piece in enumerate(talk.generate("The ", max_tokens=1_000_000, seed=1)):
+            text += piece
+            if count == 3:
+                talk.stop()
+        assert len(text) < 900_000
+        assert talk.position == len("The ") + len(text)
+        more = "".join(talk.generate(max_tokens=30, seed=1))
+        whole = client.generate("The " + text, max_tokens=30, seed=1).text()
+        assert more == whole
+
+
+def feed_for_ever(talk: Conversation) -> None:
+    while True:
+        talk.feed("a")
+
+
+def test_a_server_that_ends_hands_out_the_state(serve: Serve) -> None:
+    server = serve("--grace", "5")
+    with Client(server.address) as client:
+        talk = client.converse()
+        talk.feed("The ")
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(RequestError, match=r"UNAVAILABLE.*shutting down"):
+            feed_for_ever(talk)
+        assert talk.states[""]
+    assert server.process.wait(20) == 0
+    assert "Traceback" not in server.stderr
+    assert not [thread for thread in threading.enumerate() if thread.name == "conversation"]
+
+
+def test_a_conversation_that_cannot_be_held(serve: Serve) -> None:
+    server = serve("--most-conversations", "1")
+    with Client(server.address) as client:
+        with pytest.raises(RequestError, match="NOT_FOUND"):
+            client.converse(model="other")
+        with client.converse(), pytest.raises(RequestError, match="RESOURCE_EXHAUSTED"):
+            client.converse()

@@ -1,0 +1,229 @@
+"""Conversations, command by command: whatever was done, each branch stands where its tokens lead.
+
+Commands are drawn at random; the test keeps no more than each branch's tokens. In the end the state of
+every branch must be, to the bit, that of a stream that read these tokens at once; and so must that of
+another server's conversation that goes on from a state token.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import charloom.v1.charloom_pb2 as pb
+from serving.engine.async_engine import AsyncEngine
+from serving.engine.request import Request
+from serving.engine.runner import RunnerConfig
+from serving.engine.scheduler import SchedulerConfig
+from serving.models import Model, Models
+from serving.rpc.continuation import Opening
+from serving.rpc.conversation import Conversation, ConversationLimits, Place
+from serving.rpc.convert import RequestLimits
+from serving.rpc.sealing import Key, Sealer
+from tests.conftest import PRECISIONS
+from tests.serving.golden import CELLS, FOLDER
+from tests.serving.test_snapshot import run, same
+
+SEALER = Sealer([Key("a", bytes(32))], lifetime=0)
+HISTORY = 60
+
+
+@pytest.fixture(
+    scope="module", params=[(cell, precision) for cell in CELLS for precision in PRECISIONS], ids="-".join
+)
+def model(request: pytest.FixtureRequest) -> Model:
+    cell, precision = request.param
+    return Model.load(FOLDER / cell, RunnerConfig("cpu", precision, threads=1), largest_batch=8)
+
+
+class Talk:
+    """A conversation in this process: commands in, events out."""
+
+    def __init__(self, model: Model, state: bytes = b"", **bounds: int) -> None:
+        self.model = model
+        self.sent: asyncio.Queue[pb.ConverseRequest | None] = asyncio.Queue()
+        config = SchedulerConfig(max_streams=3, max_burst=5, latency_budget=9)
+        self.engine = AsyncEngine(model.engine(config), model.name, lambda report: None)
+        limits = RequestLimits()
+        opening = Opening(Models([model]), limits, SEALER)
+        text, origin = opening.converse(pb.Open(state=state))
+        place = Place(
+            text, self.engine, limits, ConversationLimits(**{"most_history": HISTORY} | bounds), SEALER
+        )
+        self.conversation = Conversation(place, origin)
+
+    async def __aenter__(self) -> "Talk":
+        self.engine.start()
+        self.events = self.conversation.run(self.commands())
+        assert (await anext(self.events)).HasField("opened")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.sent.put_nowait(None)
+        async for _event in self.events:
+            pass
+        await self.engine.stop()
+        assert self.engine.engine.pool.used == self.engine.engine.waiting == 0
+
+    async def commands(self) -> AsyncIterator[pb.ConverseRequest]:
+        while (message := await self.sent.get()) is not None:
+            yield message
+
+    def send(self, branch: str = "", **command: Any) -> None:
+        self.sent.put_nowait(pb.ConverseRequest(branch=branch, **command))
+
+    async def ask(self, branch: str = "", **command: Any) -> pb.ConverseResponse:
+        self.send(branch, **command)
+        return await anext(self.events)
+
+    async def text(
+        self, branch: str = "", stop_after: int | None = None, **options: Any
+    ) -> list[pb.GenerateResponse]:
+        self.send(branch, generate=pb.GenerateRequest(token_ids=True, **options))
+        parts: list[pb.GenerateResponse] = []
+        while not parts or not parts[-1].HasField("finish"):
+            event = await anext(self.events)
+            assert event.HasField("generated"), event
+            parts.append(event.generated)
+            if len(parts) == stop_after:
+                self.send(branch, stop=pb.Stop())
+        return parts
+
+
+@dataclass
+class Known:
+    """What the test knows of a branch: its tokens, and how many can be gone back."""
+
+    tokens: list[int] = field(default_factory=list)
+    back: int = 0
+
+    def add(self, tokens: list[int]) -> None:
+        self.tokens = self.tokens + tokens
+        self.back = min(HISTORY, self.back + len(tokens))
+
+
+COMMANDS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["feed", "generate", "generate", "rewind", "rewind", "fork", "suggest", "drop", "stop"]
+        ),
+        st.integers(0, 2**32),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(commands=COMMANDS)
+def test_every_branch_stands_where_its_tokens_lead(model: Model, commands: list[tuple[str, int]]) -> None:
+    asyncio.run(follow(model, commands))
+
+
+async def follow(model: Model, commands: list[tuple[str, int]]) -> None:
+    vocabulary = model.bundle.vocabulary
+    async with Talk(model) as talk:
+        known = {"": Known()}
+        for turn, (kind, number) in enumerate(commands):
+            branch = sorted(known)[number % len(known)]
+            of_branch = known[branch]
+            if kind == "feed":
+                text = vocabulary.decode([(number + i) % vocabulary.size for i in range(number % 9)])
+                assert (await talk.ask(branch, feed=pb.Feed(text=text))).HasField("fed")
+                of_branch.add(vocabulary.encode(text).tolist())
+            elif kind in ("generate", "stop"):
+                options: dict[str, Any] = {
+                    "max_tokens": number % 40,
+                    "seed": number,
+                    "prompt": vocabulary.decode([1]),
+                }
+                options |= [{}, {"stop": [vocabulary.decode([2])]}, {"top_k": 3}][number % 3]
+                stop_after = number % 3 + 1 if kind == "stop" else None
+                parts = await talk.text(branch, stop_after, **options)
+                heard = [token for part in parts for token in part.token_ids]
+                if heard or parts[-1].finish.reason != pb.FINISH_REASON_CANCELLED:
+                    of_branch.add([1, *heard])
+                assert vocabulary.decode(heard) == "".join(part.text for part in parts)
+            elif kind == "rewind":
+                count = number % (of_branch.back + 3)
+                event = await talk.ask(branch, rewind=pb.Rewind(tokens=count))
+                if count > of_branch.back:
+                    assert "must be at most" in event.failed.message
+                else:
+                    kept = len(of_branch.tokens) - count
+                    assert event.rewound.text == vocabulary.decode(of_branch.tokens[kept:])
+                    of_branch.tokens, of_branch.back = of_branch.tokens[:kept], of_branch.back - count
+            elif kind == "fork":
+                name = f"branch {turn}"
+                assert (await talk.ask(branch, fork=pb.Fork(name=name))).HasField("forked")
+                known[name] = Known(of_branch.tokens, of_branch.back)
+            elif kind == "suggest":
+                event = await talk.ask(branch, suggest=pb.Suggest(count=3))
+                assert len(event.suggested.alternatives) == 3
+            elif branch:
+                assert (await talk.ask(branch, drop=pb.Drop())).HasField("dropped")
+                del known[branch]
+        for branch, of_branch in known.items():
+            event = await talk.ask(branch, save=pb.Save())
+            assert event.position == event.saved.position == len(of_branch.tokens)
+            await stands(model, of_branch.tokens, event.saved.token)
+
+
+async def stands(model: Model, tokens: list[int], state: bytes) -> None:
+    """Whether a state is that of a stream which read these tokens at once; also after another generation."""
+    _, found = Opening(Models([model]), RequestLimits(), SEALER).converse(pb.Open(state=state))
+    (read,) = run(model, Request(np.array(tokens, np.int64), 0, 0, returns_state=True), burst=50)[-1:]
+    assert read.snapshot is not None
+    assert same(found, read.snapshot)
+    async with Talk(model, state) as other:
+        parts = await other.text(max_tokens=20, seed=4)
+    after = run(model, Request(np.array(tokens, np.int64), 20, 4))
+    assert "".join(part.text for part in parts) == "".join(update.text for update in after)
+
+
+def test_branches_generate_side_by_side(model: Model) -> None:
+    async def talk_on() -> set[str]:
+        async with Talk(model) as talk:
+            assert (await talk.ask(fork=pb.Fork(name="b"))).HasField("forked")
+            for branch in ("", "b"):
+                talk.send(branch, generate=pb.GenerateRequest(max_tokens=500, seed=1))
+            heard: list[pb.ConverseResponse] = []
+            while sum(event.generated.HasField("finish") for event in heard) < 2:
+                heard.append(await anext(talk.events))
+            first_end = next(i for i, event in enumerate(heard) if event.generated.HasField("finish"))
+            assert {event.branch for event in heard[:first_end]} == {"", "b"}
+            texts = {"": "", "b": ""}
+            for event in heard:
+                texts[event.branch] += event.generated.text
+            return set(texts.values())
+
+    assert len(asyncio.run(talk_on())) == 1
+
+
+def test_what_cannot_be_done_is_said_and_the_conversation_goes_on(model: Model) -> None:
+    async def talk_on() -> None:
+        async with Talk(model, most_branches=2) as talk:
+            for words, command in {
+                "branch is none that there is": {"branch": "x", "save": pb.Save()},
+                "command must not be absent": {},
+                "command must not be open": {"open": pb.Open()},
+                "model must be absent": {"generate": pb.GenerateRequest(model="x")},
+                "count must be 1 to 20": {"suggest": pb.Suggest()},
+                "name must have 1 to 64": {"fork": pb.Fork()},
+                "top_p must be": {"generate": pb.GenerateRequest(top_p=3)},
+                "characters outside": {"feed": pb.Feed(text="\u2603")},
+            }.items():
+                event = await talk.ask(**command)
+                assert words in event.failed.message, event
+                assert event.failed.code == 3
+            assert (await talk.ask(fork=pb.Fork(name="b"))).HasField("forked")
+            assert "is that of a branch" in (await talk.ask(fork=pb.Fork(name="b"))).failed.message
+            assert "one too many" in (await talk.ask(fork=pb.Fork(name="c"))).failed.message
+            assert (await talk.ask(save=pb.Save())).HasField("saved")
+
+    asyncio.run(talk_on())
