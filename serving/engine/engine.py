@@ -297,7 +297,7 @@ class Engine:
             siblings, stream.siblings = stream.siblings, []
             self._leave(stream)
             self._release_places(len(siblings))
-            updates += [Update(each, position=each.position, error=error) for each in (stream, *siblings)]
+            updates += [Update(each, position=each.visible, error=error) for each in (stream, *siblings)]
         return updates
 
     def _leave(self, stream: Stream) -> None:
