@@ -6,9 +6,11 @@ BIN    := $(VENV)/bin
 GPU    := .venv-gpu
 TEXT   ?=
 GOLDEN ?=
+CHAOS  ?=
+SOAK   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all interleavings golden lint format proto bench-engine bench-profile bench-server gpu-check constraints clean
+.PHONY: help demo test test-all interleavings golden lint format proto bench-engine bench-profile bench-server chaos soak gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +68,12 @@ bench-profile: $(VENV)/.installed ## Show where the time of a burst goes, by ope
 bench-server: $(VENV)/.installed ## Measure the server, with clients on the same machine (a quarter of an hour)
 	tools/install-foreign.sh
 	$(BIN)/python -m benchmarks.server
+
+chaos: $(VENV)/.installed ## Kill servers and cut connections under 500 streams; compare every text (CHAOS=--help says more)
+	@$(BIN)/python -m chaos.main $(CHAOS)
+
+soak: $(VENV)/.installed ## Load a server for an hour, and see whether it keeps anything (SOAK="--minutes 5")
+	@$(BIN)/python -m chaos.soak $(SOAK)
 
 $(GPU)/.installed: pyproject.toml constraints.txt
 	@test -x $(GPU)/bin/python || $(PYTHON) -m venv $(GPU)
