@@ -26,6 +26,8 @@ from charloom.machine import available_cores
 from serving.engine.runner import RunnerConfig
 from serving.models import Model
 
+SHORTEST = 300
+"""Tokens of a text, at the least: of shorter ones, beginning a call is most of the work."""
 MOST_K6_USERS = 256
 """Each of k6's users is a JavaScript machine of some megabytes."""
 
@@ -131,29 +133,36 @@ class Bench:
     def _length(self, streams: int) -> int:
         """Tokens of a text that keep the engine busy for about as long as a measurement is to take."""
         rate = bare_rate(self.model, Load(streams, tokens=100, alphabet=ALPHABET))
-        return max(50, round(rate * self.seconds / streams))
+        return max(SHORTEST, round(rate * self.seconds / streams))
 
     def _compare(self, server: ServerProcess, load: Load) -> Measurement:
         """One load on the bare engine, then on the server."""
         bare = bare_rate(self.model, load)
-        used, (bursts, seconds) = server.cpu_time(), server.bursts()
-        reception, memory = receive(server, load)
+        used = server.cpu_time()
+        reception, memory, (bursts, seconds) = receive(server, load)
         used, (bursts_after, seconds_after) = server.cpu_time() - used, server.bursts()
         burst = (seconds_after - seconds) / (bursts_after - bursts)
         return Measurement(bare, reception, used, burst, memory)
 
 
-def receive(server: ServerProcess, load: Load) -> tuple[Reception, float]:
-    """Has a client process put a load on a server; gives also the server's largest memory, in MiB."""
+def receive(server: ServerProcess, load: Load) -> tuple[Reception, float, tuple[float, float]]:
+    """Has a client process put a load on a server.
+
+    Gives also the server's largest memory, in MiB, and how many bursts there were, of how many seconds
+    together, before the client began to count.
+    """
     words = [sys.executable, "-m", "benchmarks.load", server.address, msgspec.json.encode(load).decode()]
-    memory = server.memory()
+    memory, before = server.memory(), server.bursts()
+    counts_from = time.monotonic() + (0.0 if load.tokens else load.ramp)
     with subprocess.Popen(words, stdout=subprocess.PIPE) as client:  # noqa: S603
         while True:
             try:
                 output, _ = client.communicate(timeout=0.1)
-                return msgspec.json.decode(output, type=Reception), memory
+                return msgspec.json.decode(output, type=Reception), memory, before
             except subprocess.TimeoutExpired:
                 memory = max(memory, server.memory())
+                if time.monotonic() < counts_from:
+                    before = server.bursts()
 
 
 COLUMNS: dict[str, Column[Measurement]] = {

@@ -1,6 +1,7 @@
 """The `serve` command."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -44,6 +45,10 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sealer = Sealer.load(sealing)
     models = Models([load(path, running, scheduling.largest_batch) for path in bundle])
+    # What is loaded stays: without it, each collection would look through all of it again, and with
+    # thousands of calls under way, collections come often.
+    gc.collect()
+    gc.freeze()
     asyncio.run(Server(models, server, scheduling, limits, sealer, conversing).run())
 
 

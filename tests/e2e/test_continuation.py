@@ -65,12 +65,22 @@ def after_some_text(generation: Generation, do: Callable[[], None], pieces: int 
     return texts
 
 
+def test_a_text_survives_its_server(replica: Serve) -> None:
+    survive(replica, signal.SIGKILL, 500, FILTERED)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
 @pytest.mark.parametrize("interval", [0, 500])
 @pytest.mark.parametrize("options", [LONG, FILTERED], ids=["plain", "filtered"])
-def test_a_text_survives_its_server(
+def test_a_text_survives_whatever_happens_to_its_server(
     replica: Serve, how: signal.Signals, interval: int, options: dict[str, Any]
 ) -> None:
+    survive(replica, how, interval, options)
+
+
+def survive(replica: Serve, how: signal.Signals, interval: int, options: dict[str, Any]) -> None:
+    """Does something to the server in the midst of a text, which goes on elsewhere."""
     first, second = replica(), replica()
     whole = undisturbed(second, **options)
     with Client([first.address, second.address], QUICK) as client:

@@ -24,16 +24,22 @@ def adapted(code: str, address: str, bundle: Path) -> str:
     return code.replace("127.0.0.1:50051", address).replace("bundles/mine", str(bundle))
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, 1, 2])
 def test_python(index: int, serve: Callable[..., Any], bundle_dir: Path, tmp_path: Path) -> None:
     address = serve().address
     code = adapted(snippets("python")[index], address, bundle_dir)
+    code = code.replace('"127.0.0.1:50052"', f'"{address}"')
+    if "from charloom.client" not in code and "LocalModel" not in code:
+        code = f"from charloom.client import Client\n{code}"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr
+    assert len(snippets("python")) == 3
     if index == 0:
         assert len(result.stdout) == 500
+    elif index == 1:
+        assert float(result.stdout.splitlines()[-1]) < 0
     else:
         assert (tmp_path / "out.txt").stat().st_size > 10_000
 

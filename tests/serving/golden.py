@@ -75,7 +75,7 @@ FILTERS: dict[str, dict[str, Any]] = {
 }
 BY_CLASS: dict[str, Case] = {
     "temperature": Case(SAMPLED),
-    "temperatures in turns": Case(SAMPLED | {"temperature": (0.3, 1, 2)}, LONG),
+    "temperatures in turns": Case(SAMPLED | {"temperature": (0.3, 1, 2)}, "ship"),
     "several texts": Case(SAMPLED | {"temperature": 0.8, "max_tokens": 80}, "the ", n=4),
     "several texts, penalised": Case(SAMPLED | {"presence_penalty": 0.5}, "привет", n=3, logprobs=0),
     "alternatives": Case(SAMPLED | {"max_tokens": 12}, "a ", logprobs=5),

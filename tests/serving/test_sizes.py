@@ -17,11 +17,11 @@ from charloom.bundle import Precision
 from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, INPUTS, OUTPUTS, Feeds, GraphKind, neutral, take
 from charloom.exactness import same
 from charloom.vocabulary import CharacterVocabulary
-from serving.engine import runner as module
 from serving.engine.runner import Runner, RunnerConfig
 from serving.models import Model
 from tests.conftest import PRECISIONS
 from tests.export.conftest import random_model
+from tests.serving.test_interleavings import OneWay
 from tests.serving.unverified import write_unverified
 from training.model import ModelConfig
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow  # tracing a network takes half a minute
 STEPS, W, N = 5, 4, 2
 KINDS = st.sampled_from(list(INPUTS))
 SEEDS = st.integers(0, 2**32)
-ROWS = st.sampled_from([1, 2, 3, 15, 16, 17, 31, 33, 64, 65, 130]) | st.integers(1, 140)
+ROWS = st.sampled_from([1, 2, 3, 15, 16, 17, 31, 33, 64, 65, 130, 200]) | st.integers(1, 140)
 FEW = settings(deadline=None, max_examples=40)
 
 
@@ -55,11 +55,11 @@ SIZES = (
 
 @dataclass(frozen=True)
 class House:
-    """One model on one thread, on two with a shard each, and on two that compute every product together."""
+    """One model on one thread, and on two in every way there is."""
 
     tokens: int
     alone: Runner
-    others: tuple[Runner, Runner]
+    others: tuple[OneWay, ...]
 
     def rows(self, kind: GraphKind, rows: int, seed: int) -> Feeds:
         """A burst whose rows differ in all that this graph knows."""
@@ -105,7 +105,7 @@ class House:
         return feeds
 
 
-@pytest.fixture(scope="module", params=SIZES, ids=str)
+@pytest.fixture(scope="session", params=SIZES, ids=str)
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of random weights."""
     size: Size = request.param
@@ -116,19 +116,13 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module", params=PRECISIONS)
 def house(bundle: Path, request: pytest.FixtureRequest) -> House:
-    """The bundle as a server loads it, which proves it and finds its padding, in three ways."""
+    """The bundle as a server loads it, which proves it and finds its padding."""
     precision: Precision = request.param
-    one, two = (RunnerConfig("cpu", precision, threads) for threads in (1, 2))
-    alone = Model.load(bundle, one)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SHARD", 1)
-        patch.setattr(module, "CACHED", 2**40)
-        in_shards = Model.load(bundle, two)
-        patch.setattr(module, "CACHED", 0)
-        together = Model.load(bundle, two)
-    others = (in_shards.runner, together.runner)
-    assert len({str(runner.execution_class) for runner in (alone.runner, *others)}) == 1
-    return House(alone.bundle.vocabulary.size, alone.runner, others)
+    one, two = (Model.load(bundle, RunnerConfig("cpu", precision, threads)) for threads in (1, 2))
+    assert str(one.runner.execution_class) == str(two.runner.execution_class)
+    assert [way.name for way in two.runner.ways] == ["alone", "in shards", "together"]
+    others = tuple(OneWay(two.runner, way) for way in two.runner.ways)
+    return House(one.bundle.vocabulary.size, one.runner, others)
 
 
 def some(outputs: Feeds, rows: np.ndarray) -> Feeds:
