@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charloom.vocabulary import no_tokens
+from serving.engine.async_engine import merge
 from serving.engine.choices import Choices, join
 from serving.engine.request import Finish, Request, Update
 from serving.engine.runner import RunnerConfig
@@ -162,6 +163,17 @@ def test_an_engine_may_be_abandoned_while_a_text_is_read_again(model: Model, ste
     assert isinstance(end.error, DrainingError)
     assert [update.snapshot is not None for update in states] == [True] * was_read
     assert all(update.position == stream.position for update in states)
+
+
+def test_the_last_state_of_a_text_stands_where_its_last_token_went_out(model: Model) -> None:
+    engine = model.engine(SchedulerConfig(max_streams=4, max_burst=3, latency_budget=9))
+    stops = tuple(f"{letter}#" for letter in "aehinorst")
+    stream = engine.submit(Request(no_tokens(), 500, 0, stop=stops, state_interval=100))
+    while stream.position == stream.visible:
+        engine.step()  # until a letter is held back that may begin a stop string
+    last = merge(engine.abandon(DrainingError()).updates)
+    assert last.snapshot is not None
+    assert last.position == last.snapshot.position == stream.visible
 
 
 def test_nothing_to_read_and_nothing_to_say_gives_the_state_it_began_with(model: Model) -> None:
