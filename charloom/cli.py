@@ -125,6 +125,7 @@ EXTRAS = {
     "cryptography": "serve",
     "grpc": "client",
     "google": "client",
+    "textual": "write",
 }
 """The extra that brings each package a command may miss."""
 
