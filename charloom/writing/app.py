@@ -2,10 +2,8 @@
 
 import asyncio
 import signal
-from typing import ClassVar
 
 from textual.app import App
-from textual.binding import BindingType
 from textual.message import Message
 
 from charloom.writing.desk import Desk
@@ -15,14 +13,14 @@ from charloom.writing.writer import View, Writer
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-class WriteApp(App[None]):
+class WriteApp(App[None], inherit_bindings=False):
     """Writing with a model."""
 
     CSS = """
     WritingScreen { layout: vertical; }
     #title { padding: 0 1; background: $panel; height: 1; }
-    Paper { padding: 0 1; width: 1fr; }
-    Forecast { width: 26; padding: 0 1; border-left: solid $panel; height: 100%; }
+    Paper { padding: 1 2; width: 1fr; }
+    Forecast { width: 26; padding: 1 1; border-left: solid $panel; height: 100%; }
     Forecast.-old { text-opacity: 50%; }
     .-narrow Forecast { display: none; }
     #settled { display: none; }
@@ -35,7 +33,6 @@ class WriteApp(App[None]):
     }
     """
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = []
 
     class News(Message):
         """There is something to show."""
@@ -62,10 +59,6 @@ class WriteApp(App[None]):
     def on_unmount(self) -> None:
         """Lets nobody wait."""
         self._desk.close()
-
-    async def action_quit(self) -> None:
-        """Textual's own way to quit, which asks here what would be lost."""
-        self._writing_screen.want("quit")
 
     def on_writing_screen_wanted(self, event: WritingScreen.Wanted) -> None:
         """Has it done. The key that lets the model write also stops it."""

@@ -32,5 +32,10 @@ def row(digit: str, suggestion: tuple[str, float]) -> Content:
     padding = " " * max(1, 3 - name.cell_length)
     return Content.assemble(
         (digit, "$text-muted"), " ", (name.plain, "bold"), padding,
-        (bar(share, WIDTH), "$primary"), (f" {share:4.0%}", "$text-muted"),
+        (bar(share, WIDTH), "$primary"), (f" {percent(share):>4}", "$text-muted"),
     )  # fmt: skip
+
+
+def percent(share: float) -> str:
+    """A share in words."""
+    return f"{share:.0%}" if share >= 0.005 else "<1%"

@@ -26,9 +26,9 @@ class Paper(VerticalScroll, can_focus=False):
         yield Static(id="fresh", markup=False)
 
     def on_mount(self) -> None:
-        """Stays at the end from now on."""
+        """Begins at the end."""
         self._settled: list[Piece] = []
-        self.anchor()
+        self._followed = True
 
     def show(self, pieces: Sequence[tuple[str, str]]) -> None:
         """Shows what was written: texts, each with who wrote it."""
@@ -41,6 +41,23 @@ class Paper(VerticalScroll, can_focus=False):
             settled.update(Content.assemble(*before[:-1], *ended(before[-1:])))
             settled.display = bool(before)
         self.query_one("#fresh", Static).update(Content.assemble(*fresh, CURSOR))
+        if self._followed:
+            self.follow()
+
+    def follow(self) -> None:
+        """Stays at the end from now on."""
+        self._followed = True
+        self.scroll_end(animate=False)
+
+    def older(self) -> None:
+        """Goes a page back, and stays there."""
+        self._followed = False
+        self.scroll_page_up(animate=False)
+
+    def newer(self) -> None:
+        """Goes a page forth; at the end, stays there."""
+        self.scroll_page_down(animate=False)
+        self._followed = self.scroll_target_y >= self.max_scroll_y
 
 
 def cut(text: str) -> int:

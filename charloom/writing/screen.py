@@ -82,15 +82,16 @@ class WritingScreen(Screen[None]):
     def want(self, action: Action, argument: str = "") -> None:
         """Asks for something to be done."""
         self._warned = False
+        self.query_one(Paper).follow()
         self.post_message(self.Wanted(action, argument))
 
     def _mean(self, action: Action, argument: str) -> None:
         """Does by itself what concerns the screen, and asks for more where there is more to know."""
         match action:
             case "older":
-                self.query_one(Paper).scroll_page_up(animate=False)
+                self.query_one(Paper).older()
             case "newer":
-                self.query_one(Paper).scroll_page_down(animate=False)
+                self.query_one(Paper).newer()
             case "quit":
                 self._quit()
             case "fork":
@@ -126,7 +127,9 @@ def title(view: View) -> Content:
     """The model, the versions and the length."""
     names = [(f" {name} ", "reverse" if name == view.current else "$text-muted") for name in view.versions]
     length = len(view.before) + sum(len(step.text) for step in view.steps)
-    return Content.assemble((view.model, "bold $primary"), "  ", *names, (f"  {length:,}", "$text-muted"))
+    return Content.assemble(
+        (view.model, "bold $primary"), "  ", *names, (f"  {length:,} characters", "$text-muted")
+    )
 
 
 def labels() -> list[Content]:
