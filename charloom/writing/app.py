@@ -41,6 +41,7 @@ class WriteApp(App[None], inherit_bindings=False):
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]
         self._writer = writer
+        self._desk: Desk | None = None
         self._news: tuple[View, str | None] = (writer.view, "")
         self.error: Exception | None = None
         """What ended it that nobody expected."""
@@ -51,19 +52,27 @@ class WriteApp(App[None], inherit_bindings=False):
         return self._writing_screen
 
     def on_mount(self) -> None:
-        """Begins to listen; a terminal that is closed, or a kill, ends it as a key does."""
+        """A terminal that is closed, or a kill, ends it as a key does."""
         for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._end, 128 + number)
+
+    def on_ready(self) -> None:
+        """Begins as soon as there is a screen to show things on."""
         self._desk = Desk(self._writer, self._heard, self._broken)
 
     def on_unmount(self) -> None:
         """Lets nobody wait."""
-        self._desk.close()
+        if self._desk is None:
+            self._writer.close()
+        else:
+            self._desk.close()
 
     def on_writing_screen_wanted(self, event: WritingScreen.Wanted) -> None:
         """Has it done. The key that lets the model write also stops it."""
         if event.action == "quit":
             self._end(0)
+        elif self._desk is None:
+            return  # somebody is very quick
         elif event.action == "go" and self._desk.writing:
             self._desk.stop()
         else:

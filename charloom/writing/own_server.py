@@ -1,4 +1,4 @@
-"""A server of one's own: a child process that ends with us. It knows a command line, not what it says."""
+"""A server of one's own: a child process that ends with us, however we end. It knows a command line."""
 
 import os
 import re
@@ -27,8 +27,8 @@ class OwnServer:
     """`charloom serve` on a free port of loopback."""
 
     def __init__(self, bundle: Path) -> None:
-        self._command = [sys.executable, "-m", "charloom", "serve", str(bundle), "--host", "127.0.0.1"]
-        self._command += ["--port", "0", "--metrics-port", "0", "--grace", "0"]
+        self._command = [sys.executable, "-m", "charloom.writing.tied", "serve", str(bundle)]
+        self._command += ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--grace", "0"]
         self._process: subprocess.Popen[bytes] | None = None
         self._address = ""
         self._lock, self._closed = Lock(), False
@@ -56,6 +56,8 @@ class OwnServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        assert self._process.stdin is not None, "it was asked for"
+        self._process.stdin.close()
 
     def _start(self, log: IO[bytes]) -> "subprocess.Popen[bytes]":
         """Starts it; not once it was closed, which another thread may do."""
@@ -64,7 +66,7 @@ class OwnServer:
                 raise OwnServerError("the server was ended")
             # Of a session of its own: Ctrl-C in the terminal is for us, who end it then.
             self._process = subprocess.Popen(  # noqa: S603
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
             return self._process
 

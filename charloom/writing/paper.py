@@ -20,15 +20,15 @@ FRESH = 2_000
 class Paper(VerticalScroll, can_focus=False):
     """Two sheets: one that is settled, and one that is written on."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._settled: list[Piece] = []
+        self._followed = True
+
     def compose(self) -> ComposeResult:
         """The sheets."""
         yield Static(id="settled", markup=False)
         yield Static(id="fresh", markup=False)
-
-    def on_mount(self) -> None:
-        """Begins at the end."""
-        self._settled: list[Piece] = []
-        self._followed = True
 
     def show(self, pieces: Sequence[tuple[str, str]]) -> None:
         """Shows what was written: texts, each with who wrote it."""

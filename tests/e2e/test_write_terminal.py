@@ -21,7 +21,7 @@ from tests.serving.golden import FOLDER
 SEQUENCE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|P[^\x1b]*\x1b\\|[()].|[=>78])"
 )
-PATIENCE = 60
+PATIENCE = 20
 Write = Callable[..., "Terminal"]
 
 
@@ -61,6 +61,7 @@ class Terminal:
         """Waits until it is shown from now on."""
         deadline, begun = time.monotonic() + PATIENCE, len(self.seen)
         while text not in self.seen[begun:]:
+            assert self.process.poll() is None, self.seen[-2000:]
             assert time.monotonic() < deadline, self.seen[-2000:]
             self.read()
 
@@ -80,7 +81,7 @@ class Terminal:
         return [int(number) for number in listed.split()]
 
     def restored(self) -> bool:
-        """Whether the terminal is as it was: its settings, its screen, its cursor, no mouse, no paste marks."""
+        """Whether the terminal is as it was: settings, screen, cursor, no mouse, no paste marks."""
         modes = re.findall(r"\x1b\[\?(\d+)([hl])", self.raw)
         last = dict(modes)
         wanted = {"1049": "l", "25": "h", "1000": "l", "2004": "l"}
@@ -115,7 +116,6 @@ def alive(number: int) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_a_text_is_written_and_nothing_stays_behind(write: Write, tmp_path: Path) -> None:
     terminal = write()
     terminal.until("write on / stop")
@@ -143,7 +143,6 @@ def test_a_text_is_written_and_nothing_stays_behind(write: Write, tmp_path: Path
     assert (tmp_path / "story.txt.state").stat().st_size > 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_as_well(write: Write, number: signal.Signals) -> None:
     terminal = write()
@@ -158,7 +157,17 @@ def test_a_signal_ends_it_as_well(write: Write, number: signal.Signals) -> None:
     assert "Traceback" not in terminal.raw
 
 
-@pytest.mark.slow
+def test_its_server_ends_with_it_even_if_it_is_killed(write: Write) -> None:
+    terminal = write()
+    terminal.until("%")
+    [server] = terminal.children()
+    terminal.process.kill()
+    deadline = time.monotonic() + PATIENCE
+    while alive(server):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_server_starts_ends_both(write: Write, number: signal.Signals) -> None:
     terminal = write()
@@ -171,7 +180,6 @@ def test_a_signal_while_the_server_starts_ends_both(write: Write, number: signal
     assert "?1049h" not in terminal.raw
 
 
-@pytest.mark.slow
 def test_what_cannot_be_begun_is_said_in_a_line(write: Write, tmp_path: Path) -> None:
     nothing = write("--bundle", str(tmp_path / "nothing"))
     assert nothing.end() != 0
