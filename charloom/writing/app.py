@@ -26,7 +26,7 @@ class WriteApp(App[None], inherit_bindings=False):
     #settled { display: none; }
     #status { padding: 0 1; height: auto; max-height: 3; color: $text-accent; min-height: 1; }
     .-gone #status { color: $text-error; }
-    #keys { padding: 0 1; background: $panel; height: auto; }
+    Legend { padding: 0 1; background: $panel; height: auto; min-height: 1; }
     Ask, Choose { align: center middle; }
     Ask > Vertical, Choose > Vertical {
         width: 60; max-width: 90%; height: auto; max-height: 80%; padding: 1 2; background: $panel;

@@ -10,7 +10,8 @@ from textual.widgets import Static
 
 from charloom.writing.dialogs import Ask, Choose
 from charloom.writing.forecast import Forecast
-from charloom.writing.keys import KEYS, Action, meaning
+from charloom.writing.keys import Action, meaning
+from charloom.writing.legend import Legend
 from charloom.writing.paper import Paper
 from charloom.writing.writer import View
 
@@ -43,7 +44,7 @@ class WritingScreen(Screen[None]):
             yield Paper()
             yield Forecast(markup=False)
         yield Static(id="status", markup=False)
-        yield Static(Content("   ").join(labels()), id="keys", markup=False)
+        yield Legend(markup=False)
 
     def on_mount(self) -> None:
         """Shows what there is at the beginning."""
@@ -130,15 +131,6 @@ def title(view: View) -> Content:
     return Content.assemble(
         (view.model, "bold $primary"), "  ", *names, (f"  {length:,} characters", "$text-muted")
     )
-
-
-def labels() -> list[Content]:
-    """The line of keys."""
-    shown = [Content.assemble(("1-9", "bold"), (" pick", "$text-muted"))]
-    shown += [
-        Content.assemble((key.label, "bold"), (f" {key.word}", "$text-muted")) for key in KEYS if key.label
-    ]
-    return shown
 
 
 def free_name(taken: tuple[str, ...]) -> str:

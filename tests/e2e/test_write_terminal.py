@@ -118,7 +118,7 @@ def alive(number: int) -> bool:
 
 def test_a_text_is_written_and_nothing_stays_behind(write: Write, tmp_path: Path) -> None:
     terminal = write()
-    terminal.until("write on / stop")
+    terminal.until("reconnect")
     [server] = terminal.children()
     terminal.until("%")
     terminal.press("the ship")
