@@ -23,6 +23,7 @@ COMMANDS = {
     "export": ("export.main:export", "Export a checkpoint to a verified ONNX bundle."),
     "serve": ("serving.main:serve", "Stream from bundles over gRPC."),
     "generate": ("serving.generate:generate", "Generate text from a server or a bundle."),
+    "write": ("charloom.writing.main:write", "Write with a model: your words and its words, in turns."),
 }
 """Subcommand to the function behind it and its line of help."""
 
@@ -125,6 +126,7 @@ EXTRAS = {
     "cryptography": "serve",
     "grpc": "client",
     "google": "client",
+    "textual": "write",
 }
 """The extra that brings each package a command may miss."""
 

@@ -14,8 +14,8 @@ from typing import Annotated, Literal, TextIO
 from cyclopts import Parameter
 
 from charloom.errors import CharloomError, ConfigError
+from charloom.flags import Flags
 from charloom.options import GenerateOptions, check, choose_seed, seed_of
-from serving.flags import Flags
 
 Pieces = Iterator[tuple[int, str, bool]]
 """Pieces of n texts as they are made: index of the text, what was added, whether it is complete."""

@@ -21,7 +21,10 @@ def test_imports_keep_to_the_contracts(python):
     ("module", "kept_out"),
     [
         ("charloom.bundle", {"torch", "grpc", "onnx", "onnxruntime", "training", "serving", "export"}),
-        ("charloom.client", {"torch", "onnx", "onnxruntime", "training", "serving", "export"}),
+        ("charloom.client", {"torch", "onnx", "onnxruntime", "textual", "training", "serving", "export"}),
+        ("charloom.writing.desk", {"torch", "grpc", "google", "textual", "training", "serving", "export"}),
+        ("charloom.writing.main", {"torch", "onnx", "onnxruntime", "training", "serving", "export"}),
+        ("serving.generate", {"torch", "grpc", "textual", "training", "export"}),
         ("training.main", {"grpc", "onnx", "onnxruntime", "serving", "export"}),
         ("serving.main", {"torch", "onnx", "training", "export"}),
         ("serving.local", {"torch", "grpc", "onnx", "training", "export"}),
