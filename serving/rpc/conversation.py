@@ -18,6 +18,7 @@ from charloom.errors import CharloomError, require
 from charloom.options import MAX_ALTERNATIVES, InvalidRequestError, Violation, unless_between
 from charloom.vocabulary import Tokens, no_tokens
 from serving.engine.async_engine import AsyncEngine
+from serving.engine.given import encode
 from serving.engine.history import History
 from serving.engine.request import Request, Update
 from serving.engine.snapshot import Snapshot
@@ -26,7 +27,6 @@ from serving.rpc import convert, state_token
 from serving.rpc.convert import RequestLimits, Text
 from serving.rpc.sealing import Sealer
 from serving.rpc.status import CODES
-from serving.rpc.texts import encode
 
 FOREIGN = {
     "model",
