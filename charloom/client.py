@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import cycle
+from itertools import count, cycle, islice
 from typing import Any, Self, cast
 
 import grpc
@@ -24,7 +24,7 @@ from google.rpc import error_details_pb2, status_pb2
 import charloom.v1.charloom_pb2 as pb
 from charloom.conversation import Conversation
 from charloom.errors import CharloomError
-from charloom.journal import Journal
+from charloom.journal import Journal, Means
 from charloom.message import to_message
 from charloom.options import GenerateOptions, Violation
 from charloom.retries import Retries, RetryConfig
@@ -211,6 +211,31 @@ Start = Callable[[pb.GenerateRequest, float | None], Any]
 """Begins a call, with the seconds that it may take, on the next of a client's addresses."""
 
 
+class Servers:
+    """A client's servers, which take turns."""
+
+    def __init__(self, channels: Sequence[grpc.Channel | grpc.aio.Channel]) -> None:
+        self._stubs = [CharloomServiceStub(channel) for channel in channels]
+        self._turn = count()
+
+    def __len__(self) -> int:
+        return len(self._stubs)
+
+    def next(self) -> Any:
+        """The one whose turn it is."""
+        return self._stubs[next(self._turn) % len(self._stubs)]
+
+    def round(self) -> Start:
+        """Begins the calls of one text: on the next one, then on each of the others.
+
+        The round is the text's own: were it shared, others could leave it nothing but the one that
+        is gone, again and again.
+        """
+        first = next(self._turn) % len(self._stubs)
+        stubs = islice(cycle(self._stubs), first, None)
+        return lambda message, timeout: next(stubs).Generate(message, timeout=timeout)
+
+
 class Attempts(Progress):
     """Texts that are asked for, and asked for again elsewhere where a call breaks off.
 
@@ -229,7 +254,11 @@ class Attempts(Progress):
         super().__init__()
         self.n = message.n if message.HasField("n") else 1
         self.resumed = 0
-        """How often a text went on with another call."""
+        """How often a call broke off and another one was tried."""
+        self.resumed_by_state = 0
+        """How often a text went on from a state of its own; what came after the state was read again."""
+        self.resumed_by_replay = 0
+        """How often a text went on after all that had come of it was read again."""
         self._wants_ids = message.token_ids
         message.token_ids = True
         self._start = start
@@ -238,6 +267,7 @@ class Attempts(Progress):
         self._retries = Retries(config)
         self._untried = addresses - 1
         self._cancelled = False
+        self._means: Means | None = None
         self._call = start(message, timeout)
 
     def cancel(self) -> None:
@@ -245,8 +275,9 @@ class Attempts(Progress):
         self._cancelled = True
         self._call.cancel()
 
-    def _begin(self, message: pb.GenerateRequest) -> None:
+    def _begin(self, index: int | None, message: pb.GenerateRequest) -> None:
         """Begins another call, unless it is the first, which was begun at once."""
+        self._means = None if index is None else self._journal.pages[index].means
         if self.resumed or self._journal.start is not None or self._retries.failures:
             left = None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
             self._call = self._start(message, left)
@@ -255,6 +286,9 @@ class Attempts(Progress):
         """The piece in a response of a call for the text at `index`; None if it is but a heartbeat."""
         if not response.ByteSize():
             return None
+        if response.HasField("start"):
+            self.resumed_by_state += self._means == "state"
+            self.resumed_by_replay += self._means == "replay"
         index = response.index if index is None else index
         self._journal.take(index, response)
         self._retries.progress()
@@ -296,7 +330,7 @@ class Generation(Attempts):
 
     def _attempt(self, index: int | None, message: pb.GenerateRequest) -> Iterator[Piece]:
         """The pieces of one call."""
-        self._begin(message)
+        self._begin(index, message)
         patience = self._retries.config.patience
         with Watchdog(self._call.cancel, patience) as dog:
             try:
@@ -340,7 +374,7 @@ class AsyncGeneration(Attempts):
 
     async def _attempt(self, index: int | None, message: pb.GenerateRequest) -> AsyncIterator[Piece]:
         """The pieces of one call."""
-        self._begin(message)
+        self._begin(index, message)
         with Patience(self._call.cancel, self._retries.config.patience) as patience:
             try:
                 while (response := await self._call.read()) is not grpc.aio.EOF:
@@ -378,8 +412,7 @@ class Client:
     def __init__(self, address: str | Sequence[str], retries: RetryConfig = RetryConfig()) -> None:
         """Takes HOST:PORT, or several of it, among which calls take turns. Connects with the first call."""
         self._channels = [grpc.insecure_channel(one, options=CHANNEL_OPTIONS) for one in several(address)]
-        self._stubs = [CharloomServiceStub(channel) for channel in self._channels]
-        self._turns = cycle(self._stubs)
+        self._servers = Servers(self._channels)
         self._retries = retries
 
     def generate(
@@ -422,7 +455,7 @@ class Client:
         message.model, message.token_ids, message.require_exact = model, token_ids, require_exact
         message.state, message.return_state = state, return_state
         message.state_interval = interval(message.max_tokens) if state_interval is None else state_interval
-        return Generation(self._generate, message, timeout, self._retries, len(self._stubs))
+        return Generation(self._servers.round(), message, timeout, self._retries, len(self._servers))
 
     def resume(
         self,
@@ -434,10 +467,7 @@ class Client:
     ) -> Generation:
         """Goes on with the very text in the midst of which a state token was taken, as it was begun."""
         message = pb.GenerateRequest(state=state, resume=True, return_state=return_state, token_ids=token_ids)
-        return Generation(self._generate, message, timeout, self._retries, len(self._stubs))
-
-    def _generate(self, message: pb.GenerateRequest, timeout: float | None) -> Any:
-        return next(self._turns).Generate(message, timeout=timeout)
+        return Generation(self._servers.round(), message, timeout, self._retries, len(self._servers))
 
     def converse(self, *, model: str = "", state: bytes = b"", require_exact: bool = False) -> Conversation:
         """Begins a conversation: one stream, command by command; at a state, if one is given.
@@ -446,7 +476,7 @@ class Client:
             RequestError: the server does not hold it.
         """
         opening = pb.Open(model=model, state=state, require_exact=require_exact)
-        return Conversation(next(self._turns).Converse, opening, RequestError.of)
+        return Conversation(self._servers.next().Converse, opening, RequestError.of)
 
     def score(
         self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
@@ -455,7 +485,7 @@ class Client:
         message = pb.ScoreRequest(texts=texts, prompt=prompt, model=model, skip_unknown=skip_unknown)
         scores = [Score() for _ in texts]
         try:
-            for response in next(self._turns).Score(message):
+            for response in self._servers.next().Score(message):
                 scores[response.index].add(response.token_ids, response.logprobs, response.text)
         except grpc.RpcError as error:
             raise RequestError.of(error) from error
@@ -467,21 +497,22 @@ class Client:
         """Gives a vector of length 1 for each text; the inner product of two says how near they are."""
         message = pb.EmbedRequest(texts=texts, model=model, skip_unknown=skip_unknown)
         try:
-            return [list(vector.values) for vector in next(self._turns).Embed(message).embeddings]
+            return [list(vector.values) for vector in self._servers.next().Embed(message).embeddings]
         except grpc.RpcError as error:
             raise RequestError.of(error) from error
 
     def models(self) -> list[ModelInfo]:
         """Lists what the server serves."""
         try:
-            return [to_info(model) for model in next(self._turns).ListModels(pb.ListModelsRequest()).models]
+            response = self._servers.next().ListModels(pb.ListModelsRequest())
         except grpc.RpcError as error:
             raise RequestError.of(error) from error
+        return [to_info(model) for model in response.models]
 
     def model(self, name: str = "") -> ModelInfo:
         """Describes one model."""
         try:
-            return to_info(next(self._turns).GetModel(pb.GetModelRequest(name=name)).model)
+            return to_info(self._servers.next().GetModel(pb.GetModelRequest(name=name)).model)
         except grpc.RpcError as error:
             raise RequestError.of(error) from error
 
@@ -503,8 +534,7 @@ class AsyncClient:
     def __init__(self, address: str | Sequence[str], retries: RetryConfig = RetryConfig()) -> None:
         """Takes HOST:PORT, or several of it, among which calls take turns. Connects with the first call."""
         self._channels = [grpc.aio.insecure_channel(one, options=CHANNEL_OPTIONS) for one in several(address)]
-        self._stubs = [CharloomServiceStub(channel) for channel in self._channels]
-        self._turns = cycle(self._stubs)
+        self._servers = Servers(self._channels)
         self._retries = retries
 
     def generate(
@@ -527,7 +557,7 @@ class AsyncClient:
         message.model, message.token_ids, message.require_exact = model, token_ids, require_exact
         message.state, message.return_state = state, return_state
         message.state_interval = interval(message.max_tokens) if state_interval is None else state_interval
-        return AsyncGeneration(self._generate, message, timeout, self._retries, len(self._stubs))
+        return AsyncGeneration(self._servers.round(), message, timeout, self._retries, len(self._servers))
 
     def resume(
         self,
@@ -539,10 +569,7 @@ class AsyncClient:
     ) -> AsyncGeneration:
         """Goes on with the very text in the midst of which a state token was taken, as it was begun."""
         message = pb.GenerateRequest(state=state, resume=True, return_state=return_state, token_ids=token_ids)
-        return AsyncGeneration(self._generate, message, timeout, self._retries, len(self._stubs))
-
-    def _generate(self, message: pb.GenerateRequest, timeout: float | None) -> Any:
-        return next(self._turns).Generate(message, timeout=timeout)
+        return AsyncGeneration(self._servers.round(), message, timeout, self._retries, len(self._servers))
 
     async def score(
         self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
@@ -551,7 +578,7 @@ class AsyncClient:
         message = pb.ScoreRequest(texts=texts, prompt=prompt, model=model, skip_unknown=skip_unknown)
         scores = [Score() for _ in texts]
         try:
-            async for response in next(self._turns).Score(message):
+            async for response in self._servers.next().Score(message):
                 scores[response.index].add(response.token_ids, response.logprobs, response.text)
         except grpc.aio.AioRpcError as error:
             raise RequestError.of(error) from error
@@ -563,7 +590,7 @@ class AsyncClient:
         """Gives a vector of length 1 for each text; the inner product of two says how near they are."""
         message = pb.EmbedRequest(texts=texts, model=model, skip_unknown=skip_unknown)
         try:
-            response = await next(self._turns).Embed(message)
+            response = await self._servers.next().Embed(message)
         except grpc.aio.AioRpcError as error:
             raise RequestError.of(error) from error
         return [list(vector.values) for vector in response.embeddings]
@@ -571,7 +598,7 @@ class AsyncClient:
     async def models(self) -> list[ModelInfo]:
         """Lists what the server serves."""
         try:
-            response = await next(self._turns).ListModels(pb.ListModelsRequest())
+            response = await self._servers.next().ListModels(pb.ListModelsRequest())
         except grpc.aio.AioRpcError as error:
             raise RequestError.of(error) from error
         return [to_info(model) for model in response.models]
@@ -579,7 +606,7 @@ class AsyncClient:
     async def model(self, name: str = "") -> ModelInfo:
         """Describes one model."""
         try:
-            response = await next(self._turns).GetModel(pb.GetModelRequest(name=name))
+            response = await self._servers.next().GetModel(pb.GetModelRequest(name=name))
         except grpc.aio.AioRpcError as error:
             raise RequestError.of(error) from error
         return to_info(response.model)

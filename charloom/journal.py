@@ -6,12 +6,16 @@ It knows requests and responses, and neither connections nor when to try again.
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.options import seed_of
 
 KEPT = {"model", "token_ids", "return_state", "state_interval", "bundle_digest", "require_exact"}
 """What of a request stands beside a state as well: the rest of it is in the state."""
+
+Means = Literal["state", "replay"]
+"""By which a text goes on: a state of it, or all of its tokens."""
 
 
 @dataclass
@@ -30,6 +34,13 @@ class Page:
     def begun(self) -> bool:
         """Whether anything came of it."""
         return bool(self.tokens or self.state or self.done)
+
+    @property
+    def means(self) -> Means | None:
+        """By which the rest is asked for; None if it begins anew."""
+        if self.state:
+            return "state"
+        return "replay" if self.tokens else None
 
     def take(self, response: pb.GenerateResponse) -> None:
         """Notes what a response adds."""

@@ -153,7 +153,7 @@ class Engine:
 
     def _last_words(self, stream: Stream) -> Update | None:
         """Where a running stream that will not run again stands, if that is of use to its reader."""
-        if not stream.request.snapshots or stream.slot is None or stream.generated < 0:
+        if not stream.request.snapshots or stream.slot is None or stream.forced_left:
             return None
         with suppress(CharloomError):
             return Update(stream, position=stream.visible, snapshot=self._snapshot(stream))

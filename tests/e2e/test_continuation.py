@@ -1,5 +1,6 @@
 """Texts that go on: after their server died, on another one, from a state, and from what is known of them."""
 
+import asyncio
 import base64
 import os
 import signal
@@ -90,13 +91,13 @@ def survive(replica: Serve, how: signal.Signals, interval: int, options: dict[st
     else:
         first.kill()
     assert generation.resumed >= 1
+    assert generation.resumed_by_state + generation.resumed_by_replay >= 1
+    assert interval or not generation.resumed_by_state
     assert generation.exact
     assert found == whole
 
 
 def test_an_asyncio_text_survives_its_server(replica: Serve) -> None:
-    import asyncio
-
     first, second = replica(), replica()
     (whole,) = undisturbed(second, **LONG)
 
@@ -112,6 +113,18 @@ def test_an_asyncio_text_survives_its_server(replica: Serve) -> None:
 
     text, resumed = asyncio.run(read())
     assert (text, resumed) == (whole, 1)
+
+
+def test_each_of_many_texts_tries_every_address(replica: Serve) -> None:
+    server = replica()
+
+    async def read() -> list[str]:
+        async with AsyncClient(["127.0.0.1:1", server.address]) as client:
+            return await asyncio.gather(
+                *(client.generate("The ", max_tokens=9, seed=1).text() for _ in range(20))
+            )
+
+    assert len(set(asyncio.run(read()))) == 1
 
 
 def test_a_text_whose_state_does_not_open_elsewhere_goes_on_from_its_tokens(serve: Serve) -> None:

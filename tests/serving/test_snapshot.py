@@ -16,6 +16,7 @@ from serving.engine.request import Finish, Request, Update
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
 from serving.engine.snapshot import Snapshot
+from serving.errors import DrainingError
 from serving.models import Model
 from tests.conftest import PRECISIONS
 from tests.serving.test_independence import GUESTS, Guest
@@ -147,6 +148,20 @@ def test_a_text_that_is_scored_has_the_log_probabilities_of_one_that_is_generate
     assert scored.tokens.tolist() == written.tokens.tolist()
     assert scored.logprobs.tobytes() == written.logprobs.tobytes()
     assert scored.top_tokens.tolist() == written.top_tokens.tolist()
+
+
+@pytest.mark.parametrize("steps", range(1, 6))
+def test_an_engine_may_be_abandoned_while_a_text_is_read_again(model: Model, steps: int) -> None:
+    replay = model.bundle.vocabulary.encode("The state")
+    engine = model.engine(SchedulerConfig(max_streams=4, max_burst=3, latency_budget=9))
+    stream = engine.submit(Request(no_tokens(), 50, 0, replay=replay, state_interval=5))
+    for _ in range(steps):
+        engine.step()
+    was_read = stream.forced_left == 0
+    *states, end = engine.abandon(DrainingError()).updates
+    assert isinstance(end.error, DrainingError)
+    assert [update.snapshot is not None for update in states] == [True] * was_read
+    assert all(update.position == stream.position for update in states)
 
 
 def test_nothing_to_read_and_nothing_to_say_gives_the_state_it_began_with(model: Model) -> None:

@@ -1,0 +1,66 @@
+"""Asks: what clients ask for, of every kind; the n-th of a seed is always the same.
+
+It knows requests, and neither servers nor connections.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+LENGTHS = (200, 5000)
+LONGEST_PROMPT = 300
+FILTERS: tuple[dict[str, Any], ...] = (
+    {"top_k": 20},
+    {"top_p": 0.9},
+    {"min_p": 0.02, "temperature": [0.6, 1.3]},
+    {"typical_p": 0.9},
+    {"repetition_penalty": 1.1, "penalty_window": 300},
+    {"frequency_penalty": 0.2, "presence_penalty": 0.1, "logit_bias": {"e": 0.5}},
+    {"forbidden_tokens": ["x"], "top_k": 40},
+)
+STOPS = ("\n\n\n", "return self", "zzq")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request, of n texts."""
+
+    model: str
+    prompt: str
+    n: int
+    state_interval: int
+    """Tokens between two states; 0 for none, so that a text goes on by replay."""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asks:
+    """All that are ever asked."""
+
+    seed: int
+    models: Sequence[str]
+    text: str
+    """Prompts are cut from it."""
+    lengths: tuple[int, int] = LENGTHS
+    """Fewest and most tokens of a text."""
+
+    def __getitem__(self, number: int) -> Ask:
+        chance = random.Random(f"{self.seed} {number}")  # noqa: S311
+        begins = chance.randrange(len(self.text) - LONGEST_PROMPT)
+        options: dict[str, Any] = {
+            "max_tokens": chance.randint(*self.lengths),
+            "seed": chance.getrandbits(64),
+            "temperature": chance.choice([0.0, 0.5, 0.8, 1.0]),
+        }
+        if chance.random() < 0.5:
+            options |= chance.choice(FILTERS)
+        if chance.random() < 0.25:
+            options |= {"stop": chance.sample(STOPS, 2), "min_tokens": chance.randint(0, 150)}
+        return Ask(
+            model=chance.choice(self.models),
+            prompt=self.text[begins : begins + chance.randint(0, LONGEST_PROMPT)],
+            n=chance.choice([1, 1, 1, 1, 2, 3]),
+            state_interval=chance.choice([0, chance.randint(50, 800)]),
+            options=options,
+        )

@@ -1,0 +1,117 @@
+"""Replicas: real `charloom serve` processes on ports of their own, which can be killed and come back.
+
+A replica knows its process, and nothing of who is connected to it or why it is killed.
+"""
+
+import asyncio
+import base64
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from prometheus_client.parser import text_string_to_metric_families
+
+READY = "ready: gRPC on"
+PATIENCE = 60.0
+"""Seconds to wait for a server to start or to end."""
+
+
+class Replica:
+    """A server on loopback that keeps its ports from one life to the next; ends with its context."""
+
+    def __init__(self, bundles: Sequence[Path], options: Sequence[str], log: Path) -> None:
+        self.port, self.metrics_port = free_ports(2)
+        ports = ["--port", str(self.port), "--metrics-port", str(self.metrics_port)]
+        served = [str(bundle) for bundle in bundles]
+        self._command = [sys.executable, "-m", "charloom", "serve", *served, *ports, *options]
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        log.write_bytes(b"")
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of its service."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None, "it was started"
+        return self._process.pid
+
+    @property
+    def said(self) -> str:
+        """All that its lives have said."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    async def start(self) -> None:
+        """Starts it and waits until it serves; raises RuntimeError if it does not."""
+        lives = self.said.count(READY)
+        with self.log.open("ab") as file:
+            self._process = subprocess.Popen(self._command, stderr=file)  # noqa: S603
+        async with asyncio.timeout(PATIENCE):
+            while self.said.count(READY) == lives:
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"a server did not start:\n{self.said}")
+                await asyncio.sleep(0.05)
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        assert self._process is not None, "it was started"
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Waits for its end; gives the exit code."""
+        assert self._process is not None, "it was started"
+        async with asyncio.timeout(PATIENCE):
+            while (code := self._process.poll()) is None:
+                await asyncio.sleep(0.02)
+        return code
+
+    def gauges(self, name: str) -> float:
+        """The sum of a metric over its models."""
+        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            families = list(text_string_to_metric_families(response.read().decode()))
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
+    def in_use(self) -> int:
+        """Streams that hold a slot or wait for one."""
+        return int(self.gauges("charloom_active_streams") + self.gauges("charloom_waiting_streams"))
+
+    async def idle(self, seconds: float = 10.0) -> int:
+        """Waits until no slot is in use, at most so long; gives how many are."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while (used := await asyncio.to_thread(self.in_use)) and loop.time() < deadline:
+            await asyncio.sleep(0.1)
+        return used
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def write_keys(path: Path) -> None:
+    """A key by which replicas open each other's state tokens."""
+    path.write_text(f"chaos:{base64.b64encode(secrets.token_bytes(32)).decode()}\n", encoding="ascii")
+    path.chmod(0o600)
