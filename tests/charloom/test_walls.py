@@ -28,6 +28,8 @@ def test_imports_keep_to_the_contracts(python):
         ("training.main", {"grpc", "onnx", "onnxruntime", "serving", "export"}),
         ("serving.main", {"torch", "onnx", "training", "export"}),
         ("serving.local", {"torch", "grpc", "onnx", "training", "export"}),
+        ("serving.score", {"torch", "grpc", "onnx", "onnxruntime", "training", "export"}),
+        ("serving.remote", {"torch", "onnx", "onnxruntime", "training", "export"}),
         ("serving.engine.engine", {"torch", "grpc", "google", "training", "export"}),
         ("export.main", {"grpc", "serving"}),
     ],
