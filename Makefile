@@ -8,9 +8,10 @@ TEXT   ?=
 GOLDEN ?=
 CHAOS  ?=
 SOAK   ?=
+BUNDLE ?= build/demo/bundle
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all interleavings golden lint format proto bench-engine bench-profile bench-server chaos soak gpu-check constraints clean
+.PHONY: help demo test test-all interleavings golden screenshot lint format proto bench-engine bench-profile bench-server chaos soak gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ interleavings: $(VENV)/.installed ## Run 10,000 random interleavings of streams 
 
 golden: $(VENV)/.installed ## Record what the golden bundles generate on this machine (GOLDEN=--help says more)
 	@$(BIN)/python -m tools.golden $(GOLDEN)
+
+screenshot: $(VENV)/.installed ## Draw docs/write.svg anew (BUNDLE=path, by default that of the demo)
+	@$(BIN)/python -m tools.screenshot $(BUNDLE)
 
 lint: $(VENV)/.installed ## Check style, types and the walls between packages
 	$(BIN)/ruff check .

@@ -23,6 +23,9 @@ COMMANDS = {
     "export": ("export.main:export", "Export a checkpoint to a verified ONNX bundle."),
     "serve": ("serving.main:serve", "Stream from bundles over gRPC."),
     "generate": ("serving.generate:generate", "Generate text from a server or a bundle."),
+    "score": ("serving.score:score", "Say how surprising texts are to a model."),
+    "similar": ("serving.similar:similar", "Find the texts that are most like another one."),
+    "write": ("charloom.writing.main:write", "Write with a model: your words and its words, in turns."),
 }
 """Subcommand to the function behind it and its line of help."""
 
@@ -125,6 +128,7 @@ EXTRAS = {
     "cryptography": "serve",
     "grpc": "client",
     "google": "client",
+    "textual": "write",
 }
 """The extra that brings each package a command may miss."""
 

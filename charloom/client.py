@@ -28,6 +28,7 @@ from charloom.journal import Journal, Means
 from charloom.message import to_message
 from charloom.options import GenerateOptions, Violation
 from charloom.retries import GONE, Retries, RetryConfig
+from charloom.score import Score
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 from charloom.watchdog import Patience, Watchdog
 
@@ -144,25 +145,6 @@ class Piece:
     """A state token, if the response brought one ..."""
     state_position: int = 0
     """... and the position at which it was taken: that of the piece, or one within it."""
-
-
-@dataclass
-class Score:
-    """What a model makes of a text of T tokens."""
-
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    """Nats: of each token, after all that is before it."""
-
-    @property
-    def logprob(self) -> float:
-        """Of the whole text."""
-        return sum(self.logprobs)
-
-    def take(self, response: pb.ScoreResponse) -> None:
-        """Adds what a response brought."""
-        self.token_ids.extend(response.token_ids)
-        self.logprobs.extend(response.logprobs)
 
 
 @dataclass
@@ -504,7 +486,7 @@ class Client:
         scores = [Score() for _ in texts]
         try:
             for response in self._servers.next().Score(message):
-                scores[response.index].take(response)
+                scores[response.index].add(response.token_ids, response.logprobs, response.text)
         except grpc.RpcError as error:
             raise RequestError.of(error) from error
         return scores
@@ -597,7 +579,7 @@ class AsyncClient:
         scores = [Score() for _ in texts]
         try:
             async for response in self._servers.next().Score(message):
-                scores[response.index].take(response)
+                scores[response.index].add(response.token_ids, response.logprobs, response.text)
         except grpc.aio.AioRpcError as error:
             raise RequestError.of(error) from error
         return scores

@@ -1,4 +1,4 @@
-"""Generation in this process, straight from a bundle: no server, no gRPC.
+"""A model in this process, straight from a bundle: no server, no gRPC.
 
     from serving.local import LocalModel
 
@@ -6,7 +6,7 @@
     for text in model.generate("ROMEO:", n=3, max_tokens=200, seed=1):
         print(text)
 
-The texts are those that a server of the same execution class gives for the same seeds.
+Texts, scores and vectors are to the bit those that a server of the same execution class gives.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,19 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from charloom.options import GenerateOptions, check
-from serving.engine.request import prepare
+from charloom.score import Score
+from serving.engine import given
+from serving.engine.embedding import embedding
+from serving.engine.engine import Engine
+from serving.engine.request import Request, Stream, Update, prepare
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model
 
 MOST_STREAMS = 256
-"""Texts that are generated at the same time."""
+"""Texts that are generated or read at the same time."""
 PACE = 0.1
 """How long a burst may take, in seconds: nobody waits for a place, so only the eye sets the pace."""
 
 
 class LocalModel:
-    """A bundle to generate from. Not for several threads at once."""
+    """A bundle to generate from, and to ask what it makes of given texts. Not for several threads at once."""
 
     def __init__(self, bundle: str | Path, config: RunnerConfig | None = None) -> None:
         """Opens a bundle and proves it exact on this hardware; `Model.load` says what it raises."""
@@ -75,12 +79,61 @@ class LocalModel:
         """
         check(options, n)
         request = prepare(prompt, options, self.model.bundle.vocabulary)
-        config = SchedulerConfig(max_streams=min(n, MOST_STREAMS), max_waiting=n, latency_budget=PACE)
-        engine = self.model.engine(config)
-        index = {stream: i for i, stream in enumerate(engine.submit_texts(request, n))}
-        while not engine.empty:
-            for update in engine.step().updates:
-                if update.error is not None:
-                    raise update.error
-                update.stream.consumed = update.stream.released
-                yield index[update.stream], update.text, update.final
+        engine = self._engine(n)
+        for index, update in run(engine, engine.submit_texts(request, n)):
+            yield index, update.text, update.final
+
+    def score(self, texts: Sequence[str], prompt: str = "", *, skip_unknown: bool = False) -> list[Score]:
+        """Gives the log-probability of each token of each text, read after the prompt.
+
+        Raises:
+            InvalidRequestError: one has characters that the model has not.
+            ServingError: a burst failed.
+        """
+        requests = given.to_scored(texts, prompt, self.model.bundle.vocabulary, skip=skip_unknown)
+        scores = [Score() for _ in texts]
+        for index, update in self._read(requests):
+            choices = update.choices
+            scores[index].add(choices.tokens.tolist(), choices.logprobs.tolist(), update.text)
+        return scores
+
+    def embed(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[list[float]]:
+        """Gives a vector of length 1 for each text; the inner product of two says how near they are.
+
+        Raises:
+            InvalidRequestError: one is empty, or has characters that the model has not.
+            ServingError: a burst failed.
+        """
+        requests = given.to_read(texts, self.model.bundle.vocabulary, skip=skip_unknown)
+        vectors: list[list[float]] = [[] for _ in texts]
+        for index, update in self._read(requests):
+            if update.snapshot is not None:
+                vectors[index] = embedding(update.snapshot).tolist()
+        return vectors
+
+    def _engine(self, streams: int) -> Engine:
+        """An engine with room for so many."""
+        config = SchedulerConfig(
+            max_streams=max(1, min(streams, MOST_STREAMS)), max_waiting=streams, latency_budget=PACE
+        )
+        return self.model.engine(config)
+
+    def _read(self, requests: Sequence[Request]) -> Iterator[tuple[int, Update]]:
+        """Runs several requests side by side."""
+        engine = self._engine(len(requests))
+        return run(engine, engine.submit_all(requests))
+
+
+def run(engine: Engine, streams: Sequence[Stream]) -> Iterator[tuple[int, Update]]:
+    """Runs all streams of an engine to their end; each update comes with the index of its stream.
+
+    Raises:
+        ServingError: a burst failed.
+    """
+    index = {stream: i for i, stream in enumerate(streams)}
+    while not engine.empty:
+        for update in engine.step().updates:
+            if update.error is not None:
+                raise update.error
+            update.stream.consumed = update.stream.released
+            yield index[update.stream], update

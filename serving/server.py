@@ -24,6 +24,7 @@ from serving.metrics import Metrics
 from serving.models import Model, Models
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
+from serving.rpc.decoding import DecodingInterceptor
 from serving.rpc.sealing import Sealer
 from serving.rpc.servicer import Servicer
 
@@ -148,7 +149,7 @@ class Server:
 
     def _listen(self) -> tuple[grpc.aio.Server, int]:
         """A gRPC server with all services and its open port."""
-        server = grpc.aio.server(options=OPTIONS)
+        server = grpc.aio.server(options=OPTIONS, interceptors=[DecodingInterceptor()])
         add_CharloomServiceServicer_to_server(self.servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)

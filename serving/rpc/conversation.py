@@ -18,6 +18,7 @@ from charloom.errors import CharloomError, require
 from charloom.options import MAX_ALTERNATIVES, InvalidRequestError, Violation, unless_between
 from charloom.vocabulary import Tokens, no_tokens
 from serving.engine.async_engine import AsyncEngine
+from serving.engine.given import encode
 from serving.engine.history import History
 from serving.engine.request import Request, Update
 from serving.engine.snapshot import Snapshot
@@ -26,7 +27,6 @@ from serving.rpc import convert, state_token
 from serving.rpc.convert import RequestLimits, Text
 from serving.rpc.sealing import Sealer
 from serving.rpc.status import CODES
-from serving.rpc.texts import encode
 
 FOREIGN = {
     "model",
@@ -244,6 +244,8 @@ class Conversation:
     def __init__(self, place: Place, origin: Snapshot) -> None:
         self._place = place
         self._workers: dict[str, Worker] = {}
+        self._busy: set[Worker] = set()
+        """Those of the branches there are, and of dropped ones that were told more before they were."""
         self._events: asyncio.Queue[pb.ConverseResponse | None] = asyncio.Queue(place.bounds.most_commands)
         self._ending: CharloomError | None = None
         self._broken: BaseException | None = None
@@ -296,6 +298,7 @@ class Conversation:
 
     def _add(self, branch: Branch) -> None:
         worker = self._workers[branch.name] = Worker(branch, self._place.bounds.most_commands)
+        self._busy.add(worker)
         self._spawn(self._work(worker))
 
     async def _take(self, commands: AsyncIterator[pb.ConverseRequest]) -> None:
@@ -314,23 +317,27 @@ class Conversation:
 
     async def _finish(self) -> None:
         """Waits until all branches have done what they were told."""
-        for worker in list(self._workers.values()):
+        for worker in list(self._busy):
             await worker.done()
         await self._events.put(None)
 
     async def _work(self, worker: "Worker") -> None:
         """Does the commands of a branch, one after another."""
-        while worker.branch.name in self._workers:
+        while self._workers.get(worker.branch.name) is worker or worker.told:
             async with worker.next() as command:
                 try:
-                    async for event in self._do(worker.branch, command):
+                    async for event in self._do(worker, command):
                         await self._events.put(event)
                 except CharloomError as error:
                     position = worker.branch.history.here.position
                     await self._events.put(failed(worker.branch.name, position, error))
+        self._busy.discard(worker)
 
-    async def _do(self, branch: Branch, command: Command) -> AsyncIterator[pb.ConverseResponse]:
+    async def _do(self, worker: "Worker", command: Command) -> AsyncIterator[pb.ConverseResponse]:
         """Does one command."""
+        branch = worker.branch
+        if self._workers.get(branch.name) is not worker:
+            raise no_branch(branch.name)
         if command.kind == "fork":
             self._fork(branch, command.message.fork.name)
             yield branch.event(forked=pb.Forked(name=command.message.fork.name))
@@ -370,6 +377,11 @@ class Worker:
         """Stops whatever was told to generate so far."""
         for command in self._undone:
             command.stopped.set()
+
+    @property
+    def told(self) -> bool:
+        """Whether it has been told anything that is not done."""
+        return bool(self._undone)
 
     async def done(self) -> None:
         """Waits until nothing is left to do."""

@@ -155,6 +155,7 @@ def to_score(index: int, update: Update) -> pb.ScoreResponse:
         token_ids=update.choices.tokens.tolist(),
         logprobs=update.choices.logprobs.tolist(),
         last=update.finish is not None,
+        text=update.text,
     )
 
 

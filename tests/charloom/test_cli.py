@@ -197,11 +197,31 @@ def without(python):
         ("prometheus_client", ("serve", "b"), "serve"),
         ("onnxruntime", ("generate", "--bundle", "b", "--seed", 1), "serve"),
         ("grpc", ("generate", "--address", "localhost:1", "--seed", 1), "client"),
+        ("textual", ("write", "--address", "localhost:1"), "write"),
+        ("grpc", ("write", "--address", "localhost:1"), "client"),
     ],
 )
 def test_a_missing_extra_is_named(without, package, arguments, extra):
     assert EXTRAS[package] == extra
     failed(without([package], *arguments), f"needs {package}", f"pip install 'charloom[{extra}]'", code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "address and bundle exclude each other, and one is needed"),
+        (("--address", "a:1", "--bundle", "b"), "address and bundle exclude each other"),
+        (("--address", "a:1", "-n", 11), "suggestions must be 1 to 10, not 11"),
+        (("--address", "a:1", "--temperature", -1), "temperature must be 0 to 100"),
+        (("--address", "a:1", "--max-tokens", 9), "--max-tokens"),
+    ],
+)
+def test_what_the_writer_cannot_use_is_named(cli, arguments, said):
+    failed(cli("write", *arguments), said)
+
+
+def test_the_writer_needs_a_terminal(cli):
+    failed(cli("write", "--address", "localhost:1"), "write needs a terminal", code=1)
 
 
 def test_an_unknown_command_is_called_so_with_no_extra_installed(without):

@@ -61,21 +61,25 @@ class ServerProcess:
         self.process.wait()
 
 
+def launch(bundle: Path, log: Path, *options: str) -> ServerProcess:
+    """Begins to start a server, on free ports unless they are given; it writes to the log."""
+    command = [sys.executable, "-m", "charloom", "serve", str(bundle), *options]
+    for name in ("--port", "--metrics-port"):
+        if name not in options:
+            command += [name, "0"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CHARLOOM_")}
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stderr=file, env=clean, cwd=log.parent)
+    return ServerProcess(process, log)
+
+
 @pytest.fixture
 def serve(bundle_dir: Path, tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers on free ports: serve(*options, bundle=...). All are stopped after the test."""
     servers: list[ServerProcess] = []
 
     def start(*options: str, bundle: Path = bundle_dir) -> ServerProcess:
-        log = tmp_path / f"server{len(servers)}.log"
-        command = [sys.executable, "-m", "charloom", "serve", str(bundle), *options]
-        for name in ("--port", "--metrics-port"):
-            if name not in options:
-                command += [name, "0"]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("CHARLOOM_")}
-        with log.open("wb") as file:
-            process = subprocess.Popen(command, stderr=file, env=clean, cwd=tmp_path)
-        server = ServerProcess(process, log)
+        server = launch(bundle, tmp_path / f"server{len(servers)}.log", *options)
         servers.append(server)
         server.wait_until_ready()
         return server

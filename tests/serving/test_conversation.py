@@ -227,3 +227,22 @@ def test_what_cannot_be_done_is_said_and_the_conversation_goes_on(model: Model) 
             assert (await talk.ask(save=pb.Save())).HasField("saved")
 
     asyncio.run(talk_on())
+
+
+@pytest.mark.parametrize("bounds", [{}, {"most_commands": 1}], ids=["room", "no room"])
+def test_commands_after_a_drop_are_answered_and_the_call_ends(model: Model, bounds: dict[str, int]) -> None:
+    """They waited for ever, and the call with them, where the branch was still there as they came."""
+
+    async def talk() -> list[str]:
+        async with Talk(model, **bounds) as talk:
+            talk.send(generate=pb.GenerateRequest(max_tokens=20, seed=1))
+            talk.send(drop=pb.Drop())
+            for _ in range(5):
+                talk.send(save=pb.Save())
+            talk.sent.put_nowait(None)
+            kinds = [event.WhichOneof("event") or "" async for event in talk.events]
+            talk.sent.put_nowait(None)
+            return kinds
+
+    kinds = asyncio.run(asyncio.wait_for(talk(), 20))
+    assert sorted(kind for kind in kinds if kind != "generated") == ["dropped"] + ["failed"] * 5

@@ -1,6 +1,6 @@
 """The options of a generation as the command line writes them.
 
-A token is written as its text, or as id:INT. What the options mean is in `charloom/options.py`.
+A token is written as its text, or as id:INT. What the options mean is in `options.py`.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,59 @@
+"""A draft: the steps in which a text came about, to go back and forth in.
+
+It never changes, so that versions can share it. It knows no model and no terminal.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Author = Literal["you", "model"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was added at once, and by whom; what is undone at once."""
+
+    text: str
+    author: Author
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The steps of a text, oldest first, and those that were undone, the next to be redone last."""
+
+    steps: tuple[Step, ...] = ()
+    undone: tuple[Step, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(step.text for step in self.steps)
+
+    def added(self, text: str, author: Author) -> "Draft":
+        """With a step more; what was undone is forgotten."""
+        return Draft((*self.steps, Step(text, author)))
+
+    def typed(self, text: str) -> "Draft":
+        """With what you typed: a word becomes one step, however many keys it takes."""
+        if self.steps and self.steps[-1].author == "you" and same_word(self.steps[-1].text, text):
+            return Draft((*self.steps[:-1], Step(self.steps[-1].text + text, "you")))
+        return self.added(text, "you")
+
+    def back(self) -> "Draft":
+        """Without the last step, which can be redone."""
+        return Draft(self.steps[:-1], (*self.undone, self.steps[-1]))
+
+    def forth(self) -> "Draft":
+        """With the step that was undone last."""
+        return Draft((*self.steps, self.undone[-1]), self.undone[:-1])
+
+    def erased(self) -> "Draft":
+        """Without the last character, which can be redone."""
+        last = self.steps[-1]
+        rest = (replace(last, text=last.text[:-1]),) if len(last.text) > 1 else ()
+        return Draft((*self.steps[:-1], *rest), (*self.undone, replace(last, text=last.text[-1])))
+
+
+def same_word(begun: str, more: str) -> bool:
+    """Whether what is typed goes on with a word, or with the space after it."""
+    return not (begun[-1:].isspace() and not more[:1].isspace())

@@ -1,0 +1,53 @@
+"""A text and its state, side by side in files. It knows no model."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from charloom.errors import CharloomError
+
+STATE = ".state"
+"""Added to the name of a text, it is that of its state."""
+
+
+class StoryError(CharloomError):
+    """A file cannot be read or written."""
+
+
+def state_path(text: Path) -> Path:
+    """Where the state of a text is kept."""
+    return text.with_name(text.name + STATE)
+
+
+def load(path: Path) -> tuple[bytes, str]:
+    """A state, and its text if that lies beside it.
+
+    Raises:
+        StoryError: there is no such file, or what lies beside it is no text.
+    """
+    text = path.with_suffix("")
+    try:
+        state = path.read_bytes()
+        known = path.suffix == STATE and text.is_file()
+        return state, text.read_bytes().decode("utf-8") if known else ""
+    except OSError as error:
+        raise StoryError(f"cannot read {error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise StoryError(f"{text} is not UTF-8") from error
+
+
+def store(path: Path, content: bytes) -> None:
+    """Writes a file, which appears only once it is whole.
+
+    Raises:
+        StoryError: it cannot be written.
+    """
+    if not path.name:
+        raise StoryError(f"{path} names no file")
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise StoryError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,49 @@
+"""Given texts: requests that read them, to be scored or to become vectors. Data only."""
+
+from collections.abc import Sequence
+
+from charloom.options import InvalidRequestError, Violation
+from charloom.vocabulary import CharacterVocabulary, Tokens, UnknownCharacterError, no_tokens
+from serving.engine.request import Request
+
+
+def to_scored(
+    texts: Sequence[str], prompt: str, vocabulary: CharacterVocabulary, *, skip: bool
+) -> list[Request]:
+    """One request for each text, each handing out all of its tokens with their log-probabilities.
+
+    Raises:
+        InvalidRequestError: one has characters that the model has not.
+    """
+    read = encode("prompt", prompt, vocabulary, skip=skip)
+    encoded = encode_all(texts, vocabulary, skip=skip)
+    return [Request(read, len(text), 0, logprobs=0, replay=text, scored=True) for text in encoded]
+
+
+def to_read(texts: Sequence[str], vocabulary: CharacterVocabulary, *, skip: bool) -> list[Request]:
+    """One request for each text, each handing out the state after it.
+
+    Raises:
+        InvalidRequestError: one is empty, or has characters that the model has not.
+    """
+    encoded = encode_all(texts, vocabulary, skip=skip)
+    for index, text in enumerate(encoded):
+        if not len(text):
+            raise InvalidRequestError([Violation(f"texts[{index}]", "is empty: nothing has no vector")])
+    return [Request(text, 0, 0, returns_state=True) for text in encoded]
+
+
+def encode_all(texts: Sequence[str], vocabulary: CharacterVocabulary, *, skip: bool) -> list[Tokens]:
+    """The token ids of each text."""
+    return [encode(f"texts[{i}]", text, vocabulary, skip=skip) for i, text in enumerate(texts)]
+
+
+def encode(field: str, text: str, vocabulary: CharacterVocabulary, *, skip: bool) -> Tokens:
+    """The token ids of a text [T]; raises InvalidRequestError for characters that the model has not."""
+    if not text:
+        return no_tokens()
+    try:
+        return vocabulary.encode(text, skip_unknown=skip)
+    except UnknownCharacterError as error:
+        reason = f"has {error}; set skip_unknown to leave them out"
+        raise InvalidRequestError([Violation(field, reason)]) from error

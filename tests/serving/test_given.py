@@ -1,0 +1,71 @@
+"""The texts that a command is given: from files and lines, in groups, named in what is said against them."""
+
+from pathlib import Path
+
+import pytest
+
+from charloom.options import InvalidRequestError, Violation
+from serving.given import MOST_CHARACTERS, MOST_TEXTS, Given, TextError, groups, named, read_texts
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(data: bytes, name: str = "a.txt") -> Path:
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    return write
+
+
+def test_a_file_is_a_text_with_plain_line_ends(write) -> None:
+    first, second = write("\ufeffé\r\nb\n".encode()), write(b"c", "b.txt")
+    texts = list(read_texts([first, second], lines=False))
+    assert texts == [Given("é\nb\n", str(first)), Given("c", str(second))]
+    assert texts[0].label == texts[0].place == str(first)
+
+
+def test_a_line_is_a_text(write) -> None:
+    file = write("a b\r\n\n\tc\u2028d\n".encode() + b"e" * 100)
+    texts = list(read_texts([file], lines=True))
+    assert [(given.text, given.line) for given in texts] == [("a b", 1), ("\tc\u2028d", 3), ("e" * 100, 4)]
+    assert texts[1].place == f"{file}, line 3"
+    assert texts[1].label == "\\tc\\u2028d"
+    assert texts[2].label == "e" * 60 + "…"
+
+
+@pytest.mark.parametrize(
+    ("data", "lines", "said"),
+    [
+        (b"", False, "there is no text in"),
+        (b"\n\r\n\n", True, "there is no text in"),
+        (b"ab\xffc", False, "is not UTF-8: byte 0xff at byte 2"),
+        (b"ab\nc\xff", True, "is not UTF-8: line 2, byte 0xff at byte 1"),
+        (b"\xed\xa0\x80", False, "is not UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_name(write, data: bytes, lines: bool, said: str) -> None:
+    file = write(data)
+    with pytest.raises(TextError, match=said) as caught:
+        list(read_texts([file], lines=lines))
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nothing", "."])
+def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TextError, match="cannot be read"):
+        list(read_texts([tmp_path / name], lines=False))
+
+
+def test_groups_are_no_larger_than_a_call_may_be() -> None:
+    texts = [Given("ab", "f", i) for i in range(300)]
+    assert [len(group) for group in groups(iter(texts))] == [MOST_TEXTS, MOST_TEXTS, 300 - 2 * MOST_TEXTS]
+    large = [Given("x" * size, "f") for size in (MOST_CHARACTERS - 1, 1, 1, MOST_CHARACTERS + 1, 1)]
+    assert [len(group) for group in groups(iter(large))] == [2, 1, 1, 1]
+    assert list(groups(iter([]))) == []
+
+
+def test_what_is_said_against_a_text_names_its_place() -> None:
+    group = [Given("a", "f", 1), Given("b", "f", 2)]
+    error = InvalidRequestError([Violation("texts[1]", "is odd"), Violation("prompt", "is long")])
+    with pytest.raises(TextError, match=r"^f, line 2 is odd; prompt is long$"), named(group):
+        raise error
