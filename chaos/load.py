@@ -13,11 +13,11 @@ import grpc
 
 from chaos.asks import Ask, Asks
 from charloom.client import AsyncClient, AsyncGeneration, Ending, RequestError
-from charloom.retries import RetryConfig
+from charloom.retries import GONE, RetryConfig
 
 RETRIES = RetryConfig(attempts=40, longest=2.0, patience=3.0)
 """Of clients who mean to see the end of a text, whatever happens."""
-REFUSED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+REFUSED = GONE | {grpc.StatusCode.RESOURCE_EXHAUSTED}
 PAUSE = 0.5
 """Seconds after which who was refused asks again."""
 READERS = 10

@@ -27,7 +27,7 @@ from charloom.errors import CharloomError
 from charloom.journal import Journal, Means
 from charloom.message import to_message
 from charloom.options import GenerateOptions, Violation
-from charloom.retries import Retries, RetryConfig
+from charloom.retries import GONE, Retries, RetryConfig
 from charloom.score import Score
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 from charloom.watchdog import Patience, Watchdog
@@ -302,7 +302,7 @@ class Attempts(Progress):
         """
         if self._journal.start is None:
             self._untried -= 1
-            if self._cancelled or self._untried < 0 or error.code != grpc.StatusCode.UNAVAILABLE:
+            if self._cancelled or self._untried < 0 or error.code not in GONE:
                 raise error
             self._retries.failures += 1
             return 0.0

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 
 import grpc
 
-GOES_ON = {
+GONE = {
     grpc.StatusCode.UNAVAILABLE,  # the server, or the way to it, is gone
+    grpc.StatusCode.CANCELLED,  # by a server that ends; who cancels himself asks no more
+}
+"""Failures of a call of which nothing was heard after which another server may well take it."""
+GOES_ON = GONE | {
     grpc.StatusCode.INTERNAL,  # a burst failed; or how gRPC reports some connections that were cut
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.ABORTED,
-    grpc.StatusCode.CANCELLED,  # by the server; who cancels himself asks no more
 }
 """Failures after which another attempt may well succeed."""
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,11 @@ import pytest
 import charloom.v1.charloom_pb2 as pb
 from charloom.client import AsyncClient, Client, Generation, RequestError
 from charloom.retries import RetryConfig
-from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
+from charloom.v1.charloom_pb2_grpc import (
+    CharloomServiceServicer,
+    CharloomServiceStub,
+    add_CharloomServiceServicer_to_server,
+)
 from tests.conftest import needs_int8
 from tests.e2e.conftest import ServerProcess
 
@@ -113,6 +118,20 @@ def test_an_asyncio_text_survives_its_server(replica: Serve) -> None:
 
     text, resumed = asyncio.run(read())
     assert (text, resumed) == (whole, 1)
+
+
+def test_a_server_that_cancels_a_call_before_it_began_is_passed_over(replica: Serve) -> None:
+    class Ending(CharloomServiceServicer):
+        def Generate(self, request: pb.GenerateRequest, context: Any) -> None:  # noqa: N802
+            context.abort(grpc.StatusCode.CANCELLED, "the server ends")
+
+    server, ending = replica(), grpc.server(ThreadPoolExecutor(1))
+    add_CharloomServiceServicer_to_server(Ending(), ending)
+    port = ending.add_insecure_port("127.0.0.1:0")
+    ending.start()
+    with Client([f"127.0.0.1:{port}", server.address]) as client:
+        assert client.generate("The ", max_tokens=9).text()
+    ending.stop(0)
 
 
 def test_each_of_many_texts_tries_every_address(replica: Serve) -> None:
