@@ -12,10 +12,10 @@ Proto types stay behind this file.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import count, cycle, islice
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -43,6 +43,7 @@ CHANNEL_OPTIONS = (
 STATE_INTERVAL = 4096
 """Tokens of a long text between two states that are asked for, so that what is replayed stays short."""
 DETAILS = "grpc-status-details-bin"
+T = TypeVar("T")
 
 
 class RequestError(CharloomError):
@@ -443,7 +444,8 @@ class Client:
             token_ids: whether pieces hold token ids.
             state: a state token, from which to go on instead of from the beginning.
             return_state: whether the last piece of each text holds a state token.
-            state_interval: tokens between pieces that hold one; 0 for none, chosen by length if absent.
+            state_interval: tokens after which the next piece holds one: pieces come a burst at a time, of up
+                to some hundred tokens. 0 for none; chosen by length if absent.
             require_exact: whether to fail rather than to go on where it may not be the same text.
             timeout: seconds until the server is to give up.
             options: the fields of `charloom.options.GenerateOptions`.
@@ -472,49 +474,53 @@ class Client:
     def converse(self, *, model: str = "", state: bytes = b"", require_exact: bool = False) -> Conversation:
         """Begins a conversation: one stream, command by command; at a state, if one is given.
 
+        It does not survive its server, but for the states in `Conversation.states`.
+
         Raises:
-            RequestError: the server does not hold it.
+            RequestError: no server holds it.
         """
         opening = pb.Open(model=model, state=state, require_exact=require_exact)
-        return Conversation(self._servers.next().Converse, opening, RequestError.of)
+        return self._ask(lambda stub: Conversation(stub.Converse, opening, RequestError.of))
 
     def score(
         self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
     ) -> list[Score]:
         """Gives the log-probability of each token of each text, read after the prompt."""
-        message = pb.ScoreRequest(texts=texts, prompt=prompt, model=model, skip_unknown=skip_unknown)
+        message = pb.ScoreRequest(
+            texts=no_string(texts), prompt=prompt, model=model, skip_unknown=skip_unknown
+        )
         scores = [Score() for _ in texts]
-        try:
-            for response in self._servers.next().Score(message):
-                scores[response.index].add(response.token_ids, response.logprobs, response.text)
-        except grpc.RpcError as error:
-            raise RequestError.of(error) from error
+        for response in self._ask(lambda stub: list(stub.Score(message))):
+            scores[response.index].add(response.token_ids, response.logprobs, response.text)
         return scores
 
     def embed(
         self, texts: Sequence[str], *, model: str = "", skip_unknown: bool = False
     ) -> list[list[float]]:
         """Gives a vector of length 1 for each text; the inner product of two says how near they are."""
-        message = pb.EmbedRequest(texts=texts, model=model, skip_unknown=skip_unknown)
-        try:
-            return [list(vector.values) for vector in self._servers.next().Embed(message).embeddings]
-        except grpc.RpcError as error:
-            raise RequestError.of(error) from error
+        message = pb.EmbedRequest(texts=no_string(texts), model=model, skip_unknown=skip_unknown)
+        return [list(vector.values) for vector in self._ask(lambda stub: stub.Embed(message)).embeddings]
 
     def models(self) -> list[ModelInfo]:
         """Lists what the server serves."""
-        try:
-            response = self._servers.next().ListModels(pb.ListModelsRequest())
-        except grpc.RpcError as error:
-            raise RequestError.of(error) from error
-        return [to_info(model) for model in response.models]
+        return [to_info(model) for model in self._ask(lambda s: s.ListModels(pb.ListModelsRequest())).models]
 
     def model(self, name: str = "") -> ModelInfo:
         """Describes one model."""
-        try:
-            return to_info(self._servers.next().GetModel(pb.GetModelRequest(name=name)).model)
-        except grpc.RpcError as error:
-            raise RequestError.of(error) from error
+        return to_info(self._ask(lambda stub: stub.GetModel(pb.GetModelRequest(name=name))).model)
+
+    def _ask(self, ask: Callable[[Any], T]) -> T:
+        """What the next server answers, or the one after it where that is gone."""
+        for left in reversed(range(len(self._servers))):
+            try:
+                return ask(self._servers.next())
+            except grpc.RpcError as error:
+                failure = RequestError.of(error)
+            except RequestError as error:
+                failure = error
+            if not left or failure.code != grpc.StatusCode.UNAVAILABLE:
+                raise failure
+        raise AssertionError("the last address gives an answer or raises")
 
     def close(self) -> None:
         """Closes the connections."""
@@ -575,41 +581,45 @@ class AsyncClient:
         self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
     ) -> list[Score]:
         """Gives the log-probability of each token of each text, read after the prompt."""
-        message = pb.ScoreRequest(texts=texts, prompt=prompt, model=model, skip_unknown=skip_unknown)
+        message = pb.ScoreRequest(
+            texts=no_string(texts), prompt=prompt, model=model, skip_unknown=skip_unknown
+        )
+
+        async def ask(stub: Any) -> list[pb.ScoreResponse]:
+            return [response async for response in stub.Score(message)]
+
         scores = [Score() for _ in texts]
-        try:
-            async for response in self._servers.next().Score(message):
-                scores[response.index].add(response.token_ids, response.logprobs, response.text)
-        except grpc.aio.AioRpcError as error:
-            raise RequestError.of(error) from error
+        for response in await self._ask(ask):
+            scores[response.index].add(response.token_ids, response.logprobs, response.text)
         return scores
 
     async def embed(
         self, texts: Sequence[str], *, model: str = "", skip_unknown: bool = False
     ) -> list[list[float]]:
         """Gives a vector of length 1 for each text; the inner product of two says how near they are."""
-        message = pb.EmbedRequest(texts=texts, model=model, skip_unknown=skip_unknown)
-        try:
-            response = await self._servers.next().Embed(message)
-        except grpc.aio.AioRpcError as error:
-            raise RequestError.of(error) from error
+        message = pb.EmbedRequest(texts=no_string(texts), model=model, skip_unknown=skip_unknown)
+        response: pb.EmbedResponse = await self._ask(lambda stub: stub.Embed(message))
         return [list(vector.values) for vector in response.embeddings]
 
     async def models(self) -> list[ModelInfo]:
         """Lists what the server serves."""
-        try:
-            response = await self._servers.next().ListModels(pb.ListModelsRequest())
-        except grpc.aio.AioRpcError as error:
-            raise RequestError.of(error) from error
+        response: pb.ListModelsResponse = await self._ask(lambda s: s.ListModels(pb.ListModelsRequest()))
         return [to_info(model) for model in response.models]
 
     async def model(self, name: str = "") -> ModelInfo:
         """Describes one model."""
-        try:
-            response = await self._servers.next().GetModel(pb.GetModelRequest(name=name))
-        except grpc.aio.AioRpcError as error:
-            raise RequestError.of(error) from error
+        response: pb.GetModelResponse = await self._ask(lambda s: s.GetModel(pb.GetModelRequest(name=name)))
         return to_info(response.model)
+
+    async def _ask(self, ask: Callable[[Any], Awaitable[T]]) -> T:
+        """What the next server answers, or the one after it where that is gone."""
+        for left in reversed(range(len(self._servers))):
+            try:
+                return await ask(self._servers.next())
+            except grpc.aio.AioRpcError as error:
+                if not left or error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise RequestError.of(error) from error
+        raise AssertionError("the last address gives an answer or raises")
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -624,8 +634,18 @@ class AsyncClient:
 
 
 def several(address: str | Sequence[str]) -> list[str]:
-    """One address or several as several."""
-    return [address] if isinstance(address, str) else list(address)
+    """One address or several as several; raises ValueError where there is none."""
+    addresses = [address] if isinstance(address, str) else list(address)
+    if not addresses or not all(addresses):
+        raise ValueError(f"an address is HOST:PORT, and there must be one, not {address!r}")
+    return addresses
+
+
+def no_string(texts: Sequence[str]) -> Sequence[str]:
+    """Texts; raises TypeError for a single one, which would be taken for its characters."""
+    if isinstance(texts, str):
+        raise TypeError("texts are a list: put a single one into [ ]")
+    return texts
 
 
 def interval(max_tokens: int) -> int:

@@ -34,6 +34,14 @@ class CommandError(CharloomError):
         super().__init__(f"{self.code.name}: {failure.message}")
 
 
+class BusyError(CharloomError):
+    """A text is being generated on the branch."""
+
+    def __init__(self, branch: str) -> None:
+        where = f"branch {branch!r}" if branch else "the conversation"
+        super().__init__(f"{where} is generating a text: read it to its end, close its iterator, or stop it")
+
+
 class Conversation:
     """Commands one by one; different branches may be used by different threads."""
 
@@ -50,6 +58,7 @@ class Conversation:
         """
         self._sent: queue.SimpleQueue[pb.ConverseRequest | None] = queue.SimpleQueue()
         self._heard: dict[str, Events] = {}
+        self._generating: set[str] = set()
         self._lock = Lock()
         self._explain = explain
         self.states: dict[str, bytes] = {}
@@ -60,26 +69,41 @@ class Conversation:
         self._over: Exception | None = None
         self._call = start(iter(self._sent.get, None))
         Thread(target=self._listen, name="conversation", daemon=True).start()
-        opened = self._wait("").opened
+        opened = self._wait("", "opened").opened
         self.model, self.exact = opened.model, opened.exact
         self.bundle_digest, self.execution_class = opened.bundle_digest, opened.execution_class
 
     def feed(self, text: str, *, branch: str = "", skip_unknown: bool = False) -> None:
         """Has the model read a text."""
         self._send(branch, feed=pb.Feed(text=text, skip_unknown=skip_unknown))
-        self._wait(branch)
+        self._wait(branch, "fed")
 
     def generate(self, prompt: str = "", *, branch: str = "", **options: Any) -> Iterator[str]:
-        """Reads a prompt, generates a text and yields it as it is made; the options are those of `Client`."""
+        """Reads a prompt, generates a text and yields it as it is made; begins with the first `next`.
+
+        The options are the fields of `charloom.options.GenerateOptions`. Who leaves the loop early stops it:
+        what was generated until then is part of the stream.
+        """
         message = to_message(prompt, GenerateOptions(**options))
         message.ClearField("n")  # a branch has one text at a time
         self._send(branch, generate=message)
-        while True:
-            response = self._wait(branch).generated
-            if response.text:
-                yield response.text
-            if response.HasField("finish"):
-                return
+        self._generating.add(branch)
+        ended = False
+        try:
+            while not ended:
+                response = self._wait(branch, "generated").generated
+                ended = response.HasField("finish")
+                if response.text:
+                    yield response.text
+        except CharloomError:
+            ended = True
+            raise
+        finally:
+            if not ended:
+                self._send(branch, stop=pb.Stop())
+                while not self._wait(branch, "generated").generated.HasField("finish"):
+                    pass
+            self._generating.discard(branch)
 
     def stop(self, *, branch: str = "") -> None:
         """Ends the generation that runs; it finishes as cancelled. From any thread."""
@@ -88,27 +112,27 @@ class Conversation:
     def rewind(self, tokens: int, *, branch: str = "") -> str:
         """Takes the last so many tokens back and gives their text."""
         self._send(branch, rewind=pb.Rewind(tokens=tokens))
-        return self._wait(branch).rewound.text
+        return self._wait(branch, "rewound").rewound.text
 
     def suggest(self, count: int = 10, *, branch: str = "") -> list[tuple[str, float]]:
         """The likeliest next tokens, likeliest first: their text and log-probability."""
         self._send(branch, suggest=pb.Suggest(count=count))
-        return [(a.text, a.logprob) for a in self._wait(branch).suggested.alternatives]
+        return [(a.text, a.logprob) for a in self._wait(branch, "suggested").suggested.alternatives]
 
     def fork(self, name: str, *, branch: str = "") -> None:
         """Makes a branch of this name that goes on alone from here."""
         self._send(branch, fork=pb.Fork(name=name))
-        self._wait(branch)
+        self._wait(branch, "forked")
 
     def drop(self, branch: str) -> None:
         """Forgets a branch."""
         self._send(branch, drop=pb.Drop())
-        self._wait(branch)
+        self._wait(branch, "dropped")
 
     def save(self, *, branch: str = "") -> bytes:
         """A state token of where the branch stands."""
         self._send(branch, save=pb.Save())
-        return self._wait(branch).saved.token
+        return self._wait(branch, "saved").saved.token
 
     def close(self) -> None:
         """Ends it."""
@@ -122,6 +146,9 @@ class Conversation:
         self.close()
 
     def _send(self, branch: str, **command: Any) -> None:
+        """Sends a command; raises BusyError for one that would wait for a text which nobody reads."""
+        if branch in self._generating and "stop" not in command:
+            raise BusyError(branch)
         self._sent.put(pb.ConverseRequest(branch=branch, **command))
 
     def _events(self, branch: str) -> Events:
@@ -131,15 +158,18 @@ class Conversation:
                 events.put(self._over)
             return events
 
-    def _wait(self, branch: str) -> pb.ConverseResponse:
-        """The next event of a branch; raises what went wrong instead."""
-        event = self._events(branch).get()
-        if isinstance(event, Exception):
-            raise event
-        self.position = event.position
-        if event.HasField("failed"):
-            raise CommandError(event.failed)
-        return event
+    def _wait(self, branch: str, kind: str) -> pb.ConverseResponse:
+        """The answer of this kind to the last command of a branch; raises what went wrong instead."""
+        while True:
+            event = self._events(branch).get()
+            if isinstance(event, Exception):
+                raise event
+            self.position = event.position
+            if event.HasField("failed"):
+                raise CommandError(event.failed)
+            # A server that ends sends states which nobody asked for.
+            if event.WhichOneof("event") == kind:
+                return event
 
     def _listen(self) -> None:
         """Sorts events by branch until the call ends, in a thread of its own."""

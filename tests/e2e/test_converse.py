@@ -2,12 +2,13 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 from charloom.client import Client, RequestError
-from charloom.conversation import CommandError, Conversation
+from charloom.conversation import BusyError, CommandError, Conversation
 from tests.e2e.conftest import ServerProcess
 
 Serve = Callable[..., ServerProcess]
@@ -57,6 +58,39 @@ def test_what_runs_can_be_stopped(serve: Serve) -> None:
         assert more == whole
 
 
+def test_who_leaves_a_text_early_stops_it_and_goes_on_from_there(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client, client.converse() as talk:
+        text = ""
+        for piece in talk.generate("The ", max_tokens=1_000_000, seed=1):
+            text += piece
+            with pytest.raises(BusyError, match="is generating a text"):
+                talk.feed("a")
+            break
+        with pytest.raises(CommandError, match="characters outside"):
+            talk.feed("\u2603")
+        assert len(talk.suggest(2)) == 2
+        taken = talk.rewind(talk.position - len("The "))
+        assert taken.startswith(text)
+        assert (
+            "".join(talk.generate(max_tokens=40, seed=3))
+            == client.generate("The ", max_tokens=40, seed=3).text()
+        )
+
+
+def test_a_server_that_is_gone_is_passed_over(serve: Serve) -> None:
+    server = serve()
+    with Client(["127.0.0.1:1", server.address]) as client:
+        for _ in range(2):
+            assert len(client.models()) == 1
+            assert client.score(["The "])[0].token_ids
+            assert client.embed(["The "])
+            with client.converse() as talk:
+                talk.feed("The ")
+        with pytest.raises(TypeError, match="a list"):
+            client.score("The ")
+
+
 def feed_for_ever(talk: Conversation) -> None:
     while True:
         talk.feed("a")
@@ -68,6 +102,7 @@ def test_a_server_that_ends_hands_out_the_state(serve: Serve) -> None:
         talk = client.converse()
         talk.feed("The ")
         server.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
         with pytest.raises(RequestError, match=r"UNAVAILABLE.*shutting down"):
             feed_for_ever(talk)
         assert talk.states[""]
