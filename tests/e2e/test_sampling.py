@@ -160,7 +160,7 @@ def test_each_bad_value_is_refused_by_the_name_of_its_field(serve: Serve) -> Non
             for case in cases:
                 with pytest.raises(grpc.RpcError) as caught:
                     list(stub.Generate(message(case)))
-                error = RequestError(caught.value)
+                error = RequestError.of(caught.value)
                 assert error.code is grpc.StatusCode.INVALID_ARGUMENT, case
                 assert [violation.field for violation in error.violations] == [field], case
         assert list(stub.Generate(pb.GenerateRequest(max_tokens=3)))[-1].finish.generated_tokens == 3
