@@ -122,7 +122,7 @@ BAD: dict[str, list[dict[str, Any]]] = {
     "frequency_penalty": [{"frequency_penalty": 2.5}],
     "presence_penalty": [{"presence_penalty": -2.5}],
     "penalty_window": [{"penalty_window": 0}, {"penalty_window": 1025}],
-    "max_tokens": [{"max_tokens": 0}, {"max_tokens": 1_000_001}],
+    "max_tokens": [{"max_tokens": 1_000_001}],
     "min_tokens": [{"min_tokens": 300}, {"min_tokens": 1, "allowed_tokens": "a", "stop_tokens": "a"}],
     "logit_bias": [
         {"logit_bias": [("a", 101)]},
