@@ -9,8 +9,13 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from charloom.execution_class import multiplies_bytes
+
+# Machines are slow at times; no test is about that.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 ROOT = Path(__file__).parents[1]
 PRECISIONS = ("float32", "int8") if multiplies_bytes() else ("float32",)
