@@ -48,7 +48,8 @@ def grpcurl(tool: Callable[[str], str], serve: Callable[..., Any]) -> Grpcurl:
 def test_reflection_lists_and_describes_the_service(grpcurl: Grpcurl) -> None:
     assert {SERVICE, "grpc.health.v1.Health"} <= set(grpcurl.output("list").split())
     assert grpcurl.output("list", SERVICE).split() == [
-        f"{SERVICE}.{method}" for method in ("Generate", "GetModel", "ListModels")
+        f"{SERVICE}.{method}"
+        for method in ("Converse", "Embed", "Generate", "GetModel", "ListModels", "Score")
     ]
     description = grpcurl.output("describe", SERVICE)
     assert "returns ( stream .charloom.v1.GenerateResponse )" in description
