@@ -4,8 +4,8 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.table import print_row
 from chaos.load import Load
+from chaos.outcome import print_outcome
 from chaos.storm import BLOWS, Storm
 
 
@@ -42,15 +42,8 @@ class Report:
     """Of the storm."""
 
     def print(self) -> None:
-        """Prints what happened as a table in Markdown, and what failed."""
-        print_row("what", "how many")
-        print_row("---", "---")
-        for what, value in self._figures():
-            print_row(what, value)
-        for failure in self.failures():
-            print(f"FAILED: {failure}")
-        if not any(self.failures()):
-            print("all demands met")
+        """Prints what happened, and what failed."""
+        print_outcome(self._figures(), list(self.failures()))
 
     def _figures(self) -> Iterator[tuple[str, str]]:
         load = self.load

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.table import print_row
+from chaos.outcome import print_outcome
 from chaos.samples import Sample
 
 GROWTH, SLACK = 0.05, 10.0
@@ -55,15 +55,8 @@ class Verdict:
         return median(early), median(late)
 
     def print(self) -> None:
-        """Prints what happened as a table in Markdown, and what failed."""
-        print_row("what", "how many")
-        print_row("---", "---")
-        for what, value in self._figures():
-            print_row(what, value)
-        for failure in self.failures():
-            print(f"FAILED: {failure}")
-        if not any(self.failures()):
-            print("all demands met")
+        """Prints what happened, and what failed."""
+        print_outcome(self._figures(), list(self.failures()))
 
     def _figures(self) -> Iterator[tuple[str, str]]:
         early, late = self.memory

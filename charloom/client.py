@@ -454,9 +454,7 @@ class Client:
             InvalidRequestError: an option has a value that no server takes.
         """
         message = to_message(prompt, GenerateOptions(**options), n, logprobs)
-        message.model, message.token_ids, message.require_exact = model, token_ids, require_exact
-        message.state, message.return_state = state, return_state
-        message.state_interval = interval(message.max_tokens) if state_interval is None else state_interval
+        shape(message, model, token_ids, state, return_state, state_interval, require_exact)
         return Generation(self._servers.round(), message, timeout, self._retries, len(self._servers))
 
     def resume(
@@ -560,9 +558,7 @@ class AsyncClient:
     ) -> AsyncGeneration:
         """Asks for a text, or several; the arguments are those of `Client.generate`."""
         message = to_message(prompt, GenerateOptions(**options), n, logprobs)
-        message.model, message.token_ids, message.require_exact = model, token_ids, require_exact
-        message.state, message.return_state = state, return_state
-        message.state_interval = interval(message.max_tokens) if state_interval is None else state_interval
+        shape(message, model, token_ids, state, return_state, state_interval, require_exact)
         return AsyncGeneration(self._servers.round(), message, timeout, self._retries, len(self._servers))
 
     def resume(
@@ -646,6 +642,21 @@ def no_string(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str):
         raise TypeError("texts are a list: put a single one into [ ]")
     return texts
+
+
+def shape(
+    message: pb.GenerateRequest,
+    model: str,
+    token_ids: bool,
+    state: bytes,
+    return_state: bool,
+    state_interval: int | None,
+    require_exact: bool,
+) -> None:
+    """Says in a request for text what `generate` is told of all but the text."""
+    message.model, message.token_ids, message.require_exact = model, token_ids, require_exact
+    message.state, message.return_state = state, return_state
+    message.state_interval = interval(message.max_tokens) if state_interval is None else state_interval
 
 
 def interval(max_tokens: int) -> int:

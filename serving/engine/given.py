@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from charloom.options import InvalidRequestError, Violation
-from charloom.vocabulary import CharacterVocabulary, Tokens, UnknownCharacterError, no_tokens
-from serving.engine.request import Request
+from charloom.vocabulary import CharacterVocabulary, Tokens
+from serving.engine.request import Request, encode
 
 
 def to_scored(
@@ -36,14 +36,3 @@ def to_read(texts: Sequence[str], vocabulary: CharacterVocabulary, *, skip: bool
 def encode_all(texts: Sequence[str], vocabulary: CharacterVocabulary, *, skip: bool) -> list[Tokens]:
     """The token ids of each text."""
     return [encode(f"texts[{i}]", text, vocabulary, skip=skip) for i, text in enumerate(texts)]
-
-
-def encode(field: str, text: str, vocabulary: CharacterVocabulary, *, skip: bool) -> Tokens:
-    """The token ids of a text [T]; raises InvalidRequestError for characters that the model has not."""
-    if not text:
-        return no_tokens()
-    try:
-        return vocabulary.encode(text, skip_unknown=skip)
-    except UnknownCharacterError as error:
-        reason = f"has {error}; set skip_unknown to leave them out"
-        raise InvalidRequestError([Violation(field, reason)]) from error

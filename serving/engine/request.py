@@ -99,9 +99,9 @@ def prepare(
     except InvalidRequestError as error:
         violations += error.violations
     try:
-        tokens = vocabulary.encode(prompt, skip_unknown=options.skip_unknown)
-    except UnknownCharacterError as error:
-        violations.append(Violation("prompt", f"has {error}; set skip_unknown to leave them out"))
+        tokens = encode("prompt", prompt, vocabulary, skip=options.skip_unknown)
+    except InvalidRequestError as error:
+        violations += error.violations
     if violations:
         raise InvalidRequestError(violations)
     return Request(
@@ -114,6 +114,17 @@ def prepare(
         min_tokens=options.min_tokens,
         logprobs=logprobs,
     )
+
+
+def encode(field: str, text: str, vocabulary: CharacterVocabulary, *, skip: bool) -> Tokens:
+    """The token ids of a text [T]; raises InvalidRequestError for characters that the model has not."""
+    if not text:
+        return no_tokens()
+    try:
+        return vocabulary.encode(text, skip_unknown=skip)
+    except UnknownCharacterError as error:
+        reason = f"has {error}; set skip_unknown to leave them out"
+        raise InvalidRequestError([Violation(field, reason)]) from error
 
 
 class Finish(Enum):

@@ -57,13 +57,14 @@ class Opening:
             raise InvalidRequestError([Violation("resume", "needs the state of a text")])
         saved, model = self._find(message, caller)
         asked = message if saved is None or not message.resume else resumed(message, saved)
-        request = to_request(asked, model.bundle.vocabulary, self.limits)
-        if saved is not None:
-            before = saved.generated if message.resume else 0
-            request = replace(request, origin=state_token.restore(saved, model), before=before)
-        if message.replay:
-            request = replace(request, replay=np.array(message.replay, np.int64))
-        request = replace(request, returns_state=asked.return_state, state_interval=asked.state_interval)
+        request = replace(
+            to_request(asked, model.bundle.vocabulary, self.limits),
+            origin=None if saved is None else state_token.restore(saved, model),
+            before=saved.generated if saved is not None and message.resume else 0,
+            replay=np.array(message.replay, np.int64),
+            returns_state=asked.return_state,
+            state_interval=asked.state_interval,
+        )
         if violations := list(unfit(asked, request, model)):
             raise InvalidRequestError(violations)
         return Text(model, asked, self._exact(message, saved, model)), request

@@ -18,28 +18,17 @@ from charloom.errors import CharloomError, require
 from charloom.options import MAX_ALTERNATIVES, InvalidRequestError, Violation, unless_between
 from charloom.vocabulary import Tokens, no_tokens
 from serving.engine.async_engine import AsyncEngine
-from serving.engine.given import encode
 from serving.engine.history import History
-from serving.engine.request import Request, Update
+from serving.engine.request import Request, Update, encode
 from serving.engine.snapshot import Snapshot
 from serving.errors import DrainingError
 from serving.rpc import convert, state_token
+from serving.rpc.continuation import BESIDE_RESUME
 from serving.rpc.convert import RequestLimits, Text
 from serving.rpc.sealing import Sealer
 from serving.rpc.status import CODES
 
-FOREIGN = {
-    "model",
-    "n",
-    "state",
-    "resume",
-    "replay",
-    "return_state",
-    "state_interval",
-    "bundle_digest",
-    "execution_class",
-    "require_exact",
-}
+FOREIGN = BESIDE_RESUME - {"token_ids"} | {"n"}
 """Fields of a GenerateRequest that say what a conversation knows already."""
 APART = 256
 """Tokens between two states of a history: what is read again, at the most, to go back."""

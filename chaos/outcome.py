@@ -1,0 +1,20 @@
+"""Outcomes, printed: figures as a table in Markdown, and the demands that were not met.
+
+It knows nothing of what was measured or demanded.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from benchmarks.table import print_row
+
+
+def print_outcome(figures: Iterable[tuple[str, str]], failures: Sequence[str]) -> None:
+    """Prints what happened, each figure with its name, and what failed."""
+    print_row("what", "how many")
+    print_row("---", "---")
+    for what, value in figures:
+        print_row(what, value)
+    for failure in failures:
+        print(f"FAILED: {failure}")
+    if not failures:
+        print("all demands met")
