@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 from time import monotonic
 from typing import Self
 
@@ -31,6 +31,9 @@ class Watchdog:
         with self._changed:
             self._over = True
             self._changed.notify()
+        # A generator that nobody holds any longer may be closed in any thread, in this one too.
+        if current_thread() is not self._thread:
+            self._thread.join()
 
     def _watch(self) -> None:
         with self._changed:

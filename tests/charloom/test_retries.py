@@ -1,5 +1,6 @@
 """When to try again: not for ever, not at once, not all together, and as the server asks."""
 
+import threading
 import time
 
 import grpc
@@ -56,3 +57,10 @@ def test_a_watchdog_barks_once_nobody_feeds_it_and_leaves_with_its_context() -> 
     time.sleep(0.2)
     assert not quiet.barked
     assert len(barks) == 1
+
+
+def test_a_watchdog_is_gone_with_its_context() -> None:
+    for _ in range(200):
+        with Watchdog(lambda: None, 30):
+            pass
+        assert not [thread for thread in threading.enumerate() if thread.name == "watchdog"]
