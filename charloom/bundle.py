@@ -18,7 +18,8 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from stat import S_ISREG
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -34,6 +35,13 @@ VOCABULARY = "vocabulary.json"
 
 Precision = Literal["float32", "int8"]
 """The numbers in which a bundle's products are computed."""
+
+LARGEST = {MANIFEST: 4 * 2**20, VOCABULARY: 64 * 2**20}
+"""Bytes of a file of JSON, far beyond any real one ..."""
+LARGEST_GRAPH = 2**31
+"""... and of a graph: no ONNX model is larger."""
+LARGEST_STATE = 4 * 2**20
+"""Bytes of a stream's state, likewise."""
 
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -86,14 +94,17 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [StateSpec(t.name, t.dtype, tuple(int(d) for d in t.shape[1:]), t.initial) for t in self.state]
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Kind and size of the network."""
 
     cell: str
-    layers: int
-    cells: int
-    embedding: int
-    parameters: int
+    layers: Count
+    cells: Count
+    embedding: Count
+    parameters: Count
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -103,7 +114,7 @@ class Manifest(msgspec.Struct, frozen=True):
     name: str
     version: str
     architecture: Architecture
-    vocabulary_size: int
+    vocabulary_size: Count
     precisions: dict[Precision, Variant]
     training: dict[str, Any]
     files: dict[str, File]
@@ -166,10 +177,12 @@ def parse_manifest(path: Path, raw: bytes) -> Manifest:
         if stated < FORMAT:
             raise BundleError(path, f"has format {stated}; this Charloom reads {FORMAT}: export it again")
         manifest = msgspec.json.decode(raw, type=Manifest)
-        for variant in manifest.precisions.values():
-            _ = variant.state_specs  # raises for a shape that is no shape
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        states = [spec for variant in manifest.precisions.values() for spec in variant.state_specs]
+        float(manifest.training.get("validation_loss", "nan"))
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError, OverflowError) as error:
         raise BundleError(path, f"is malformed: {error}") from error
+    if not all(usable(spec) for spec in states):
+        raise BundleError(path, "has a state of an unusable type, size or beginning")
     if not MODEL_NAME.fullmatch(manifest.name):
         raise BundleError(path, f"has an unusable model name {manifest.name!r}")
     if not manifest.precisions:
@@ -178,6 +191,13 @@ def parse_manifest(path: Path, raw: bytes) -> Manifest:
     if any(set(variant.graphs) != set(kinds) for variant in manifest.precisions.values()):
         raise BundleError(path, f"must list the graphs {', '.join(kinds)} of each precision")
     return manifest
+
+
+def usable(spec: StateSpec) -> bool:
+    """Whether a stream can have such a state."""
+    sized = all(1 <= size <= LARGEST_STATE for size in spec.shape)
+    fits = spec.dtype in ("float32", "uint8") and sized and spec.nbytes <= LARGEST_STATE
+    return fits and 0 <= spec.initial <= 255
 
 
 def parse_vocabulary(path: Path, raw: bytes) -> CharacterVocabulary:
@@ -198,17 +218,23 @@ def read_checked(directory: Path, name: str, file: File) -> bytes:
         raise BundleError(path, "cannot be read: it is a link to itself") from error
     if not inside:
         raise BundleError(directory / MANIFEST, f"names {name!r}, which is no file of this directory")
-    data = read_file(path)
-    if len(data) != file.bytes:
-        raise BundleError(path, f"has {len(data)} bytes where the manifest says {file.bytes}: copy it again")
+    data = read_file(path, file.bytes)
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise BundleError(path, "was altered: its digest is not the manifest's; copy it again")
     return data
 
 
-def read_file(path: Path) -> bytes:
-    """Reads a file whole."""
+def read_file(path: Path, stated: int | None = None) -> bytes:
+    """Reads a file whole, of as many bytes as it is stated to have; nothing else is waited for or read."""
     try:
+        about = path.stat()
+        if not S_ISREG(about.st_mode):
+            raise BundleError(path, "cannot be read: it is no regular file")
+        if stated is not None and about.st_size != stated:
+            reason = f"has {about.st_size} bytes where the manifest says {stated}: copy it again"
+            raise BundleError(path, reason)
+        if about.st_size > (most := LARGEST.get(path.name, LARGEST_GRAPH)):
+            raise BundleError(path, f"has {about.st_size} bytes, more than the {most} it may have")
         return path.read_bytes()
     except FileNotFoundError as error:
         hint = "; `charloom export` makes a bundle of a run" if path.name == MANIFEST else ""

@@ -16,11 +16,13 @@ from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Env, Toml
 
 import charloom
-from charloom.errors import CharloomError, ConfigError, require
+from charloom.errors import CharloomError, ConfigError, how_to_install, require
 
 COMMANDS = {
     "train": ("training.main:train", "Train a model on a text."),
+    "sweep": ("training.sweeping.main:sweep", "Train again and again with other options; keep the best."),
     "export": ("export.main:export", "Export a checkpoint to a verified ONNX bundle."),
+    "evaluate": ("charloom.evaluate:evaluate", "Say how well a checkpoint or a bundle predicts a text."),
     "serve": ("serving.main:serve", "Stream from bundles over gRPC."),
     "generate": ("serving.generate:generate", "Generate text from a server or a bundle."),
     "score": ("serving.score:score", "Say how surprising texts are to a model."),
@@ -95,6 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         discard_output()  # its reader has gone, as `head` does
         sys.exit(141)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}", 1)
     except KeyboardInterrupt:
         fail("interrupted", 130)
     sys.exit(0)
@@ -121,6 +126,8 @@ def discard_output() -> None:
 EXTRAS = {
     "torch": "train",
     "safetensors": "train",
+    "jinja2": "train",
+    "optuna": "sweep",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "serve",
@@ -139,4 +146,4 @@ def explain_missing(error: ImportError) -> None:
     missing = error.__cause__ if isinstance(error.__cause__, ImportError) else error
     package = (missing.name or "").partition(".")[0]
     if package in EXTRAS:
-        fail(f"this command needs {package}: pip install 'charloom[{EXTRAS[package]}]'", 1)
+        fail(f"this command needs {package}: {how_to_install(EXTRAS[package])}", 1)

@@ -11,6 +11,7 @@ Between commands the server holds the state and nothing else of it. It knows the
 commands and events; connections are the client's.
 """
 
+import contextlib
 import queue
 from collections.abc import Callable, Iterator
 from threading import Lock, Thread
@@ -22,6 +23,7 @@ import charloom.v1.charloom_pb2 as pb
 from charloom.errors import CharloomError
 from charloom.message import to_message
 from charloom.options import GenerateOptions
+from charloom.request_error import RequestError
 
 Events = queue.SimpleQueue["pb.ConverseResponse | Exception"]
 
@@ -45,22 +47,12 @@ class BusyError(CharloomError):
 class Conversation:
     """Commands one by one; different branches may be used by different threads."""
 
-    def __init__(
-        self,
-        start: Callable[[Iterator[pb.ConverseRequest]], Any],
-        opening: pb.Open,
-        explain: Callable[[grpc.RpcError], CharloomError],
-    ) -> None:
-        """Opens it; `explain` makes the error that is raised of one of gRPC's.
-
-        Raises:
-            CharloomError: the server does not hold it.
-        """
+    def __init__(self, start: Callable[[Iterator[pb.ConverseRequest]], Any], opening: pb.Open) -> None:
+        """Opens it; raises RequestError if the server does not hold it."""
         self._sent: queue.SimpleQueue[pb.ConverseRequest | None] = queue.SimpleQueue()
         self._heard: dict[str, Events] = {}
         self._generating: set[str] = set()
         self._lock = Lock()
-        self._explain = explain
         self.states: dict[str, bytes] = {}
         """The newest state token of each branch; a server that ends sends one of every branch."""
         self.position = 0
@@ -69,7 +61,11 @@ class Conversation:
         self._over: Exception | None = None
         self._call = start(iter(self._sent.get, None))
         Thread(target=self._listen, name="conversation", daemon=True).start()
-        opened = self._wait("", "opened").opened
+        try:
+            opened = self._wait("", "opened").opened
+        except BaseException:
+            self.close()  # else gRPC's thread would wait for commands for ever
+            raise
         self.model, self.exact = opened.model, opened.exact
         self.bundle_digest, self.execution_class = opened.bundle_digest, opened.execution_class
 
@@ -100,9 +96,10 @@ class Conversation:
             raise
         finally:
             if not ended:
-                self._send(branch, stop=pb.Stop())
-                while not self._wait(branch, "generated").generated.HasField("finish"):
-                    pass
+                with contextlib.suppress(CharloomError, ConnectionError):  # the conversation may be over
+                    self._send(branch, stop=pb.Stop())
+                    while not self._wait(branch, "generated").generated.HasField("finish"):
+                        pass
             self._generating.discard(branch)
 
     def stop(self, *, branch: str = "") -> None:
@@ -180,7 +177,7 @@ class Conversation:
                     self.states[event.branch] = event.saved.token
                 self._events(event.branch).put(event)
         except grpc.RpcError as error:
-            over = self._explain(error)
+            over = RequestError.of(error)
         with self._lock:
             self._over = over
             for events in self._heard.values():

@@ -26,3 +26,8 @@ def require(condition: bool, name: str, reason: str) -> None:
     """Raises ConfigError for the setting `name` unless the condition holds."""
     if not condition:
         raise ConfigError(name, reason)
+
+
+def how_to_install(extra: str) -> str:
+    """What to do where the packages of an extra are missing; PyPI has no Charloom of ours."""
+    return f"pip install '.[{extra}]' in a checkout of Charloom"

@@ -5,6 +5,9 @@ from typing import Any
 import charloom.v1.charloom_pb2 as pb
 from charloom.options import GenerateOptions, Token, check
 
+STATE_INTERVAL = 4096
+"""Tokens of a long text between two states that are asked for, so that what is replayed stays short."""
+
 
 def to_message(
     prompt: str, options: GenerateOptions, n: int = 1, logprobs: int | None = None
@@ -28,3 +31,23 @@ def to_message(
 def to_token(token: Token) -> pb.Token:
     """A token's name as it goes over the wire."""
     return pb.Token(text=token) if isinstance(token, str) else pb.Token(id=token)
+
+
+def shape(
+    message: pb.GenerateRequest,
+    model: str,
+    token_ids: bool,
+    state: bytes,
+    return_state: bool,
+    state_interval: int | None,
+    require_exact: bool,
+) -> None:
+    """Says in a request for text what `generate` is told of all but the text."""
+    message.model, message.token_ids, message.require_exact = model, token_ids, require_exact
+    message.state, message.return_state = state, return_state
+    message.state_interval = interval(message.max_tokens) if state_interval is None else state_interval
+
+
+def interval(max_tokens: int) -> int:
+    """Tokens between two states of a text of this length; 0 for a short one, which is replayed quickly."""
+    return STATE_INTERVAL if max_tokens > STATE_INTERVAL else 0

@@ -13,7 +13,7 @@ GONE = {
     grpc.StatusCode.UNAVAILABLE,  # the server, or the way to it, is gone
     grpc.StatusCode.CANCELLED,  # by a server that ends; who cancels himself asks no more
 }
-"""Failures of a call of which nothing was heard after which another server may well take it."""
+"""If a call fails so before anything was heard of it, another server may well take it."""
 GOES_ON = GONE | {
     grpc.StatusCode.INTERNAL,  # a burst failed; or how gRPC reports some connections that were cut
     grpc.StatusCode.UNKNOWN,
@@ -32,7 +32,9 @@ class RetryConfig:
     shortest: float = 0.05
     """Seconds before the second attempt; twice as many before each further one ..."""
     longest: float = 5.0
-    """... up to this. A server that says how long to wait is given that, up to this."""
+    """... up to this."""
+    obeyed: float = 30.0
+    """A server that says how long to wait is given that, up to so many seconds."""
     patience: float = 30.0
     """Seconds without a word, heartbeats included, after which a server is taken to hang."""
 
@@ -61,4 +63,4 @@ class Retries:
             return None
         wait = min(self.config.longest, self.config.shortest * 2.0 ** (self.failures - 1))
         wait *= 0.5 + 0.5 * self.chance()
-        return max(wait, min(asked, self.config.longest)) if asked else wait
+        return max(wait, min(asked, self.config.obeyed)) if asked else wait

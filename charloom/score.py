@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from charloom.nats import bits, perplexity
+
 
 @dataclass
 class Score:
@@ -39,12 +41,9 @@ class Score:
     @property
     def bits_per_character(self) -> float:
         """What a character of it would take to store; NaN if there is none."""
-        return self.nats / math.log(2) / len(self.text) if self.text else math.nan
+        return bits(self.nats) / len(self.text) if self.text else math.nan
 
     @property
     def perplexity(self) -> float:
-        """Among how many equally likely tokens the model might as well have guessed each."""
-        try:
-            return math.exp(self.nats_per_token)
-        except OverflowError:
-            return math.inf
+        """On average the model was as unsure as in a fair choice among this many tokens."""
+        return perplexity(self.nats_per_token)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from threading import Condition, Thread, current_thread
 from time import monotonic
 from typing import Self
@@ -23,6 +24,10 @@ class Watchdog:
         """Says that all is well."""
         self._fed = monotonic()
 
+    def rest(self) -> None:
+        """Expects nothing until it is fed again."""
+        self._fed = inf
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -43,7 +48,7 @@ class Watchdog:
                     self.barked = True
                     self._bark()
                     return
-                self._changed.wait(left)
+                self._changed.wait(min(left, self._patience))
 
 
 class Patience:
@@ -59,6 +64,10 @@ class Patience:
         """Says that all is well; costs no more than the time of day."""
         self._renewed = monotonic()
 
+    def rest(self) -> None:
+        """Expects nothing until it is renewed."""
+        self._renewed = inf
+
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self.seconds, self._check)
@@ -70,7 +79,7 @@ class Patience:
     def _check(self) -> None:
         left = self._renewed + self.seconds - monotonic()
         if left > 0:
-            self._timer = self._loop.call_later(left, self._check)
+            self._timer = self._loop.call_later(min(left, self.seconds), self._check)
         else:
             self.lost = True
             self._lose()

@@ -5,7 +5,7 @@ The wire contract of Charloom; the source of truth for every client and for the 
 
 Errors follow the rich error model (google.rpc): INVALID_ARGUMENT carries a BadRequest that names
 each field, RESOURCE_EXHAUSTED and UNAVAILABLE carry a RetryInfo with the delay to wait.
-FAILED_PRECONDITION says why a state cannot be gone on from here.
+FAILED_PRECONDITION says why a state cannot be gone on from here, or cannot be given.
 """
 
 from collections import abc as _abc
@@ -805,7 +805,9 @@ class ConverseResponse(_message.Message):
     def fed(self) -> Global___Fed: ...
     @_builtins.property
     def generated(self) -> Global___GenerateResponse:
-        """Several for one command; the last holds a `finish`."""
+        """Several for one command; the last holds a `finish`. An empty one says that the server is alive
+        while the text waits.
+        """
 
     @_builtins.property
     def forked(self) -> Global___Forked: ...

@@ -5,7 +5,7 @@ The wire contract of Charloom; the source of truth for every client and for the 
 
 Errors follow the rich error model (google.rpc): INVALID_ARGUMENT carries a BadRequest that names
 each field, RESOURCE_EXHAUSTED and UNAVAILABLE carry a RetryInfo with the delay to wait.
-FAILED_PRECONDITION says why a state cannot be gone on from here.
+FAILED_PRECONDITION says why a state cannot be gone on from here, or cannot be given.
 """
 
 from charloom.v1 import charloom_pb2 as _charloom_pb2

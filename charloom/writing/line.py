@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from charloom.client import Client, RequestError
+from charloom.connection import Connection
 from charloom.conversation import CommandError
 from charloom.options import GenerateOptions
 from charloom.writing.writer import BEGINNING, GoneError, RefusedError
@@ -20,14 +21,21 @@ ADVICE = "; set skip_unknown"
 class Line:
     """A conversation by a connection of its own."""
 
-    def __init__(self, address: str, model: str, state: bytes, options: GenerateOptions) -> None:
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        state: bytes,
+        options: GenerateOptions,
+        connection: Connection = Connection(),
+    ) -> None:
         """Opens it, at a state if there is one.
 
         Raises:
             RefusedError: the server is there, but does not begin so.
             GoneError: it is not.
         """
-        self._client = Client(address)
+        self._client = Client(address, tls=connection.encryption, token=connection.token)
         try:
             self._talk = self._client.converse(model=model, state=state)
         except RequestError as error:

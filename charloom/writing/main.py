@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from charloom.connection import Connection
 from charloom.errors import CharloomError, ConfigError, require
 from charloom.flags import Flags, Tokens
 from charloom.options import check, choose_seed
@@ -41,6 +42,7 @@ class TerminalError(CharloomError):
 def write(
     *,
     address: str | None = None,
+    connection: Annotated[Connection, Parameter(name="*")] = Connection(),
     bundle: Path | None = None,
     model: str = "",
     state: Path | None = None,
@@ -77,7 +79,7 @@ def write(
         def connect() -> Line:
             place = server.address() if server else address
             assert place is not None, "one of the two is given"
-            return begin(place, model, token, before, options)
+            return begin(place, model, token, before, options, Connection() if server else connection)
 
         seed = choose_seed() if options.seed is None else options.seed
         app = WriteApp(Writer(connect, before, suggestions=suggestions, seed=seed))
@@ -88,13 +90,20 @@ def write(
         sys.exit(app.return_code)
 
 
-def begin(address: str, model: str, state: bytes, before: str, options: WritingFlags) -> Line:
+def begin(
+    address: str,
+    model: str,
+    state: bytes,
+    before: str,
+    options: WritingFlags,
+    connection: Connection = Connection(),
+) -> Line:
     """A line to a server, at a state; where that is refused, after its text, if it is known."""
     try:
-        return Line(address, model, state, options)
+        return Line(address, model, state, options, connection)
     except RefusedError:
         if not before:
             raise
-    line = Line(address, model, b"", options)
+    line = Line(address, model, b"", options, connection)
     line.feed(before)
     return line

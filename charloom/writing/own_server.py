@@ -1,7 +1,6 @@
 """A server of one's own: a child process that ends with us, however we end. It knows a command line."""
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -11,8 +10,8 @@ from threading import Lock
 from typing import IO, Self
 
 from charloom.errors import CharloomError
+from charloom.ready import ready_in
 
-READY = re.compile(r"ready: gRPC on (\S+),")
 POLL = 0.05
 MOST_SAID = 2**16
 GRACE = 5.0
@@ -83,8 +82,8 @@ def ready_at(process: "subprocess.Popen[bytes]", log: IO[bytes]) -> str:
         ended = process.poll() is not None
         # Not by read(), which would move the place where the child writes.
         said = os.pread(log.fileno(), MOST_SAID, 0).decode("utf-8", "replace")
-        if ready := READY.search(said):
-            return ready[1]
+        if ready := ready_in(said):
+            return ready.address
         if ended:
             raise OwnServerError(f"the server did not start:\n{said.strip()}")
         time.sleep(POLL)

@@ -1,5 +1,6 @@
 """The command line: options and where they come from, errors, and what is missing."""
 
+import os
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 import charloom
 from charloom.cli import COMMANDS, EXTRAS
+from charloom.errors import how_to_install
 
 
 def failed(result, *words, code=2):
@@ -62,7 +64,7 @@ def test_errors_name_the_command_or_option(cli):
 
 
 def test_a_setting_out_of_range_is_named_without_a_traceback(cli):
-    failed(cli("train", "text.txt", "--out", "run", "--cells", 0), "error: cells must be at least 1")
+    failed(cli("train", "text.txt", "--out", "run", "--layers", 0), "error: layers must be at least 1")
     failed(cli("generate", "--bundle", "b", "-n", 0), "error: n must be at least 1")
     failed(cli("generate"), "address and bundle")
 
@@ -203,7 +205,7 @@ def without(python):
 )
 def test_a_missing_extra_is_named(without, package, arguments, extra):
     assert EXTRAS[package] == extra
-    failed(without([package], *arguments), f"needs {package}", f"pip install 'charloom[{extra}]'", code=1)
+    failed(without([package], *arguments), f"needs {package}", how_to_install(extra), code=1)
 
 
 @pytest.mark.parametrize(
@@ -270,3 +272,16 @@ def test_no_reader_is_no_error(bundle_dir):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_folder_that_one_may_not_enter_is_named(tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    script = (
+        "import os, sys; from charloom.cli import main; import training.main; "
+        "os.seteuid(65534); main(['train', '/dev/null', '--out', sys.argv[1]])"
+    )
+    command = [sys.executable, "-c", script, str(closed / "run")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    failed(result, str(closed), "Permission denied", code=1)

@@ -1,14 +1,10 @@
 """When to try again: not for ever, not at once, not all together, and as the server asks."""
 
-import threading
-import time
-
 import grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.retries import GOES_ON, Retries, RetryConfig
-from charloom.watchdog import Watchdog
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
@@ -28,7 +24,7 @@ def test_gives_up_after_so_many_failures_in_a_row(attempts: int, chance: float) 
 
 
 def test_waits_as_long_as_the_server_asks_but_not_for_ever() -> None:
-    retries = Retries(RetryConfig(shortest=0.01, longest=3), lambda: 1.0)
+    retries = Retries(RetryConfig(shortest=0.01, obeyed=3), lambda: 1.0)
     assert retries.delay(UNAVAILABLE, 1.5) == 1.5
     assert retries.delay(UNAVAILABLE, 3600) == 3
     assert retries.delay(UNAVAILABLE, 0.001) == 0.04
@@ -39,28 +35,3 @@ def test_what_the_request_itself_is_to_blame_for_is_not_tried_again() -> None:
     assert hopeless >= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EXCEEDED}
     for code in hopeless:
         assert Retries(RetryConfig()).delay(code, None) is None
-
-
-def test_a_watchdog_barks_once_nobody_feeds_it_and_leaves_with_its_context() -> None:
-    barks: list[float] = []
-    with Watchdog(lambda: barks.append(time.monotonic()), 0.2) as dog:
-        for _ in range(5):
-            time.sleep(0.1)
-            dog.feed()
-        fed = time.monotonic()
-        time.sleep(0.5)
-    assert dog.barked
-    assert len(barks) == 1
-    assert barks[0] - fed > 0.1
-    with Watchdog(lambda: barks.append(0), 0.1) as quiet:
-        pass
-    time.sleep(0.2)
-    assert not quiet.barked
-    assert len(barks) == 1
-
-
-def test_a_watchdog_is_gone_with_its_context() -> None:
-    for _ in range(200):
-        with Watchdog(lambda: None, 30):
-            pass
-        assert not [thread for thread in threading.enumerate() if thread.name == "watchdog"]

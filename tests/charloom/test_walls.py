@@ -22,6 +22,7 @@ def test_imports_keep_to_the_contracts(python):
     [
         ("charloom.bundle", {"torch", "grpc", "onnx", "onnxruntime", "training", "serving", "export"}),
         ("charloom.client", {"torch", "onnx", "onnxruntime", "textual", "training", "serving", "export"}),
+        ("charloom.evaluate", {"torch", "grpc", "onnx", "onnxruntime", "training", "serving", "export"}),
         ("charloom.writing.desk", {"torch", "grpc", "google", "textual", "training", "serving", "export"}),
         ("charloom.writing.main", {"torch", "onnx", "onnxruntime", "training", "serving", "export"}),
         ("serving.generate", {"torch", "grpc", "textual", "training", "export"}),
@@ -29,8 +30,10 @@ def test_imports_keep_to_the_contracts(python):
         ("serving.main", {"torch", "onnx", "training", "export"}),
         ("serving.local", {"torch", "grpc", "onnx", "training", "export"}),
         ("serving.score", {"torch", "grpc", "onnx", "onnxruntime", "training", "export"}),
+        ("serving.evaluate", {"torch", "grpc", "onnx", "training", "export"}),
         ("serving.remote", {"torch", "onnx", "onnxruntime", "training", "export"}),
         ("serving.engine.engine", {"torch", "grpc", "google", "training", "export"}),
+        ("training.evaluate", {"grpc", "onnx", "onnxruntime", "serving", "export"}),
         ("export.main", {"grpc", "serving"}),
     ],
 )

@@ -1,0 +1,78 @@
+"""A client's connection to a server: its encryption, and the token it shows.
+
+It knows none of the calls that go over it, and no gRPC until it has to encrypt.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from charloom.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    import grpc
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Encryption, and whom to trust: files in PEM."""
+
+    root: str | Path | None = None
+    """Certificates of which one must vouch for the server's; those that gRPC brings if absent."""
+    certificate: str | Path | None = None
+    """The client's own, for a server that asks for one (mutual TLS)."""
+    key: str | Path | None = None
+    """The private key of that certificate."""
+
+    def __post_init__(self) -> None:
+        pair = (self.certificate is None) == (self.key is None)
+        require(pair, "tls-certificate and tls-key", "need each other")
+
+    def credentials(self) -> "grpc.ChannelCredentials":
+        """What gRPC encrypts with; raises ConfigError for a file that cannot be read."""
+        import grpc
+
+        return grpc.ssl_channel_credentials(
+            read("tls-root", self.root), read("tls-key", self.key), read("tls-certificate", self.certificate)
+        )
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The same as options of a command."""
+
+    tls: Annotated[bool, Parameter(negative=())] = False
+    """Encrypt the connection to a server; the other TLS options do so too."""
+    tls_root: Path | None = None
+    """File of root certificates (PEM) of which one must vouch for the server's; else those of gRPC."""
+    tls_certificate: Path | None = None
+    """File of your own certificate (PEM), for a server that asks for one."""
+    tls_key: Path | None = None
+    """File of its private key (PEM)."""
+    token_file: Path | None = None
+    """File of the token that a server asks for; else the environment variable CHARLOOM_TOKEN holds it."""
+
+    @property
+    def encryption(self) -> Tls | None:
+        """What is to encrypt it."""
+        files = (self.tls_root, self.tls_certificate, self.tls_key)
+        return Tls(*files) if self.tls or any(files) else None
+
+    @property
+    def token(self) -> str | None:
+        """The token; raises ConfigError for a file that cannot be read."""
+        if self.token_file is None:
+            return os.environ.get("CHARLOOM_TOKEN") or None
+        raw = read("token-file", self.token_file) or b""
+        return raw.decode("utf-8", "replace").strip()
+
+
+def read(name: str, path: str | Path | None) -> bytes | None:
+    """What a file holds; raises ConfigError, which calls it by the name of its setting."""
+    try:
+        return None if path is None else Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(name, f"{path} cannot be read: {error.strerror}") from error

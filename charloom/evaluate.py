@@ -1,0 +1,103 @@
+"""The `evaluate` command: how well a checkpoint or a bundle predicts a text.
+
+It finds out which of the two a path is, and calls the room that can run it: neither is imported here.
+"""
+
+import pkgutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from charloom.bundle import MANIFEST
+from charloom.evaluation import Evaluation, EvaluationConfig, EvaluationError
+
+ROOMS = {"checkpoint": "training.evaluate:evaluate", "bundle": "serving.evaluate:evaluate"}
+"""Kind of model to the function that evaluates it, loaded when it is called."""
+
+
+def evaluate(
+    model: Path,
+    text: Path,
+    /,
+    *,
+    options: Annotated[EvaluationConfig, Parameter(name="*")] = EvaluationConfig(),
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Say how well a checkpoint or a bundle predicts a text.
+
+    Parameters
+    ----------
+    model
+        A run, meaning its best checkpoint, one checkpoint, or a bundle.
+    text
+        The text, UTF-8.
+    json
+        One JSON object, for programs.
+    """
+    measure = pkgutil.resolve_name(ROOMS[kind(model)])
+    evaluation: Evaluation = measure(model, text, options)
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    sys.stdout.write(as_json(evaluation) if json else as_lines(evaluation))
+
+
+def kind(model: Path) -> str:
+    """Whether a path is that of a checkpoint or of a bundle.
+
+    Raises:
+        EvaluationError: there is nothing.
+    """
+    if (model / MANIFEST).is_file():
+        return "bundle"
+    if not model.exists():
+        raise EvaluationError(f"there is neither a checkpoint nor a bundle at {model}")
+    return "checkpoint"
+
+
+def as_lines(evaluation: Evaluation) -> str:
+    """The evaluation for people."""
+    of = evaluation.of
+    part = "" if of.part == "whole" else f", {of.part} part"
+    about = {
+        "model": f"{evaluation.model} ({evaluation.kind}, {evaluation.precision}, {evaluation.device})",
+        "text": f"{of.text}{part}: {of.characters:,} characters, {len(of.tokens):,} tokens",
+        "protocol": evaluation.protocol,
+        "nats/character": f"{evaluation.nats_per_character:.4f}",
+        "bits/character": f"{evaluation.bits_per_character:.4f}",
+        "perplexity/token": f"{evaluation.perplexity_per_token:.4f}",
+        "nats in all": f"{evaluation.nats:.1f}",
+        "took": f"{evaluation.seconds:.1f} s, {evaluation.characters_per_second:,.0f} characters/s",
+    }
+    if of.skipped:
+        about["skipped"] = f"{of.skipped:,} characters that the model does not know; they do not count"
+    if of.seen:
+        about["note"] = "the model was trained on this text; --part validation is what it was not trained on"
+    return "".join(f"{name:17} {value}\n" for name, value in about.items())
+
+
+def as_json(evaluation: Evaluation) -> str:
+    """The evaluation for programs; NaN and infinity become null."""
+    of = evaluation.of
+    about: dict[str, Any] = {
+        "model": evaluation.model,
+        "kind": evaluation.kind,
+        "precision": evaluation.precision,
+        "device": evaluation.device,
+        "text": of.text,
+        "part": of.part,
+        "trained_on": of.seen,
+        "characters": of.characters,
+        "tokens": len(of.tokens),
+        "skipped": of.skipped,
+        "lanes": evaluation.lanes,
+        "protocol": evaluation.protocol,
+        "nats": evaluation.nats,
+        "nats_per_character": evaluation.nats_per_character,
+        "bits_per_character": evaluation.bits_per_character,
+        "nats_per_token": evaluation.nats_per_token,
+        "perplexity_per_token": evaluation.perplexity_per_token,
+        "seconds": evaluation.seconds,
+    }
+    return msgspec.json.encode(about).decode() + "\n"

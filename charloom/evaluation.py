@@ -1,0 +1,159 @@
+"""Evaluations: what is asked of a measurement, which part of a text it is of, and what comes of it.
+
+It knows neither models nor files.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from charloom.errors import CharloomError, require
+from charloom.nats import bits, perplexity
+from charloom.protocol import PRIME
+from charloom.vocabulary import CharacterVocabulary, Tokens, UnknownCharacterError
+
+Part = Literal["whole", "training", "validation", "test"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
+
+
+class EvaluationError(CharloomError):
+    """A text, or a part of it, cannot be measured."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to measure, and how."""
+
+    part: Part = "whole"
+    """Part of the text: all of it, or, of the text that the model was trained on, the part it was
+    trained on, validated on, or tested on."""
+    lanes: int = 0
+    """Pieces of the text to read side by side; 1 carries the state through the whole text; 0: up to 32,
+    of at least 2,048 tokens, as training validates."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """cpu, cuda, or auto: a GPU where there is one."""
+    precision: Precision = "auto"
+    """Of a checkpoint, float32 or bfloat16, auto being what its run validated in; of a bundle, float32 or
+    int8, auto being the fastest that it holds and the hardware runs well."""
+    skip_unknown: bool = False
+    """Leave out characters that the model does not know, instead of refusing the text."""
+
+    def __post_init__(self) -> None:
+        require(self.part in get_args(Part), "part", f"must be one of {', '.join(get_args(Part))}")
+        require(self.lanes >= 0, "lanes", "must be at least 0")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A text, or the part of it that is to be measured, as a model reads it."""
+
+    text: str
+    """Its name."""
+    part: Part
+    tokens: Tokens
+    """At least one."""
+    characters: int
+    """Of these tokens."""
+    skipped: int
+    """Characters that the model does not know, which do not count."""
+    seen: bool
+    """Whether the model was trained on some of it."""
+
+
+def measured(
+    text: str, name: str, config: EvaluationConfig, vocabulary: CharacterVocabulary, about: Mapping[str, Any]
+) -> Measured:
+    """What is to be measured of a text; `about` is what the model's summary says of its own text.
+
+    Raises:
+        EvaluationError: it has characters that the model does not know, or no such part, or nothing in it.
+    """
+    own = about.get("sha256") == hashlib.sha256(text.encode()).hexdigest()
+    piece = part_of(text, name, config.part, about, own=own)
+    try:
+        tokens = vocabulary.encode(piece, skip_unknown=config.skip_unknown)
+    except UnknownCharacterError as error:
+        raise EvaluationError(f"{name} has {error}; --skip-unknown leaves them out") from error
+    if not len(tokens):
+        nothing = "that the model knows" if piece else "at all"
+        where = name if config.part == "whole" else f"the {config.part} part of {name}"
+        raise EvaluationError(f"{where} has no character {nothing}")
+    known = len(tokens)  # a token is a character
+    seen = own and config.part in ("whole", "training")
+    return Measured(name, config.part, tokens, known, len(piece) - known, seen)
+
+
+def part_of(text: str, name: str, part: Part, about: Mapping[str, Any], *, own: bool) -> str:
+    """A part of a text, divided as the run divided it.
+
+    Raises:
+        EvaluationError: the model was trained on another text, or does not say how it was divided.
+    """
+    if part == "whole":
+        return text
+    if not own:
+        raise EvaluationError(
+            f"{name} is not the text that the model was trained on, so it has no {part} part: "
+            "leave out --part"
+        )
+    first, more = about.get("train"), about.get("validation")
+    if not (isinstance(first, int) and isinstance(more, int) and first >= 0 and more >= 0):
+        raise EvaluationError("the model does not say how its text was divided: leave out --part")
+    second = first + more
+    return {"training": text[:first], "validation": text[first:second], "test": text[second:]}[part]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model made of a text."""
+
+    model: str
+    """Name of the checkpoint or bundle."""
+    kind: Literal["checkpoint", "bundle"]
+    device: str
+    precision: str
+    of: Measured
+    lanes: int
+    nats: float
+    """How surprising all of the text was."""
+    seconds: float
+    """That the measurement took."""
+
+    @property
+    def nats_per_character(self) -> float:
+        """The loss that training logs; comparable whatever a token is."""
+        return self.nats / self.of.characters
+
+    @property
+    def bits_per_character(self) -> float:
+        """What a character takes to store, by this model."""
+        return bits(self.nats_per_character)
+
+    @property
+    def nats_per_token(self) -> float:
+        """How surprising a token was on the average."""
+        return self.nats / len(self.of.tokens)
+
+    @property
+    def perplexity_per_token(self) -> float:
+        """On average the model was as unsure as in a fair choice among this many tokens."""
+        return perplexity(self.nats_per_token)
+
+    @property
+    def characters_per_second(self) -> float:
+        """How fast it was measured."""
+        return self.of.characters / max(self.seconds, 1e-9)
+
+    @property
+    def protocol(self) -> str:
+        """How it was measured, in words."""
+        stream = "from the start token and a fresh state"
+        if self.lanes == 1:
+            return f"one stream {stream}, its state carried through the whole; nothing learnt on the way"
+        return (
+            f"{self.lanes} lanes, the first {stream}, the others after reading the {PRIME} tokens before "
+            "theirs; each carries its state to its end; nothing learnt on the way"
+        )
