@@ -46,5 +46,7 @@ COPY --from=build-train /opt/charloom /opt/charloom
 FROM runtime AS serve
 COPY --from=build-serve /opt/charloom /opt/charloom
 # Inside a container only the container can reach 127.0.0.1.
-ENV CHARLOOM_HOST=0.0.0.0
+# Without encryption and callers of its own, it relies on who can reach the container's network: publish
+# its ports to this machine alone (-p 127.0.0.1:50051:50051), or read docs/security.md.
+ENV CHARLOOM_HOST=0.0.0.0 CHARLOOM_INSECURE_PUBLIC=true
 EXPOSE 50051 9464

@@ -12,11 +12,16 @@ from cyclopts import Parameter
 
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
+from serving.exposure import check_exposure
+from serving.logs import LogConfig, configure
 from serving.models import Model, Models
+from serving.rpc.callers import Callers, CallersConfig
+from serving.rpc.connections import ConnectionConfig
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.sealing import Sealer, SealingConfig
-from serving.server import Server, ServerConfig
+from serving.rpc.tls import TlsConfig
+from serving.server import Access, Server, ServerConfig
 
 Flat = Parameter(name="*")
 
@@ -26,11 +31,15 @@ def serve(
     /,
     *,
     server: Annotated[ServerConfig, Flat] = ServerConfig(),
+    tls: Annotated[TlsConfig, Flat] = TlsConfig(),
+    calling: Annotated[CallersConfig, Flat] = CallersConfig(),
+    connections: Annotated[ConnectionConfig, Flat] = ConnectionConfig(),
     running: Annotated[RunnerConfig, Flat] = RunnerConfig(),
     scheduling: Annotated[SchedulerConfig, Flat] = SchedulerConfig(),
     limits: Annotated[RequestLimits, Flat] = RequestLimits(),
     conversing: Annotated[ConversationLimits, Flat] = ConversationLimits(),
     sealing: Annotated[SealingConfig, Flat] = SealingConfig(),
+    logs: Annotated[LogConfig, Flat] = LogConfig(),
 ) -> None:
     """Stream from one or more bundles over gRPC, until SIGTERM or Ctrl-C.
 
@@ -39,17 +48,22 @@ def serve(
     bundle
         Directories that `charloom export` made.
     """
-    logging.basicConfig(format="charloom: %(message)s", level=logging.INFO)
+    configure(logs)
     # Until the server itself listens to it. As the first process of a container, one without a
     # handler is deaf to SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    callers = Callers(calling.tokens)
+    if not server.insecure_public:
+        authenticates = callers.known or tls.tls_client_ca is not None
+        check_exposure(server.host, encrypts=tls.tls_key is not None, knows_callers=authenticates)
+    access = Access(connections, tls.credentials(), callers)
     sealer = Sealer.load(sealing)
     models = Models([load(path, running, scheduling.largest_batch) for path in bundle])
     # What is loaded stays: without it, each collection would look through all of it again, and with
     # thousands of calls under way, collections come often.
     gc.collect()
     gc.freeze()
-    asyncio.run(Server(models, server, scheduling, limits, sealer, conversing).run())
+    asyncio.run(Server(models, server, scheduling, limits, sealer, conversing, access).run())
 
 
 def load(path: Path, running: RunnerConfig, largest_batch: int) -> Model:

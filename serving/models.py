@@ -4,7 +4,8 @@ It knows bundles and engines; it speaks no protocol.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from charloom.options import InvalidRequestError, Violation
 from serving.engine.engine import Engine
 from serving.engine.runner import Runner, RunnerConfig, open_runner
 from serving.engine.scheduler import SchedulerConfig
-from serving.errors import UnknownModelError
+from serving.errors import ForbiddenModelError, UnknownModelError
 
 logger = logging.getLogger(__name__)
 
@@ -95,24 +96,38 @@ class Models:
         """
         assert models, "there is a model to serve"
         self._models = {model.name: model for model in models}
+        self._allowed: Container[str] | None = None
         if len(self._models) != len(models):
             raise DuplicateModelError([model.name for model in models])
 
     def __iter__(self) -> Iterator[Model]:
-        return iter(self._models.values())
+        return (model for model in self._models.values() if self._may_see(model.name))
+
+    def among(self, names: Container[str] | None) -> "Models":
+        """The same as somebody sees it who may use those of these names, or all for None."""
+        seen = copy(self)
+        seen._allowed = names
+        return seen
 
     def find(self, name: str) -> Model:
         """The model of this name; the only one for no name.
 
         Raises:
             UnknownModelError: there is none.
+            ForbiddenModelError: it is not to be seen, whether there is one or not.
             InvalidRequestError: there are several, and no name.
         """
-        if not name and len(self._models) == 1:
-            return next(iter(self))
+        models = {model.name: model for model in self}
+        if name and not self._may_see(name):
+            raise ForbiddenModelError(name)
+        if not name and len(models) == 1:
+            [name] = models
         if not name:
-            reason = f"must name one of the models that are served: {', '.join(self._models)}"
+            reason = f"must name one of the models that are served: {', '.join(models) or 'none to you'}"
             raise InvalidRequestError([Violation("model", reason)])
-        if name not in self._models:
-            raise UnknownModelError(name, list(self._models))
-        return self._models[name]
+        if name not in models:
+            raise UnknownModelError(name, list(models))
+        return models[name]
+
+    def _may_see(self, name: str) -> bool:
+        return self._allowed is None or name in self._allowed

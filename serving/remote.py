@@ -66,7 +66,7 @@ class RemoteModel:
 
 
 def in_parts(ask: Callable[[Sequence[str]], list[T]], texts: Sequence[str]) -> list[T]:
-    """What calls give for all texts; they bring fewer each, from where the server refused so many on.
+    """The answers to all texts in order, by as few calls as the server allows.
 
     Raises:
         InvalidRequestError: a text cannot be used, were it alone; the field is `texts[its index]`.

@@ -87,7 +87,7 @@ def as_table(given: Given, score: Score, *, tokens: bool) -> str:
 
 
 def as_json(given: Given, score: Score, *, tokens: bool) -> str:
-    """A line of JSON; a number that is none is null."""
+    """A line of JSON; NaN and infinity become null."""
     about: dict[str, Any] = {
         "file": given.file,
         "line": given.line,

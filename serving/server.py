@@ -6,25 +6,30 @@ It knows what runs and what is told to whom; what a request means is the service
 import asyncio
 import logging
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
 from charloom.errors import CharloomError, require
+from charloom.ready import Ready
 from charloom.v1 import charloom_pb2
 from charloom.v1.charloom_pb2_grpc import add_CharloomServiceServicer_to_server
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import Report
 from serving.engine.scheduler import SchedulerConfig
-from serving.errors import StalledError
+from serving.exposure import is_unix
 from serving.metrics import Metrics
 from serving.models import Model, Models
+from serving.rpc.callers import Callers
+from serving.rpc.calls import Calls
+from serving.rpc.connections import ConnectionConfig
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.decoding import DecodingInterceptor
+from serving.rpc.health import Health
 from serving.rpc.sealing import Sealer
 from serving.rpc.servicer import Servicer
 
@@ -50,15 +55,22 @@ class ServerConfig:
     """Where the server listens and how it ends."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for all."""
+    """Address to listen on; 0.0.0.0 for all, unix:PATH for a socket in the file system."""
     port: int = 50051
     """Port of the gRPC service; 0 for a free one."""
+    insecure_public: bool = False
+    """Listen where other machines can reach it even without encryption, or where anybody may call."""
     metrics_port: int = 9464
     """Port of the Prometheus metrics; 0 for a free one."""
+    metrics_host: str | None = None
+    """Address of the metrics; that of the server where none is given."""
+    health_port: int | None = None
+    """A port for the health service alone, never encrypted, beside that of the gRPC service; 0 for a
+    free one."""
     grace: float = 30.0
     """Seconds that running texts get to finish after SIGTERM."""
     patience: float = 10.0
-    """Seconds without a finished burst, while there is work, after which liveness fails."""
+    """Seconds without a burst that succeeded, while there is work, after which liveness fails."""
     heartbeat: float = 10.0
     """Seconds without news for a call, after which an empty message says that it is alive; about a second
     more or less."""
@@ -66,13 +78,33 @@ class ServerConfig:
     def __post_init__(self) -> None:
         require(0 <= self.port < 65536, "port", "must be 0 (any free one) to 65535")
         require(0 <= self.metrics_port < 65536, "metrics-port", "must be 0 (any free one) to 65535")
+        require(0 <= (self.health_port or 0) < 65536, "health-port", "must be 0 (any free one) to 65535")
         require(self.grace >= 0, "grace", "must be 0 seconds or more")
         require(self.heartbeat > 0, "heartbeat", "must be above 0 seconds")
         require(self.patience > 0, "patience", "must be above 0 seconds")
 
+    @property
+    def tcp_host(self) -> str:
+        """Address of what does not fit into a socket in the file system."""
+        return "127.0.0.1" if is_unix(self.host) else self.host
+
 
 class PortError(CharloomError):
-    """The gRPC port cannot be opened."""
+    """A gRPC port cannot be opened."""
+
+
+class DeafError(CharloomError):
+    """Nobody can connect any more, though nobody has asked the server to end."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How calls come in: over which connections, encrypted or not, and from whom."""
+
+    connections: ConnectionConfig = ConnectionConfig()
+    credentials: grpc.ServerCredentials | None = None
+    """What encrypts connections."""
+    callers: Callers = field(default_factory=Callers)
 
 
 class Server:
@@ -86,35 +118,39 @@ class Server:
         limits: RequestLimits,
         sealer: Sealer,
         bounds: ConversationLimits = ConversationLimits(),
+        access: Access = Access(),
     ) -> None:
         self.models = models
         self.config = config
+        self.access = access
         self.metrics = Metrics()
         self.engines = {model.name: self._engine(model, scheduling) for model in models}
         self.servicer = Servicer(models, self.engines, limits, self.metrics, sealer, bounds)
-        self.health = health.HealthServicer()
+        self.health = Health()
+        self.deaf = False
+        """Whether gRPC has stopped listening by itself."""
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT, then lets running texts finish within the grace period.
 
         Raises:
             PortError: the gRPC port cannot be opened.
+            DeafError: gRPC has stopped listening by itself; running texts got the grace period too.
             MetricsError: the metrics port cannot be opened.
         """
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        server, port = self._listen()
-        metrics_port, stop_metrics = self.metrics.listen(self.config.host, self.config.metrics_port)
+        servers, addresses = self._listen()
+        metrics_host = self.config.metrics_host or self.config.tcp_host
+        metrics_port, stop_metrics = self.metrics.listen(metrics_host, self.config.metrics_port)
         for engine in self.engines.values():
             engine.start()
-        await server.start()
-        watch = asyncio.create_task(self._report_health())
-        logger.info(
-            "ready: gRPC on %s, metrics on http://%s/metrics",
-            host_port(self.config.host, port),
-            host_port(self.config.host, metrics_port),
-        )
+        for server in servers:
+            await server.start()
+        watch = asyncio.create_task(self._report_health(servers, stop))
+        metrics = f"http://{host_port(metrics_host, metrics_port)}/metrics"
+        logger.info("%s", Ready(addresses[0], metrics, *addresses[1:]))
         try:
             await stop.wait()
             await self._drain()
@@ -122,9 +158,12 @@ class Server:
             watch.cancel()
             for engine in self.engines.values():
                 await engine.stop()
-            await server.stop(1.0)  # the last messages, errors of abandoned streams among them
+            # The last messages, errors of abandoned streams among them.
+            await asyncio.gather(*(server.stop(1.0) for server in servers))
             stop_metrics()
         logger.info("stopped")
+        if self.deaf:
+            raise DeafError("gRPC has stopped listening, which a broken frame can bring about: start again")
 
     def _engine(self, model: Model, scheduling: SchedulerConfig) -> AsyncEngine:
         """A model's engine, its bursts and streams counted by the metrics."""
@@ -147,51 +186,78 @@ class Server:
         ).set(1)
         return AsyncEngine(engine, model.name, observe)
 
-    def _listen(self) -> tuple[grpc.aio.Server, int]:
-        """A gRPC server with all services and its open port."""
-        server = grpc.aio.server(options=OPTIONS, interceptors=[DecodingInterceptor()])
+    def _listen(self) -> tuple[list[grpc.aio.Server], list[str]]:
+        """The servers, of all services and of health alone, and their addresses."""
+        calls = Calls(self.access.callers, self.metrics, self.access.connections.reader_timeout)
+        options = OPTIONS + self.access.connections.options
+        server = grpc.aio.server(options=options, interceptors=[calls, DecodingInterceptor(self.metrics)])
         add_CharloomServiceServicer_to_server(self.servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
-        address = host_port(self.config.host, self.config.port)
-        try:
-            port = server.add_insecure_port(address)
-        except RuntimeError as error:
-            reason = "is it an address of this machine, and the port free?"
-            raise PortError(f"cannot open {address}: {reason}") from error
-        return server, port
+        address = open_port(server, self.config.host, self.config.port, self.access.credentials)
+        if self.config.health_port is None:
+            return [server], [address]
+        beside = grpc.aio.server(options=options)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, beside)
+        return [server, beside], [address, open_port(beside, self.config.tcp_host, self.config.health_port)]
 
-    async def _report_health(self) -> None:
-        """Keeps the health service up to date."""
+    async def _report_health(self, servers: list[grpc.aio.Server], stop: asyncio.Event) -> None:
+        """Keeps the health service up to date, and has the server end if nobody can reach it any more."""
         while True:
-            healthy = [self._see_to(engine) for engine in self.engines.values()]
-            alive = all(healthy)
-            ready = alive and not self.servicer.draining
-            await self.health.set(LIVENESS, SERVING if alive else NOT_SERVING)
+            healthy = [engine.see_to(self.config.patience) for engine in self.engines.values()]
+            if not all(map(listens, servers)):
+                self.deaf = True
+                stop.set()
+            alive = all(healthy) and not self.deaf
+            failing = any(engine.thread.failing for engine in self.engines.values())
+            ready = alive and not failing and not self.servicer.draining
+            self.health.set(LIVENESS, SERVING if alive else NOT_SERVING)
             for name in ("", SERVICE):
-                await self.health.set(name, SERVING if ready else NOT_SERVING)
+                self.health.set(name, SERVING if ready else NOT_SERVING)
             self.servicer.beat(self.config.heartbeat)
             await asyncio.sleep(1)
-
-    def _see_to(self, engine: AsyncEngine) -> bool:
-        """Whether an engine is healthy; streams of one that is stuck are broken off, to go on elsewhere."""
-        healthy = engine.thread.healthy(self.config.patience)
-        if not healthy and engine.thread.alive:
-            engine.break_off(StalledError(self.config.patience))
-        return healthy
 
     async def _drain(self) -> None:
         """Takes no more requests and waits for those that run, at most the grace period."""
         self.servicer.drain()
         for name in ("", SERVICE):
-            await self.health.set(name, NOT_SERVING)
+            self.health.set(name, NOT_SERVING)
         logger.info("shutting down: running texts have %g s to finish", self.config.grace)
         deadline = asyncio.get_running_loop().time() + self.config.grace
         while asyncio.get_running_loop().time() < deadline:
             if self.servicer.idle:
                 return
             await asyncio.sleep(0.02)
+
+
+def listens(server: grpc.aio.Server) -> bool:
+    """Whether gRPC still takes connections.
+
+    It ends its loop, with no word to anybody, at a method whose name is no UTF-8, and has no public way
+    to ask.
+    """
+    return bool(server._server.is_running())  # type: ignore[attr-defined]
+
+
+def open_port(
+    server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None
+) -> str:
+    """Lets a server listen; gives the address.
+
+    Raises:
+        PortError: the port cannot be opened.
+    """
+    address = host if is_unix(host) else host_port(host, port)
+    try:
+        if credentials is None:
+            opened = server.add_insecure_port(address)
+        else:
+            opened = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        reason = "is it an address of this machine, and the port free?"
+        raise PortError(f"cannot open {address}: {reason}") from error
+    return host if is_unix(host) else host_port(host, opened)
 
 
 def host_port(host: str, port: int) -> str:

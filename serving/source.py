@@ -4,8 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
+from cyclopts import Parameter
+
+from charloom.connection import Connection
 from charloom.errors import require
 from charloom.options import GenerateOptions
 from charloom.score import Score
@@ -34,12 +37,16 @@ class Texts(Protocol):
 class Source:
     """A server or a bundle."""
 
-    address: str | None = None
-    """HOST:PORT of a server."""
+    address: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
+    """HOST:PORT of a server; given several times, of several that serve the same, and a text that loses its
+    server goes on with another."""
+    connection: Annotated[Connection, Parameter(name="*")] = Connection()
     bundle: Path | None = None
     """Directory of a bundle; no server is needed."""
     model: str = ""
     """Name of the model, on a server of several."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Of a bundle; auto takes CUDA where onnxruntime has it and it works, else the CPU."""
     precision: Literal["auto", "float32", "int8"] = "auto"
     """Of a bundle that holds several; auto takes the fastest that this processor runs well."""
 
@@ -51,18 +58,19 @@ class Source:
             ConfigError: neither or both are given.
             CharloomError: the bundle cannot be used.
         """
-        one = (self.address is None) != (self.bundle is None)
+        one = bool(self.address) == (self.bundle is None)
         require(one, "address and bundle", "exclude each other, and one is needed")
-        if self.address is not None:
+        if self.address:
             # A user of bundles may not have gRPC.
             from charloom.client import Client
             from serving.remote import RemoteModel
 
-            with Client(self.address) as client:
+            tls, token = self.connection.encryption, self.connection.token
+            with Client(self.address, tls=tls, token=token) as client:
                 yield RemoteModel(client, self.model)
         elif self.bundle is not None:
             # They need onnxruntime, which a client may not have.
             from serving.engine.runner import RunnerConfig
             from serving.local import LocalModel
 
-            yield LocalModel(self.bundle, RunnerConfig(precision=self.precision))
+            yield LocalModel(self.bundle, RunnerConfig(self.device, self.precision))

@@ -13,7 +13,7 @@ from serving.engine.choices import join
 from serving.engine.engine import Engine, Report
 from serving.engine.request import Request, Stream, Update
 from serving.engine.thread import EngineThread
-from serving.errors import DrainingError, ServingError
+from serving.errors import DeadError, DrainingError, ServingError, StalledError
 
 
 class AsyncEngine:
@@ -57,8 +57,16 @@ class AsyncEngine:
         self.thread.wake()
         return reader
 
+    def see_to(self, patience: float) -> bool:
+        """Whether it is healthy; streams of one that is not are broken off, to go on elsewhere."""
+        healthy = self.thread.healthy(patience)
+        if not healthy:
+            # A dead one has told its streams, but for those that a further defect kept it from telling.
+            self.break_off(StalledError(patience) if self.thread.alive else DeadError())
+        return healthy
+
     def break_off(self, error: ServingError) -> None:
-        """Ends every stream for its reader, where the engine itself cannot: it is stuck."""
+        """Ends every stream for its reader, where the engine itself cannot: it is stuck, or dead."""
         for stream, reader in self._readers.items():
             reader.put(Update(stream, position=stream.visible, error=error))
 

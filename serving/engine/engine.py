@@ -1,14 +1,14 @@
 """The engine: streams in, text out, one burst at a time.
 
 Wiring only: the scheduler decides, the batch becomes feeds, the runner runs, the pool keeps the
-state. It is driven from one thread (`serving/engine/thread.py`, or whoever calls `step`); `submit`
-and `cancel` may be called from any.
+state. It is driven from one thread (`serving/engine/thread.py`, or whoever calls `step`); submitting,
+`find_room` and `cancel` may be done from any.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Protocol
@@ -18,7 +18,8 @@ import numpy as np
 from charloom.burst import Feeds, GraphKind, StateSpec
 from charloom.errors import CharloomError
 from charloom.options import MAX_WINDOW, InvalidRequestError, Violation, seed_of
-from charloom.vocabulary import CharacterVocabulary, Tokens
+from charloom.vocabulary import CharacterVocabulary, Tokens, no_tokens
+from serving.engine.appointments import Appointments
 from serving.engine.batch import Batch
 from serving.engine.choices import Choices
 from serving.engine.request import Anchor, Finish, Request, Stream, Update, newest
@@ -26,6 +27,9 @@ from serving.engine.scheduler import Scheduler, SchedulerConfig
 from serving.engine.snapshot import Snapshot
 from serving.engine.state_pool import StatePool
 from serving.errors import BurstError, DeadlineError, OverloadedError, ServingError
+from serving.logs import describe
+
+logger = logging.getLogger(__name__)
 
 
 class BurstRunner(Protocol):
@@ -43,7 +47,9 @@ class Report:
     updates: list[Update] = field(default_factory=list)
     rows: int = 0
     steps: int = 0
-    """K of the burst; 0 if none ran."""
+    """K of the burst; 0 if none ran to its end."""
+    failed: bool = False
+    """Whether one failed."""
     seconds: float = 0.0
     """How long the burst took."""
     read: int = 0
@@ -72,6 +78,7 @@ class Engine:
         self.places = config.max_streams + config.max_waiting
         """Streams that can be let in."""
         self._free_places = self.places
+        self._appointments = Appointments()
 
     def submit(self, request: Request, deadline: float | None = None) -> Stream:
         """Lets a request in; its text comes out of later calls of `step`. From any thread.
@@ -110,13 +117,22 @@ class Engine:
         self._arrived.extend(streams)
         return streams
 
+    def find_room(self) -> None:
+        """Raises OverloadedError where nothing at all could be let in now. From any thread."""
+        with self._lock:
+            self._look_for(1)
+
     def _take_places(self, field: str, count: int) -> None:
         if count > self.places:
             raise InvalidRequestError([Violation(field, f"must be at most {self.places} here, not {count}")])
         with self._lock:
-            if self._free_places < count:
-                raise OverloadedError(self.places)
+            self._look_for(count)
             self._free_places -= count
+
+    def _look_for(self, count: int) -> None:
+        """Raises OverloadedError where fewer places are free; to be called under the lock."""
+        if self._free_places < count:
+            raise OverloadedError(self.places, self._appointments.wait())
 
     def cancel(self, stream: Stream) -> None:
         """Gives a stream up; it leaves before the next burst. From any thread."""
@@ -133,13 +149,24 @@ class Engine:
         try:
             outputs = self._run(batch)
         except CharloomError as error:
-            return Report(updates + self._fail(plan.streams, BurstError(str(error))))
+            return Report(updates + self._fail(plan.streams, BurstError(str(error))), failed=True)
         elapsed = time.perf_counter() - started
         self.scheduler.cost.learn(len(plan.streams), plan.steps, elapsed)
         updates += self._deliver(batch, outputs)
         read = int(batch.forced.sum())
         generated = int(batch.steps.sum()) - read
-        return Report(updates, len(plan.streams), plan.steps, elapsed, read, generated)
+        return Report(updates, len(plan.streams), plan.steps, seconds=elapsed, read=read, generated=generated)
+
+    def probe(self) -> bool:
+        """Whether bursts succeed: runs one of a single step, which is nobody's."""
+        request = Request(no_tokens(), max_tokens=1, seed=0)
+        batch = Batch([Stream(request, self.vocabulary.start)], 1, self.vocabulary.size)
+        state = {spec.name: spec.initial_rows(1) for spec in self.pool.specs}
+        try:
+            self.runner.run(batch.kind, batch.feeds() | state)
+        except CharloomError:
+            return False
+        return True
 
     def abandon(self, error: ServingError) -> Report:
         """Ends every stream with an error, for an engine that will not run again."""
@@ -155,9 +182,14 @@ class Engine:
         """Where a running stream that will not run again stands, if that is of use to its reader."""
         if not stream.request.snapshots or stream.slot is None or stream.forced_left:
             return None
-        with suppress(CharloomError):
+        try:
             return Update(stream, position=stream.visible, snapshot=self._snapshot(stream))
-        return None
+        except CharloomError:
+            return None
+        except Exception as error:
+            # A defect, perhaps the one that ends the engine. The others are to be told all the same.
+            logger.error("a last state could not be had: %s", describe(error))  # noqa: TRY400
+            return None
 
     @property
     def ready(self) -> bool:

@@ -1,12 +1,13 @@
 """The history of a stream: its tokens, and states along them, so that any earlier token can be gone back to.
 
-It is bounded: what is too long ago is forgotten. It runs nothing: who goes back reads the tokens
-that `back` gives from the snapshot beside them.
+It is bounded: what is too long ago is forgotten, and so are states close to others. It runs nothing: who
+goes back reads the tokens that `back` gives from the snapshot beside them.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -24,11 +25,13 @@ class History:
     """Those after the oldest snapshot, to where the stream stands: int64 [T]."""
     limit: int
     """Most tokens that can be gone back."""
+    apart: int
+    """Most tokens between two snapshots that need none between them: to go back, so many are read again."""
 
     @classmethod
-    def of(cls, snapshot: Snapshot, limit: int) -> "History":
+    def of(cls, snapshot: Snapshot, limit: int, apart: int) -> "History":
         """A history that begins here."""
-        return cls((snapshot,), no_tokens(), limit)
+        return cls((snapshot,), no_tokens(), limit, apart)
 
     @property
     def here(self) -> Snapshot:
@@ -48,7 +51,8 @@ class History:
         # The oldest that is of use is the last one at or before the limit.
         first = max(0, bisect_right(kept, kept[-1].position - self.limit, key=position) - 1)
         forgotten = kept[first].position - kept[0].position
-        return History(kept[first:], all_tokens[forgotten:], self.limit)
+        thinned = tuple(spaced(kept[first:], self.apart))
+        return replace(self, snapshots=thinned, tokens=all_tokens[forgotten:])
 
     def back(self, count: int) -> tuple["History", Tokens]:
         """The history until a snapshot at or before `count` tokens ago, and those [T] from there to then."""
@@ -57,11 +61,21 @@ class History:
         last = bisect_right(self.snapshots, target, key=position)
         kept = self.snapshots[:last]
         begin = kept[-1].position - kept[0].position
-        return History(kept, self.tokens[:begin], self.limit), self.tokens[begin : len(self.tokens) - count]
+        to_read = self.tokens[begin : len(self.tokens) - count]
+        return replace(self, snapshots=kept, tokens=self.tokens[:begin]), to_read
 
     def newest(self, count: int) -> Tokens:
         """The last so many tokens [T]."""
         return self.tokens[len(self.tokens) - count :]
+
+
+def spaced(snapshots: Sequence[Snapshot], apart: int) -> Iterator[Snapshot]:
+    """The first, the last, and of the others those whose neighbours would be further than `apart` apart."""
+    before: Snapshot | None = None
+    for snapshot, after in zip_longest(snapshots, snapshots[1:]):
+        if before is None or after is None or after.position - before.position > apart:
+            before = snapshot
+            yield snapshot
 
 
 def position(snapshot: Snapshot) -> int:

@@ -79,7 +79,7 @@ class Request:
 
     @cached_property
     def filtered_until(self) -> int:
-        """Generated tokens after which the plain graph gives it all."""
+        """How many generated tokens need the full graph; after them the plain one is enough."""
         return self.rules.end if self.sampling.plain and self.logprobs is None else FOREVER
 
 

@@ -80,8 +80,8 @@ class Runner:
     last: rows need nothing of each other, so no thread ever waits in between. Or all threads compute
     every product together; they meet at each operator and wait for each other by spinning, which is fast
     for a few rows on a quiet machine and slow beside any busy program. A large batch always runs in
-    shards; for a smaller one the fastest way is found as bursts run. A model of whose weights every core
-    would fetch all from main memory is always computed by all together.
+    shards; for a smaller one the fastest way is found as bursts run. A model too
+    large for the caches is always computed by all together.
     """
 
     def __init__(

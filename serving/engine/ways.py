@@ -1,6 +1,6 @@
 """Ways to run a burst that give the same bits: the fastest for each size, found by trying.
 
-Which is fastest hangs on the caches of the processor and on what else runs beside the bursts, so it
+Which is fastest depends on the caches of the processor and on what else runs beside the bursts, so it
 is measured as they run, and now and then again. It knows sizes and seconds, and not what a way is.
 """
 

@@ -18,21 +18,10 @@ from serving.models import Model, Models
 from serving.rpc import state_token
 from serving.rpc.convert import RequestLimits, Text, text_count, to_request
 from serving.rpc.sealing import Sealer
-from serving.rpc.state_token import Saved
+from serving.rpc.state_token import BESIDE_RESUME, Saved
 
-BESIDE_RESUME = {
-    "model",
-    "state",
-    "resume",
-    "replay",
-    "token_ids",
-    "return_state",
-    "state_interval",
-    "bundle_digest",
-    "execution_class",
-    "require_exact",
-}
-"""What may stand in a request that goes on with a text: how it is sent, and not what it is."""
+MOST_NAME = 256
+"""Characters of a bundle's digest and of an execution class, far beyond any real one."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +46,13 @@ class Opening:
             raise InvalidRequestError([Violation("resume", "needs the state of a text")])
         saved, model = self._find(message, caller)
         asked = message if saved is None or not message.resume else resumed(message, saved)
+        request = to_request(asked, model.bundle.vocabulary, self.limits)
         request = replace(
-            to_request(asked, model.bundle.vocabulary, self.limits),
+            request,
             origin=None if saved is None else state_token.restore(saved, model),
             before=saved.generated if saved is not None and message.resume else 0,
-            replay=np.array(message.replay, np.int64),
+            # No more than shows that they are too many: a flood is not worth reading.
+            replay=np.array(message.replay[: request.max_tokens + 1], np.int64),
             returns_state=asked.return_state,
             state_interval=asked.state_interval,
         )
@@ -79,6 +70,8 @@ class Opening:
         self, message: pb.GenerateRequest | pb.Open, caller: bytes | None
     ) -> tuple[Saved | None, Model]:
         """What was saved, if anything, and the model that is asked for."""
+        if violations := list(overlong(message)):
+            raise InvalidRequestError(violations)
         saved = state_token.load(self.sealer.open(message.state, caller)) if message.state else None
         model = self.models.find(message.model or (saved.model if saved is not None else ""))
         if message.bundle_digest not in ("", model.bundle.digest):
@@ -104,6 +97,13 @@ def fresh(model: Model) -> Snapshot:
     return Snapshot(state, model.bundle.vocabulary.start, 0, no_tokens())
 
 
+def overlong(message: pb.GenerateRequest | pb.Open) -> Iterator[Violation]:
+    """What a request names at a length that nothing of its kind has."""
+    for field in ("bundle_digest", "execution_class"):
+        if (length := len(getattr(message, field, ""))) > MOST_NAME:
+            yield Violation(field, f"must have at most {MOST_NAME} characters, not {length}")
+
+
 def resumed(message: pb.GenerateRequest, saved: Saved) -> pb.GenerateRequest:
     """The request for the text that was saved, sent as `message` says.
 
@@ -126,7 +126,7 @@ def resumed(message: pb.GenerateRequest, saved: Saved) -> pb.GenerateRequest:
 
 def unfit(asked: pb.GenerateRequest, request: Request, model: Model) -> Iterator[Violation]:
     """What of a text that goes on does not fit together."""
-    begun = request.before + len(request.replay)
+    begun = request.before + len(asked.replay)
     if not 0 <= request.before <= begun <= request.max_tokens:
         reason = f"and the state hold {begun} tokens, more than max_tokens, {request.max_tokens}"
         yield Violation("replay", reason)

@@ -9,6 +9,8 @@ from charloom.errors import require
 from charloom.options import (
     MAX_ALTERNATIVES,
     MAX_NAMED,
+    MAX_STOPS,
+    MAX_TEMPERATURES,
     GenerateOptions,
     InvalidRequestError,
     Token,
@@ -25,6 +27,8 @@ T = TypeVar("T")
 FINISH = {Finish.LENGTH: pb.FINISH_REASON_LENGTH, Finish.STOP: pb.FINISH_REASON_STOP}
 SAME = {field.name for field in fields(GenerateOptions)} - set(MAX_NAMED)
 """Options of the same form on the wire: all but those that name tokens."""
+LISTED = MAX_NAMED | {"stop": MAX_STOPS, "temperature": MAX_TEMPERATURES}
+"""Most entries of each list."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class RequestLimits:
     most_tokens: int = 1_000_000
     """Most tokens a request may ask for."""
     most_prompt: int = 1_000_000
-    """Most characters of a prompt."""
+    """Most characters of a prompt, or of a text that a conversation is fed at once."""
     most_texts: int = 128
     """Most texts that one request may ask for."""
 
@@ -53,6 +57,12 @@ class RequestLimits:
             yield Violation("max_tokens", reason)
         yield from unless_between("n", [text_count(message)], 1, self.most_texts)
         yield from unless_between("logprobs", [message.logprobs], 0, MAX_ALTERNATIVES)
+
+    def unless_short(self, field: str, text: str) -> Iterator[Violation]:
+        """What is wrong with a text to be read, if it is longer than a prompt may be."""
+        if len(text) > self.most_prompt:
+            reason = f"must be at most {self.most_prompt} characters here, not {len(text)}"
+            yield Violation(field, reason)
 
 
 @dataclass(frozen=True)
@@ -76,9 +86,8 @@ def to_request(
     """
     options = to_options(message, limits)
     violations = list(limits.violations(message, options))
-    if len(message.prompt) > limits.most_prompt:
-        reason = f"must be at most {limits.most_prompt} characters here, not {len(message.prompt)}"
-        raise InvalidRequestError([*options.violations(), *violations, Violation("prompt", reason)])
+    if too_long := list(limits.unless_short("prompt", message.prompt)):
+        raise InvalidRequestError([*options.violations(), *violations, *too_long])
     wanted = message.logprobs if message.HasField("logprobs") else None
     try:
         request = prepare(message.prompt, options, vocabulary, wanted)
@@ -93,6 +102,8 @@ def to_options(message: pb.GenerateRequest, limits: RequestLimits) -> GenerateOp
     """The options of a request; where one is absent, its default."""
     given: dict[str, Any] = {field.name: value for field, value in message.ListFields() if field.name in SAME}
     given.setdefault("max_tokens", limits.default_tokens)
+    for name in given.keys() & LISTED.keys():
+        given[name] = some(given[name], name)
     for name in ("stop_tokens", "allowed_tokens", "forbidden_tokens"):
         given[name] = tuple(map(to_token, some(getattr(message, name), name)))
     biases = some(message.logit_bias, "logit_bias")
@@ -102,7 +113,7 @@ def to_options(message: pb.GenerateRequest, limits: RequestLimits) -> GenerateOp
 
 def some(listed: Sequence[T], field: str) -> Sequence[T]:
     """As much of a list as shows whether it is too long: a flood is not worth reading."""
-    return listed[: MAX_NAMED[field] + 1]
+    return listed[: LISTED[field] + 1]
 
 
 def to_token(token: pb.Token) -> Token:

@@ -7,13 +7,14 @@ to the log. This knows handlers, and nothing of what they do.
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 
 from charloom.options import InvalidRequestError, Violation
-from serving.rpc.status import abort
+from serving.metrics import Metrics
+from serving.rpc.status import reject
 
 Behavior = Callable[[Any, Any], Any]
 UNDECODABLE = object()
@@ -21,7 +22,10 @@ UNDECODABLE = object()
 
 
 class DecodingInterceptor(grpc.aio.ServerInterceptor):
-    """Has undecodable requests refused with INVALID_ARGUMENT."""
+    """Has undecodable requests refused with INVALID_ARGUMENT, and counted."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
 
     async def intercept_service(
         self,
@@ -30,20 +34,33 @@ class DecodingInterceptor(grpc.aio.ServerInterceptor):
     ) -> Any:
         """The handler of a call, if there is one, with its requests looked at."""
         handler = await continuation(handler_call_details)
-        return None if handler is None else looking(handler)
+        return None if handler is None else looking(handler, self.refuse)
+
+    async def refuse(self, context: Any, error: InvalidRequestError) -> NoReturn:
+        """Ends a call that has no message."""
+        await reject(context, error, self.metrics)
 
 
-def looking(handler: Any) -> Any:
+Refuse = Callable[[Any, InvalidRequestError], Awaitable[NoReturn]]
+
+
+def looking(handler: Any, refuse: Refuse) -> Any:
     """A handler that looks at its requests before it handles them."""
+    kind = kind_of(handler)
+    behave = streamed if handler.request_streaming else single
+    return handler._replace(
+        request_deserializer=tolerant(handler.request_deserializer),
+        **{kind: behave(getattr(handler, kind), refuse)},
+    )
+
+
+def kind_of(handler: Any) -> str:
+    """The name of what answers a handler's calls, which says which sides send a stream."""
     arrivals, answers = (
         "stream" if streaming else "unary"
         for streaming in (handler.request_streaming, handler.response_streaming)
     )
-    kind = f"{arrivals}_{answers}"
-    behave = streamed if handler.request_streaming else single
-    return handler._replace(
-        request_deserializer=tolerant(handler.request_deserializer), **{kind: behave(getattr(handler, kind))}
-    )
+    return f"{arrivals}_{answers}"
 
 
 def tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -58,17 +75,17 @@ def tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return attempt
 
 
-def single(behave: Behavior) -> Behavior:
+def single(behave: Behavior, refuse: Refuse) -> Behavior:
     """The behavior of a method that takes one request."""
 
     async def respond(request: Any, context: Any) -> Any:
         if request is UNDECODABLE:
-            await abort(context, no_message())
+            await refuse(context, no_message())
         return await behave(request, context)
 
     async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
         if request is UNDECODABLE:
-            await abort(context, no_message())
+            await refuse(context, no_message())
         async with aclosing(behave(request, context)) as responses:
             async for response in responses:
                 yield response
@@ -76,7 +93,7 @@ def single(behave: Behavior) -> Behavior:
     return stream if inspect.isasyncgenfunction(behave) else respond
 
 
-def streamed(behave: Behavior) -> Behavior:
+def streamed(behave: Behavior, refuse: Refuse) -> Behavior:
     """The behavior of a method that takes a stream of requests and gives one of responses."""
 
     async def stream(requests: Any, context: Any) -> AsyncIterator[Any]:
@@ -85,7 +102,7 @@ def streamed(behave: Behavior) -> Behavior:
                 async for response in responses:
                     yield response
         except InvalidRequestError as error:
-            await abort(context, error)
+            await refuse(context, error)
 
     return stream
 

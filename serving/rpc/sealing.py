@@ -38,7 +38,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from charloom.errors import ConfigError, require
-from serving.errors import AlteredStateError, ExpiredStateError, NewerStateError, UnknownKeyError
+from serving.errors import (
+    AlteredStateError,
+    ExpiredStateError,
+    LargeStateError,
+    NewerStateError,
+    UnknownKeyError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -141,8 +147,13 @@ class Sealer:
         return cls(load_keys(config.state_keys, environment), config.state_lifetime)
 
     def seal(self, payload: bytes, identity: bytes | None = None) -> bytes:
-        """A token of these bytes, at most MAX_PAYLOAD; if an identity is given, for that caller only."""
-        assert len(payload) <= MAX_PAYLOAD, "a token of it could not be opened"
+        """A token of these bytes; if an identity is given, for that caller only.
+
+        Raises:
+            LargeStateError: they are more than MAX_PAYLOAD, and the token could not be opened.
+        """
+        if len(payload) > MAX_PAYLOAD:
+            raise LargeStateError(len(payload) + OVERHEAD, MAX_BYTES)
         expiry = math.ceil(self._clock() + self._lifetime) if self._lifetime else 0
         # Why no nonce meets another text under one subkey: a subkey belongs to a salt, and each process
         # draws its own, of 128 bits. Under one salt nonces are random, and so few (2**20 of 96 bits)

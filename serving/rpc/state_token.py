@@ -9,7 +9,7 @@ import numpy as np
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.burst import Feeds, StateSpec, recode
-from charloom.options import InvalidRequestError, Violation
+from charloom.options import MAX_WINDOW, InvalidRequestError, Violation
 from serving.engine.request import Request
 from serving.engine.snapshot import Snapshot
 from serving.errors import OtherBundleError
@@ -18,6 +18,23 @@ from serving.rpc.convert import Text
 
 LATEST = 2**62
 """No stream gets to this position."""
+
+BESIDE_RESUME = {
+    "model",
+    "state",
+    "resume",
+    "replay",
+    "token_ids",
+    "return_state",
+    "state_interval",
+    "bundle_digest",
+    "execution_class",
+    "require_exact",
+}
+"""What may stand in a request that goes on with a text: how it is sent, and not what it is."""
+
+READ = {"prompt", "skip_unknown", "n"}
+"""What is done with by the time a text has a state."""
 
 
 class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +46,7 @@ class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exact: bool
     """Whether it is to the bit where an undisturbed stream would be."""
     request: bytes
-    """The GenerateRequest of the text, with its seed and without its prompt."""
+    """The GenerateRequest of the text: its options, its seed among them."""
     generated: int
     """Tokens of the text so far."""
     last: int
@@ -44,8 +61,10 @@ def save(text: Text, request: Request, snapshot: Snapshot) -> bytes:
     """The bytes of a stream that stands where a snapshot says."""
     asked = pb.GenerateRequest()
     asked.CopyFrom(text.asked)
-    for field in ("prompt", "state", "resume", "replay", "n"):
-        asked.ClearField(field)
+    for field in READ | BESIDE_RESUME:
+        asked.ClearField(field)  # type: ignore[arg-type]
+    # Nobody bounds what this version does not know, and a token is not to carry it.
+    asked.DiscardUnknownFields()
     # Not another server's defaults.
     asked.seed, asked.max_tokens = request.seed, request.max_tokens
     return msgspec.msgpack.encode(
@@ -85,9 +104,11 @@ def restore(saved: Saved, model: Model) -> Snapshot:
     """
     if saved.digest != model.bundle.digest:
         raise OtherBundleError(f"{saved.model} {saved.digest}", f"{model.name} {model.bundle.digest}")
-    recent = np.frombuffer(saved.recent, "<u4").astype(np.int64)
+    if len(saved.recent) % 4 or not 0 <= saved.generated <= saved.position < LATEST:
+        raise unusable("is where no stream can be")
+    recent = np.frombuffer(saved.recent, "<u4").astype(np.int64)[-MAX_WINDOW:]
     size = model.bundle.vocabulary.size
-    if not 0 <= saved.last <= size or (recent >= size).any() or not 0 <= saved.position < LATEST:
+    if not 0 <= saved.last <= size or (recent >= size).any():
         raise unusable("holds tokens that the model has not")
     return Snapshot(restore_state(saved, model.runner.state), saved.last, saved.position, recent)
 

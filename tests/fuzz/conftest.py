@@ -7,9 +7,9 @@ how many of each kind there were.
 import base64
 import os
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 
+from benchmarks.scrape import scrape
 from serving.rpc.sealing import Key, Sealer
 from tests.conftest import ROOT
 from tests.e2e.conftest import ServerProcess, launch
@@ -72,9 +73,9 @@ def rounds(request: pytest.FixtureRequest) -> Rounds:
     return Rounds(request.node.nodeid.rpartition("/")[2])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Notes the kinds, among which the time is shared."""
-    kinds.extend(item.nodeid for item in items if "rounds" in getattr(item, "fixturenames", ()))
+    kinds.extend(item.nodeid for item in session.items if "rounds" in getattr(item, "fixturenames", ()))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -106,12 +107,12 @@ class Target:
     def status(self, method: str, *requests: bytes) -> grpc.StatusCode:
         """The status that a call with these bytes ends with."""
         call = self.channel.stream_stream(method)(iter(requests), timeout=PATIENCE)
-        try:
+        with suppress(grpc.RpcError):
             for _ in call:
                 pass
-        except grpc.RpcError as error:
-            if error is not call:
-                raise
+        if call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+            busy = "grpc-retry-pushback-ms" in dict(call.trailing_metadata())
+            assert busy or sum(map(len, requests)) > 4 * 2**20, call.details()
         return call.code()
 
     def check(self) -> None:
@@ -126,12 +127,10 @@ class Target:
 
     def left(self) -> list[str]:
         """What the metrics say is still under way."""
-        with urllib.request.urlopen(self.server.metrics_url) as response:
-            lines = response.read().decode().splitlines()
-        gauges = ("charloom_active_streams{", "charloom_waiting_streams{")
-        found = [line for line in lines if line.startswith(gauges)]
+        gauges = ("charloom_active_streams", "charloom_waiting_streams")
+        found = [sample for sample in scrape(self.server.metrics_url) if sample.name in gauges]
         assert len(found) == 2, found
-        return [line for line in found if not line.endswith(" 0.0")]
+        return [sample.name for sample in found if sample.value]
 
 
 @pytest.fixture(scope="session")

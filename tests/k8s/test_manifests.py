@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from charloom.cli import build_app
+from serving.rpc.sealing import KEY_LINES
 from serving.server import LIVENESS, SERVICE
 
 K8S = Path(__file__).parents[2] / "k8s"
@@ -31,7 +32,7 @@ Object = dict[str, Any]
 
 
 def environment(command: str) -> set[str]:
-    """The variables that a command reads, according to its help."""
+    """The variables that a command reads: those of its help, and the keys, which are secret and no option."""
     result = subprocess.run(
         [sys.executable, "-m", "charloom", command, "--help"],
         env={**os.environ, "COLUMNS": "300"},
@@ -40,7 +41,7 @@ def environment(command: str) -> set[str]:
         timeout=60,
         check=True,
     )
-    return set(re.findall(r"CHARLOOM_[A-Z0-9_]+", result.stdout))
+    return {*re.findall(r"CHARLOOM_[A-Z0-9_]+", result.stdout), KEY_LINES}
 
 
 def test_every_variable_is_an_option() -> None:
@@ -143,7 +144,8 @@ def test_server_accepts_its_command(
     names = {entry["name"] for entry in server["env"]}
     assert names <= environment("serve")
     for entry in server["env"]:
-        monkeypatch.setenv(entry["name"], entry.get("value", CORES))
+        if entry["name"] != KEY_LINES:
+            monkeypatch.setenv(entry["name"], entry.get("value", CORES))
     build_app().parse_args(server["args"], exit_on_error=False, print_error=False)
 
 
@@ -194,7 +196,7 @@ def test_server_is_probed_and_reached_where_it_listens(render: Callable[[str], l
     [server] = spec["containers"]
     values = {entry["name"]: entry.get("value") for entry in server["env"]}
     port = int(values["CHARLOOM_PORT"])
-    assert values["CHARLOOM_HOST"] == "0.0.0.0"
+    assert (values["CHARLOOM_HOST"], values["CHARLOOM_INSECURE_PUBLIC"]) == ("0.0.0.0", "true")
     assert server["startupProbe"]["grpc"] == {"port": port}
     assert server["readinessProbe"]["grpc"] == {"port": port, "service": SERVICE}
     assert server["livenessProbe"]["grpc"] == {"port": port, "service": LIVENESS}
@@ -215,6 +217,7 @@ def test_selectors_choose_servers_and_not_jobs(render: Callable[[str], list[Obje
         deployment["spec"]["selector"]["matchLabels"],
         the(objects, "Service")["spec"]["selector"],
         the(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        the(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
         deployment["spec"]["template"]["spec"]["topologySpreadConstraints"][0]["labelSelector"][
             "matchLabels"
         ],

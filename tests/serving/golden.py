@@ -56,7 +56,7 @@ EVERYWHERE: dict[str, Case] = {
     "forbidden tokens": Case(GREEDY | {"forbidden_tokens": tuple("aeiou \n")}, "the 🚀"),
     "texts by their seeds": Case({"max_tokens": 6, "seed": 2**64 - 2}, "a", n=3),
 }
-"""What hangs on integers and on wide margins alone, so that it holds on every machine."""
+"""What depends on integers and on wide margins alone, so that it holds on every machine."""
 
 SAMPLED = {"max_tokens": 40, "seed": 7}
 FILTERS: dict[str, dict[str, Any]] = {
@@ -90,7 +90,7 @@ BY_CLASS: dict[str, Case] = {
         logprobs=3,
     ),
 }
-"""What hangs on the last bits, so that it holds within an execution class."""
+"""What depends on the last bits, so that it holds within an execution class."""
 
 
 def everywhere(precision: Precision) -> str:

@@ -6,7 +6,8 @@ another server's conversation that goes on from a state token.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import charloom.v1.charloom_pb2 as pb
+from charloom.vocabulary import Tokens
 from serving.engine.async_engine import AsyncEngine
+from serving.engine.history import History
 from serving.engine.request import Request
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
+from serving.engine.snapshot import Snapshot
 from serving.models import Model, Models
+from serving.rpc.branch import Place
 from serving.rpc.continuation import Opening
-from serving.rpc.conversation import Conversation, ConversationLimits, Place
+from serving.rpc.conversation import Conversation, ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.sealing import Key, Sealer
 from tests.conftest import PRECISIONS
@@ -31,6 +36,15 @@ from tests.serving.test_snapshot import run, same
 
 SEALER = Sealer([Key("a", bytes(32))], lifetime=0)
 HISTORY = 60
+APART = 16
+
+
+@pytest.fixture(scope="module", autouse=True)
+def near_states() -> Iterator[None]:
+    """States of a branch so near to each other that a short history holds several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.rpc.conversation.APART", APART)
+        yield
 
 
 @pytest.fixture(
@@ -44,18 +58,18 @@ def model(request: pytest.FixtureRequest) -> Model:
 class Talk:
     """A conversation in this process: commands in, events out."""
 
-    def __init__(self, model: Model, state: bytes = b"", **bounds: int) -> None:
+    def __init__(
+        self, model: Model, state: bytes = b"", limits: RequestLimits = RequestLimits(), **bounds: int
+    ) -> None:
         self.model = model
         self.sent: asyncio.Queue[pb.ConverseRequest | None] = asyncio.Queue()
         config = SchedulerConfig(max_streams=3, max_burst=5, latency_budget=9)
         self.engine = AsyncEngine(model.engine(config), model.name, lambda report: None)
-        limits = RequestLimits()
         opening = Opening(Models([model]), limits, SEALER)
         text, origin = opening.converse(pb.Open(state=state))
-        place = Place(
-            text, self.engine, limits, ConversationLimits(**{"most_history": HISTORY} | bounds), SEALER
-        )
-        self.conversation = Conversation(place, origin)
+        place = Place(text, self.engine, limits, SEALER)
+        held = ConversationLimits(**{"most_history": HISTORY} | bounds)
+        self.conversation = Conversation(place, held, origin)
 
     async def __aenter__(self) -> "Talk":
         self.engine.start()
@@ -97,7 +111,10 @@ class Talk:
 
 @dataclass
 class Known:
-    """What the test knows of a branch: its tokens, and how many can be gone back."""
+    """What the test knows of a branch: its tokens, and how many can be gone back at the least.
+
+    A history holds the tokens after a state, which may be more; after a step back they can be gone back too.
+    """
 
     tokens: list[int] = field(default_factory=list)
     back: int = 0
@@ -152,12 +169,14 @@ async def follow(model: Model, commands: list[tuple[str, int]]) -> None:
             elif kind == "rewind":
                 count = number % (of_branch.back + 3)
                 event = await talk.ask(branch, rewind=pb.Rewind(tokens=count))
-                if count > of_branch.back:
+                if event.HasField("failed"):
+                    assert count > of_branch.back
                     assert "must be at most" in event.failed.message
                 else:
+                    assert count <= HISTORY
                     kept = len(of_branch.tokens) - count
                     assert event.rewound.text == vocabulary.decode(of_branch.tokens[kept:])
-                    of_branch.tokens, of_branch.back = of_branch.tokens[:kept], of_branch.back - count
+                    of_branch.tokens, of_branch.back = of_branch.tokens[:kept], max(0, of_branch.back - count)
             elif kind == "fork":
                 name = f"branch {turn}"
                 assert (await talk.ask(branch, fork=pb.Fork(name=name))).HasField("forked")
@@ -225,6 +244,41 @@ def test_what_cannot_be_done_is_said_and_the_conversation_goes_on(model: Model) 
             assert "is that of a branch" in (await talk.ask(fork=pb.Fork(name="b"))).failed.message
             assert "one too many" in (await talk.ask(fork=pb.Fork(name="c"))).failed.message
             assert (await talk.ask(save=pb.Save())).HasField("saved")
+
+    asyncio.run(talk_on())
+
+
+def test_a_long_text_keeps_few_states_while_it_is_generated(model: Model) -> None:
+    async def talk_on() -> None:
+        async with Talk(model) as talk:
+            gone: list[weakref.ref[Snapshot]] = []
+            extended = History.extended
+
+            def watched(self: History, tokens: Tokens, snapshots: Sequence[Snapshot]) -> History:
+                gone.extend(map(weakref.ref, snapshots))
+                assert sum(ref() is not None for ref in gone) <= 2 * HISTORY / APART + 4
+                return extended(self, tokens, snapshots)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(History, "extended", watched)
+                await talk.text(max_tokens=1000, seed=1)
+            assert len(gone) > 1000 / APART / 3
+
+    asyncio.run(talk_on())
+
+
+def test_a_fed_text_is_no_longer_than_a_prompt_may_be(model: Model) -> None:
+    async def talk_on() -> None:
+        async with Talk(model, limits=RequestLimits(most_prompt=5)) as talk:
+            letter = model.bundle.vocabulary.decode([1])
+            assert (await talk.ask(feed=pb.Feed(text=letter * 5))).HasField("fed")
+            for field, command in {
+                "text": {"feed": pb.Feed(text=letter * 6)},
+                "prompt": {"generate": pb.GenerateRequest(prompt=letter * 6)},
+            }.items():
+                event = await talk.ask(**command)
+                assert f"{field} must be at most 5 characters here, not 6" in event.failed.message
+                assert (event.failed.code, event.position) == (3, 5)
 
     asyncio.run(talk_on())
 

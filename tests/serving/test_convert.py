@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.client import Alternative, Ending, Progress, to_message
+from charloom.client import Alternative, Ending, Progress
+from charloom.message import to_message
 from charloom.options import GenerateOptions, InvalidRequestError
 from charloom.vocabulary import CharacterVocabulary
 from serving.engine.choices import Choices, no_choices

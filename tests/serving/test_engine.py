@@ -157,6 +157,25 @@ def test_a_slow_reader_pauses_only_itself(make_engine: Make, ask: Make) -> None:
     assert already + len(text(drain(engine)[slow])) == 200
 
 
+def test_an_abandoned_engine_tells_those_too_whose_state_cannot_be_had(
+    make_engine: Make, ask: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "of a text"
+
+    def defect(*_: object) -> None:
+        raise KeyError(words)
+
+    engine = make_engine()
+    streams = {engine.submit(replace(ask(max_tokens=50), state_interval=20)) for _ in range(5)}
+    engine.step()
+    monkeypatch.setattr(engine, "_snapshot", defect)
+    updates = engine.abandon(DrainingError()).updates
+    assert {u.stream for u in updates if isinstance(u.error, DrainingError)} == streams
+    assert engine.empty
+    assert "KeyError" in caplog.text
+    assert words not in caplog.text
+
+
 def test_an_abandoned_engine_tells_everyone(make_engine: Make, ask: Make) -> None:
     engine = make_engine(max_streams=1)
     streams = {engine.submit(ask(max_tokens=99)) for _ in range(3)}

@@ -16,24 +16,38 @@ def at(position: int) -> Snapshot:
     return Snapshot({}, last=position, position=position, recent=no_tokens())
 
 
-@given(parts=PARTS, limit=st.integers(0, 30), begin=st.integers(0, 5), data=st.data())
+@given(
+    parts=PARTS, limit=st.integers(0, 30), apart=st.integers(1, 20), begin=st.integers(0, 5), data=st.data()
+)
 def test_goes_back_to_every_token_within_its_limit(
-    parts: list[tuple[int, int]], limit: int, begin: int, data: st.DataObject
+    parts: list[tuple[int, int]], limit: int, apart: int, begin: int, data: st.DataObject
 ) -> None:
-    history, end = History.of(at(begin), limit), begin
+    history, end = History.of(at(begin), limit, apart), begin
     for one, other in parts:
         tokens = np.arange(end, end + one + other)
         history = history.extended(tokens, [at(end + one), at(end + one + other)])
         end += one + other
     assert history.here.position == end
     assert history.known == min(limit, end - begin)
-    assert len(history.tokens) <= limit + 18, "what is too long ago is forgotten"
+    assert len(history.tokens) <= limit + max(apart, 9), "what is too long ago is forgotten"
+    assert len(history.snapshots) <= 2 * len(history.tokens) / apart + 2
     count = data.draw(st.integers(0, history.known))
     kept, to_read = history.back(count)
     target = end - count
     assert kept.here.position <= target
     assert to_read.tolist() == list(range(kept.here.position, target))
+    assert len(to_read) < max(apart, 9)
     assert history.newest(count).tolist() == list(range(target, end))
     again = kept.extended(to_read, [at(target)])
     assert again.here.position == target
     assert again.known == min(limit, target - history.snapshots[0].position)
+
+
+def test_a_stream_that_is_fed_by_single_tokens_keeps_few_snapshots() -> None:
+    history = History.of(at(0), 1000, 100)
+    for end in range(1, 3000):
+        history = history.extended(np.array([end - 1]), [at(end)])
+        assert len(history.snapshots) <= 1000 / 100 + 3
+    kept, to_read = history.back(1000)
+    assert to_read.tolist() == list(range(kept.here.position, 1999))
+    assert len(to_read) < 100

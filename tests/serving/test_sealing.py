@@ -20,6 +20,7 @@ from charloom.errors import CharloomError, ConfigError
 from serving.errors import (
     AlteredStateError,
     ExpiredStateError,
+    LargeStateError,
     NewerStateError,
     StateTokenError,
     UnknownKeyError,
@@ -116,6 +117,12 @@ def test_the_largest_payload_opens() -> None:
     token = sealer().seal(bytes(MAX_PAYLOAD))
     assert len(token) == MAX_BYTES
     assert sealer().open(token) == bytes(MAX_PAYLOAD)
+
+
+def test_what_could_not_be_opened_is_not_sealed() -> None:
+    with pytest.raises(LargeStateError, match=f"{MAX_BYTES + 1} bytes"):
+        sealer().seal(bytes(MAX_PAYLOAD + 1))
+    assert CODES[LargeStateError] == code_pb2.FAILED_PRECONDITION
 
 
 # What does not

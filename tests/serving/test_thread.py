@@ -12,6 +12,7 @@ from charloom.burst import Feeds, GraphKind
 from serving.engine.async_engine import AsyncEngine, Reader
 from serving.engine.engine import Report
 from serving.engine.request import Finish
+from serving.engine.runner import RunError
 from serving.engine.thread import EngineThread
 from serving.errors import BurstError, DrainingError, StalledError
 
@@ -100,6 +101,57 @@ def test_a_defect_tells_every_stream_and_shows_in_the_health(
     assert "ZeroDivisionError" in caplog.text
 
 
+class Sick:
+    """A runner whose bursts fail for as long as it is told to."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.ill = True
+
+    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
+        if self.ill:
+            raise RunError("injected")
+        result: Feeds = self.inner.run(kind, feeds)
+        return result
+
+
+def test_an_engine_whose_bursts_fail_finds_out_without_traffic_and_recovers_without(
+    make_engine: Make, ask: Make, runner: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    sick, reports = Sick(runner), []
+    engine = make_engine(sick)
+    thread = EngineThread(engine, reports.append, "test")
+    thread.start()
+    time.sleep(0.1)
+    assert not thread.failing  # nothing was asked yet
+    engine.submit(ask())
+    thread.wake()
+    assert soon(lambda: thread.failing)
+    assert thread.healthy(patience=60)  # as patient with failures as with a burst that does not end
+    assert soon(lambda: not thread.healthy(patience=0.6))
+    sick.ill = False
+    assert soon(lambda: not thread.failing)
+    assert thread.healthy(patience=0.6)
+    assert caplog.text.count("bursts in a row have failed") == 1
+    assert engine.empty
+    assert engine.pool.used == 0
+    assert sum(len(report.updates) for report in reports) == 1  # a probe is nobody's
+    thread.stop()
+
+
+def test_bursts_that_fail_now_and_then_leave_an_engine_ready(
+    make_engine: Make, ask: Make, poisoned: Any
+) -> None:
+    engine = make_engine(poisoned, max_streams=1)
+    thread = EngineThread(engine, lambda _: None, "test")
+    for prompt in "ayaya":
+        engine.submit(ask(prompt))
+    thread.start()
+    assert soon(lambda: engine.empty)
+    assert not thread.failing
+    thread.stop()
+
+
 def run(coroutine: Any) -> Any:
     return asyncio.run(asyncio.wait_for(coroutine, 30))
 
@@ -112,6 +164,31 @@ async def read(reader: Reader) -> tuple[str, Any]:
         text += update.text
         if update.final:
             return text, update.error or update.finish
+
+
+def test_who_an_engine_failed_to_tell_of_its_death_is_told_by_who_watches_it(
+    make_engine: Make, ask: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "of a text"
+
+    def defect(*_: object) -> None:
+        raise KeyError(words)
+
+    async def scenario() -> None:
+        inner = make_engine(Broken())
+        monkeypatch.setattr(inner, "abandon", defect)
+        engine = AsyncEngine(inner, "test", lambda _: None)
+        engine.start()
+        reader = engine.open(ask(), None)
+        assert await asyncio.to_thread(soon, lambda: not engine.thread.alive)
+        assert not engine.see_to(patience=60)
+        _, end = await read(reader)
+        assert isinstance(end, BurstError)
+        await engine.stop()
+
+    run(scenario())
+    assert "KeyError" in caplog.text
+    assert words not in caplog.text
 
 
 def test_readers_get_their_own_text(make_engine: Make, ask: Make) -> None:

@@ -1,0 +1,273 @@
+"""Branches of a conversation: a stream each, and the commands that it is told.
+
+A stream stands at a snapshot between two commands, and takes a slot of the engine only while one runs. It
+knows the commands that concern one branch alone; other branches, and when it is whose turn, it does not.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import charloom.v1.charloom_pb2 as pb
+from charloom.errors import CharloomError
+from charloom.options import MAX_ALTERNATIVES, InvalidRequestError, Violation, unless_between
+from charloom.vocabulary import Tokens, no_tokens
+from serving.engine.async_engine import AsyncEngine, Reader
+from serving.engine.history import History
+from serving.engine.request import Request, Update, encode
+from serving.rpc import convert, state_token
+from serving.rpc.convert import RequestLimits, Text
+from serving.rpc.sealing import Sealer
+from serving.rpc.state_token import BESIDE_RESUME
+
+FOREIGN = BESIDE_RESUME - {"token_ids"} | {"n"}
+"""Fields of a GenerateRequest that say what a conversation knows already."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the branches of a conversation run."""
+
+    text: Text
+    engine: AsyncEngine
+    limits: RequestLimits
+    sealer: Sealer
+    caller: bytes | None = None
+    """Whose state tokens are."""
+
+
+class Command:
+    """A command that was received, and whether what it does is to be stopped."""
+
+    def __init__(self, message: pb.ConverseRequest) -> None:
+        self.message = message
+        self.kind = message.WhichOneof("command")
+        self.stopped = asyncio.Event()
+
+
+@dataclass
+class Unsettled:
+    """A text while it is generated: until the last state that came of it, and from there."""
+
+    history: History
+    tokens: list[Tokens]
+    """Those [T] after the history."""
+    heard: int = 0
+    """Tokens that were generated."""
+    begun: bool = False
+    """Whether anything came at all."""
+
+    def add(self, update: Update) -> None:
+        """Takes in what came, and keeps no more of it than a history does."""
+        self.begun = True
+        self.heard += len(update.choices)
+        self.tokens.append(update.choices.tokens)
+        if update.snapshot is not None:
+            tokens = np.concatenate(self.tokens)
+            known = update.snapshot.position - self.history.here.position
+            self.history = self.history.extended(tokens[:known], [update.snapshot])
+            self.tokens = [tokens[known:]]
+
+
+class Branch:
+    """One stream of a conversation."""
+
+    def __init__(self, name: str, history: History, place: Place) -> None:
+        self.name = name
+        self.history = history
+        self._place = place
+        self._vocabulary = place.text.model.bundle.vocabulary
+        self._reader: Reader | None = None
+        """Of what runs."""
+
+    def beat(self, silence: float) -> None:
+        """Has a generation that has had no news for so many seconds say that it is alive."""
+        if self._reader is not None:
+            self._reader.poke(silence)
+
+    def event(self, **event: Any) -> pb.ConverseResponse:
+        """An event of this branch as it stands."""
+        return pb.ConverseResponse(branch=self.name, position=self.history.here.position, **event)
+
+    async def do(self, command: Command) -> AsyncIterator[pb.ConverseResponse]:
+        """Does one command that concerns this branch alone, and gives its events.
+
+        Raises:
+            CharloomError: it cannot be done.
+        """
+        message = command.message
+        match command.kind:
+            case "feed":
+                await self._feed(message.feed)
+                yield self.event(fed=pb.Fed())
+            case "generate":
+                async for response in self._generate(message.generate, command.stopped):
+                    yield self.event(generated=response)
+            case "rewind":
+                taken = await self._rewind(message.rewind.tokens)
+                yield self.event(rewound=pb.Rewound(text=taken))
+            case "suggest":
+                yield self.event(suggested=await self._suggest(message.suggest.count))
+            case "save":
+                yield self.event(saved=self.save())
+            case other:
+                raise InvalidRequestError([Violation("command", f"must not be {other or 'absent'} here")])
+
+    def save(self) -> pb.State:
+        """A state token of where it stands."""
+        here = self.history.here
+        text = replace(self._place.text, asked=pb.GenerateRequest())
+        payload = state_token.save(text, Request(no_tokens(), 0, 0, origin=here), here)
+        return pb.State(token=self._place.sealer.seal(payload, self._place.caller), position=here.position)
+
+    async def _feed(self, message: pb.Feed) -> None:
+        """Reads a text, of at most the length of a prompt."""
+        if violations := list(self._place.limits.unless_short("text", message.text)):
+            raise InvalidRequestError(violations)
+        fed = encode("text", message.text, self._vocabulary, skip=message.skip_unknown)
+        await self._read(self.history, fed)
+
+    async def _read(self, history: History, tokens: Tokens) -> None:
+        """Stands after tokens [T] that follow a history."""
+        if len(tokens):
+            update = await self._last(Request(tokens, 0, 0, origin=history.here, returns_state=True))
+            assert update.snapshot is not None, "it was asked for"
+            history = history.extended(tokens, [update.snapshot])
+        self.history = history
+
+    async def _generate(
+        self, message: pb.GenerateRequest, stopped: asyncio.Event
+    ) -> AsyncIterator[pb.GenerateResponse]:
+        """Generates a text. What of it was sent is part of the stream then, however it ends."""
+        request = self._to_request(message)
+        text = Unsettled(self.history, [request.prompt])
+        yield convert.to_start(self._place.text, request)
+        last: pb.GenerateResponse | None = None
+        try:
+            async for update in self._updates(request, stopped):
+                if update is None:
+                    yield pb.GenerateResponse()
+                    continue
+                text.add(update)
+                response = convert.to_response(message, 0, update, self._vocabulary)
+                if update.final:
+                    last = response
+                else:
+                    yield response
+        except CharloomError:
+            await self._settle(text)
+            raise
+        await self._settle(text)
+        yield last or pb.GenerateResponse(
+            position=self.history.here.position,
+            finish=pb.Finish(
+                reason=pb.FINISH_REASON_CANCELLED,
+                prompt_tokens=request.start,
+                generated_tokens=text.heard,
+            ),
+        )
+
+    async def _settle(self, text: "Unsettled") -> None:
+        """Stands after the tokens that were heard; where it was, if nothing was."""
+        if text.begun:
+            await self._read(text.history, np.concatenate(text.tokens))
+
+    def _to_request(self, message: pb.GenerateRequest) -> Request:
+        """What the engine is asked for a text that follows the stream."""
+        foreign = sorted(FOREIGN & {field.name for field, _ in message.ListFields()})
+        if foreign:
+            reason = "must be absent: the conversation says it"
+            raise InvalidRequestError([Violation(name, reason) for name in foreign])
+        request = convert.to_request(message, self._vocabulary, self._place.limits)
+        history = self.history
+        return replace(request, origin=history.here, returns_state=True, state_interval=history.apart)
+
+    async def _rewind(self, count: int) -> str:
+        """Takes tokens back and gives their text."""
+        known = self.history.known
+        if count > known:
+            raise InvalidRequestError([Violation("tokens", f"must be at most {known} here, not {count}")])
+        taken = self._vocabulary.decode(self.history.newest(count))
+        await self._read(*self.history.back(count))
+        return taken
+
+    async def _suggest(self, count: int) -> pb.Alternatives:
+        """The likeliest next tokens."""
+        if violations := list(unless_between("count", [count], 1, MAX_ALTERNATIVES)):
+            raise InvalidRequestError(violations)
+        update = await self._last(Request(no_tokens(), 1, 0, logprobs=count, origin=self.history.here))
+        (alternatives,) = convert.to_alternatives(update.choices, self._vocabulary)
+        return alternatives
+
+    async def _last(self, request: Request) -> Update:
+        """The last update of a request for a single token, or none."""
+        updates = self._updates(request, asyncio.Event())
+        *_, last = [update async for update in updates if update is not None]
+        return last
+
+    async def _updates(self, request: Request, stopped: asyncio.Event) -> AsyncIterator[Update | None]:
+        """Runs a request until it ends or is stopped, None where it was poked; raises what ends it early."""
+        reader = self._reader = self._place.engine.open(request, deadline=None)
+        stop = asyncio.ensure_future(stopped.wait())
+        try:
+            while not stopped.is_set():
+                news = asyncio.ensure_future(reader.next())
+                await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
+                if not news.done():
+                    news.cancel()
+                    return
+                if not news.result():
+                    yield None
+                for update in news.result():
+                    if update.error is None or update.snapshot is not None or len(update.choices):
+                        yield replace(update, error=None)
+                    if update.error is not None:
+                        raise update.error
+                    if update.final:
+                        return
+        finally:
+            stop.cancel()
+            reader.close()
+            self._reader = None
+
+
+class Worker:
+    """A branch and the commands that wait for it."""
+
+    def __init__(self, branch: Branch, most: int) -> None:
+        self.branch = branch
+        self._queue: asyncio.Queue[Command] = asyncio.Queue(most)
+        self._undone: list[Command] = []
+
+    async def put(self, command: Command) -> None:
+        """Takes a command in, as soon as there is room for it."""
+        self._undone.append(command)
+        await self._queue.put(command)
+
+    def stop(self) -> None:
+        """Stops whatever was told to generate so far."""
+        for command in self._undone:
+            command.stopped.set()
+
+    @property
+    def told(self) -> bool:
+        """Whether it has been told anything that is not done."""
+        return bool(self._undone)
+
+    async def done(self) -> None:
+        """Waits until nothing is left to do."""
+        await self._queue.join()
+
+    @asynccontextmanager
+    async def next(self) -> AsyncIterator[Command]:
+        """The next command, while it is done."""
+        command = await self._queue.get()
+        try:
+            yield command
+        finally:
+            self._undone.remove(command)
+            self._queue.task_done()

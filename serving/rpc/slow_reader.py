@@ -1,0 +1,46 @@
+"""Slow readers: noticing that a client takes nothing of its stream.
+
+It knows writes that take time, and not what is written.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from math import inf
+from time import monotonic
+from typing import Self
+
+from charloom.watchdog import Patience
+from serving.errors import SlowReaderError
+
+
+class Watch(Patience):
+    """Watches the writes of one call, in the task that makes them: patience that is had during a write.
+
+    A timer for each write would cost as much as a third of the write; patience has one for the call.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(self._break_off, seconds)
+        self.rest()
+
+    async def over(self, write: Awaitable[None]) -> None:
+        """Waits for a write; raises SlowReaderError once it takes too long."""
+        self._renewed = monotonic()  # what `renew` and `rest` do, without a call for every message
+        try:
+            await write
+        except asyncio.CancelledError:
+            if self.lost and self._task.uncancel() == 0:  # else somebody else cancels as well
+                raise SlowReaderError(self.seconds) from None
+            raise
+        finally:
+            self._renewed = inf
+
+    def _break_off(self) -> None:
+        """Ends the write that takes too long."""
+        self._task.cancel()
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None, "a call is answered in a task"
+        self._task = task
+        return super().__enter__()

@@ -1,0 +1,56 @@
+"""Any vocabulary is a mapping both ways or is refused; any text is encoded or named where it cannot be."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from charloom.vocabulary import CharacterVocabulary, UnknownCharacterError, VocabularyError
+from tests.fuzz.conftest import Rounds
+
+CHARACTERS = st.characters() | st.sampled_from("\0\n\r\x1b\u2028\ud800\udfff\U0010ffff\u202e")
+TEXTS = st.text(st.characters(codec=None) | CHARACTERS, max_size=40)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=12,
+)
+NEARLY = st.fixed_dictionaries(
+    {"kind": st.just("character") | JSON, "characters": st.lists(CHARACTERS | TEXTS, max_size=30) | JSON},
+    optional={"more": JSON},
+)
+
+
+def test_stored_vocabularies(rounds: Rounds) -> None:
+    def check(stored: Any) -> None:
+        try:
+            vocabulary = CharacterVocabulary.from_json(stored)
+        except VocabularyError:
+            return
+        again = CharacterVocabulary.from_json(json.loads(json.dumps(vocabulary.to_json())))
+        assert again == vocabulary
+        assert vocabulary.decode(np.arange(vocabulary.size)) == "".join(vocabulary.characters)
+        assert vocabulary.encode("".join(vocabulary.characters)).tolist() == list(range(vocabulary.size))
+
+    rounds.run(NEARLY | JSON, check)
+
+
+def test_texts_of_any_characters(rounds: Rounds) -> None:
+    def check(case: tuple[str, str]) -> None:
+        known, text = case
+        vocabulary = CharacterVocabulary(sorted(set(known)))
+        kept = "".join(character for character in text if character in known)
+        assert vocabulary.decode(vocabulary.encode(text, skip_unknown=True)) == kept
+        if kept == text:
+            assert "".join(vocabulary.pieces(vocabulary.encode(text))) == text
+            return
+        with pytest.raises(UnknownCharacterError) as caught:
+            vocabulary.encode(text)
+        assert [text[place] for _, place in caught.value.found] == [
+            character for character, _ in caught.value.found
+        ]
+        str(caught.value).encode()
+
+    rounds.run(st.tuples(st.text(min_size=1, max_size=30), TEXTS), check)

@@ -1,0 +1,126 @@
+"""Conversations as calls: how many there may be, and those that are silent on either side."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import grpc.aio
+import pytest
+
+import charloom.v1.charloom_pb2 as pb
+from charloom.v1.charloom_pb2_grpc import CharloomServiceStub, add_CharloomServiceServicer_to_server
+from serving.engine.async_engine import AsyncEngine
+from serving.engine.runner import RunnerConfig
+from serving.engine.scheduler import SchedulerConfig
+from serving.metrics import Metrics
+from serving.models import Model, Models
+from serving.rpc.conversation import ConversationLimits
+from serving.rpc.convert import RequestLimits
+from serving.rpc.sealing import Key, Sealer
+from serving.rpc.servicer import Servicer
+from tests.serving.golden import FOLDER
+
+LETTER = "a"
+OPEN = pb.ConverseRequest(open=pb.Open())
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
+
+
+@asynccontextmanager
+async def connected(
+    model: Model, bounds: ConversationLimits
+) -> AsyncIterator[tuple[CharloomServiceStub, Servicer]]:
+    """Serves a model that has one slot, and connects to it."""
+    engine = AsyncEngine(model.engine(SchedulerConfig(max_streams=1)), model.name, lambda report: None)
+    sealer = Sealer([Key("a", bytes(32))], lifetime=0)
+    servicer = Servicer(Models([model]), {model.name: engine}, RequestLimits(), Metrics(), sealer, bounds)
+    server = grpc.aio.server()
+    add_CharloomServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    engine.start()
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield CharloomServiceStub(channel), servicer
+    finally:
+        await server.stop(0)
+        await engine.stop()
+
+
+async def refusal(call: grpc.aio.StreamStreamCall[pb.ConverseRequest, pb.ConverseResponse]) -> str:
+    """What a call is told that is no conversation."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    return f"{caught.value.code().name}: {caught.value.details()}"
+
+
+def test_who_opens_a_conversation_and_says_nothing_counts_until_they_go(model: Model) -> None:
+    async def talk() -> None:
+        async with (
+            asyncio.timeout(60),
+            connected(model, ConversationLimits(most_conversations=1)) as (stub, servicer),
+        ):
+            silent = stub.Converse()
+            while not servicer.unopened:
+                await asyncio.sleep(0.01)
+            told = await refusal(stub.Converse(iter([OPEN])))
+            assert told.startswith("RESOURCE_EXHAUSTED: all 1 places are taken")
+            silent.cancel()
+            while servicer.unopened:
+                await asyncio.sleep(0.01)
+            event = await stub.Converse(iter([OPEN])).read()
+            assert isinstance(event, pb.ConverseResponse)
+            assert event.HasField("opened")
+
+    asyncio.run(talk())
+
+
+def test_who_opens_a_conversation_and_says_nothing_is_sent_away(model: Model) -> None:
+    async def talk() -> None:
+        async with (
+            asyncio.timeout(60),
+            connected(model, ConversationLimits(opening_timeout=0.5)) as (stub, servicer),
+        ):
+            told = await refusal(stub.Converse())
+            assert told == "DEADLINE_EXCEEDED: the conversation was not opened: no command came within 0.5 s"
+            assert servicer.unopened == 0
+
+    asyncio.run(talk())
+
+
+def test_what_waits_for_a_slot_says_that_it_is_alive_if_it_is_a_generation(model: Model) -> None:
+    generate = pb.ConverseRequest(generate=pb.GenerateRequest(max_tokens=5, seed=1))
+    feed = pb.ConverseRequest(feed=pb.Feed(text=LETTER))
+
+    async def talk() -> None:
+        async with asyncio.timeout(60), connected(model, ConversationLimits()) as (stub, servicer):
+            running = stub.Generate(pb.GenerateRequest(prompt=LETTER, max_tokens=1_000_000))
+            while not (await running.read()).text:
+                pass
+            fed, events = stub.Converse(iter([OPEN, feed])), aiter(stub.Converse(iter([OPEN, generate])))
+            beats = asyncio.create_task(beat(servicer))
+            assert (await anext(events)).HasField("opened")
+            assert (await anext(events)).generated.HasField("start")
+            for _ in range(3):
+                event = await anext(events)
+                assert event.HasField("generated")
+                assert event.generated == pb.GenerateResponse()
+            running.cancel()
+            assert [event.WhichOneof("event") async for event in fed] == ["opened", "fed"]
+            said = [event.generated async for event in events]
+            assert said[-1].finish.generated_tokens == 5
+            assert len("".join(response.text for response in said)) == 5
+            beats.cancel()
+
+    asyncio.run(talk())
+
+
+async def beat(servicer: Servicer) -> None:
+    """Has calls say all the time that they are alive."""
+    while True:
+        servicer.beat(0)
+        await asyncio.sleep(0.01)

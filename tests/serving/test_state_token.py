@@ -1,0 +1,123 @@
+"""What a state holds; and states that were sealed and that no server of this version saves: all refused."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+import charloom.v1.charloom_pb2 as pb
+from charloom.options import MAX_WINDOW, InvalidRequestError
+from serving.engine.request import Request
+from serving.engine.runner import RunnerConfig
+from serving.errors import OtherBundleError
+from serving.models import Model, Models
+from serving.rpc import state_token
+from serving.rpc.continuation import MOST_NAME, Opening, fresh, resumed
+from serving.rpc.convert import RequestLimits, Text
+from serving.rpc.sealing import Key, Sealer
+from tests.serving.golden import FOLDER
+
+OPTIONS: dict[str, Any] = {"seed": 3, "max_tokens": 9, "top_k": 4, "stop": ["x"], "logprobs": 2}
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
+
+
+@pytest.fixture
+def opening(model: Model) -> Opening:
+    return Opening(Models([model]), RequestLimits(), Sealer([Key("a", bytes(32))], lifetime=0))
+
+
+def saved(model: Model, asked: pb.GenerateRequest) -> bytes:
+    """What is saved where a text begins."""
+    request = Request(np.empty(0, np.int64), 9, asked.seed)
+    return state_token.save(Text(model, asked, exact=True), request, fresh(model))
+
+
+def restored(model: Model, **changes: Any) -> Any:
+    """What becomes of a state of which some fields are others."""
+    payload = saved(model, pb.GenerateRequest())
+    changed = msgspec.msgpack.encode(msgspec.msgpack.decode(payload) | changes)
+    return state_token.restore(state_token.load(changed), model)
+
+
+def test_the_state_itself_is_restored(model: Model) -> None:
+    assert restored(model).position == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"position": -1, "generated": -1},
+        {"position": 2**62},
+        {"position": 5, "generated": 6},
+        {"position": 5, "generated": -1},
+        {"recent": b"abc"},
+        {"recent": np.array([25], "<u4").tobytes()},
+        {"last": 26},
+        {"last": -1},
+        {"state": {}},
+        {"position": "5"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_state_that_no_stream_can_have_is_refused(model: Model, changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError, match="state"):
+        restored(model, **changes)
+
+
+def test_no_more_tokens_are_recent_than_penalties_look_at(model: Model) -> None:
+    tokens = np.arange(5000) % 25
+    recent = restored(model, position=5000, recent=tokens.astype("<u4").tobytes()).recent
+    assert recent.tolist() == tokens[-MAX_WINDOW:].tolist()
+
+
+def test_a_state_holds_the_options_of_its_text_and_nothing_else_that_was_sent(model: Model) -> None:
+    long = "x" * 2**20
+    sent = pb.GenerateRequest(
+        model=long,
+        prompt=long,
+        state=long.encode(),
+        replay=range(1000),
+        bundle_digest=long,
+        execution_class=long,
+        n=2,
+        skip_unknown=True,
+        resume=True,
+        token_ids=True,
+        return_state=True,
+        state_interval=2**31,
+        require_exact=True,
+        stop_tokens=[pb.Token(text="a")],
+        **OPTIONS,
+    )
+    # Fields of a later version, in it and in a token of it.
+    sent.MergeFromString(b"\xfa\x3f\x05later\x4a\x0a\x12\x01b\xfa\x3f\x04more")
+    assert b"later" in sent.SerializeToString()
+    named = [pb.Token(text="a"), pb.Token(text="b")]
+    bare = pb.GenerateRequest(stop_tokens=named, **OPTIONS)
+    payload = saved(model, sent)
+    assert payload == saved(model, bare)
+    assert resumed(pb.GenerateRequest(resume=True), state_token.load(payload)) == pb.GenerateRequest(
+        resume=True, stop_tokens=named, **OPTIONS
+    )
+
+
+@pytest.mark.parametrize("field", ["bundle_digest", "execution_class"])
+def test_what_a_request_names_is_bounded(opening: Opening, field: str) -> None:
+    fits, too_long = ({field: "x" * length} for length in (MOST_NAME, MOST_NAME + 1))
+    with pytest.raises(InvalidRequestError) as caught:
+        opening.open(pb.GenerateRequest(**too_long))
+    assert [violation.field for violation in caught.value.violations] == [field]
+    if field == "bundle_digest":
+        with pytest.raises(InvalidRequestError, match=field):
+            opening.converse(pb.Open(**too_long))
+        with pytest.raises(OtherBundleError):
+            opening.open(pb.GenerateRequest(**fits))
+    else:
+        text, _ = opening.open(pb.GenerateRequest(**fits))
+        assert not text.exact
