@@ -2,7 +2,7 @@
 
     checkpoint.json         options, vocabulary, summary, progress, and a digest of every other file
     weights.safetensors     the model
-    training.safetensors    what only going on needs: optimiser, carried state, random numbers
+    training.safetensors    what only going on needs: optimiser, carried state
     held_out.txt            real text that the model was not trained on
 
 A checkpoint is complete and is never changed: it is written under another name and then renamed.
@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, require
 from charloom.vocabulary import CharacterVocabulary
 from training.model import ModelConfig, RecurrentModel
 
@@ -94,18 +94,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     weights = read_tensors(folder, WEIGHTS, manifest)
     held_out = read_file(folder, TEXT, manifest).decode()
     try:
+        options = upgraded(manifest["options"])
         checkpoint = Checkpoint(
             name=folder.name,
-            config=ModelConfig(**manifest["options"]["model"]),
+            config=settled(ModelConfig(**options["model"])),
             vocabulary=CharacterVocabulary.from_json(manifest["vocabulary"]),
             weights=weights,
             summary=checked_summary(manifest["summary"]),
-            options=manifest["options"],
+            options=options,
             held_out=held_out,
         )
     except KeyError as error:
         raise CheckpointError(f"{folder / MANIFEST} is malformed: it has no {error}") from error
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / MANIFEST} is malformed: {error}") from error
     try:
         checkpoint.model()
@@ -114,6 +115,37 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{folder / WEIGHTS} does not hold the model that {MANIFEST} describes"
         ) from error
     return checkpoint
+
+
+def upgraded(options: dict[str, Any]) -> dict[str, Any]:
+    """A manifest's options as they are stored today.
+
+    Before regularisation was a group of its own, the model had a rate of plain dropout. One mask a
+    step at the same places and rate is what comes nearest to it.
+    """
+    model = options["model"]
+    if "dropout" not in model:
+        return options
+    rate = model["dropout"]
+    regularisation = {
+        "dropout": rate,
+        "input_dropout": rate if model.get("embedding") else 0.0,
+        "output_dropout": rate,
+        "token_dropout": 0.0,
+        "weight_dropout": 0.0,
+    }
+    model = {name: value for name, value in model.items() if name != "dropout"}
+    return {**options, "model": model, "regularisation": regularisation}
+
+
+def settled(config: ModelConfig) -> ModelConfig:
+    """A stored model's configuration, in which nothing is open.
+
+    Raises:
+        ConfigError: something is.
+    """
+    require(config.cells >= 1, "cells", "must be at least 1")
+    return config
 
 
 def checked_summary(summary: Any) -> dict[str, Any]:
@@ -263,7 +295,10 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove(folder: Path) -> None:
-    """Deletes a directory with all it holds, if it is there."""
+def remove(path: Path) -> None:
+    """Deletes a file, or a directory with all it holds, if it is there."""
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

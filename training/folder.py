@@ -1,23 +1,41 @@
 """The folder of a run: its checkpoints, which of them is the best and which the last, and no more.
 
-`best` and `last` are small text files that name a checkpoint beside them. Files that Charloom did
-not write are left alone. An empty file `.lock` is locked, where the platform can, as long as a
-training uses the folder; the system unlocks it however that training ends.
+`best` and `last` are small text files that name a checkpoint beside them. What a run notes is in files of
+fixed names. Files that Charloom did not write are left alone. A file `.lock` is locked, where the platform
+can, as long as a training uses the folder; the system unlocks it however that training ends. In it stands
+which training, if that is one that can be started again by what started it.
 """
 
 import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 
 from charloom.errors import CharloomError
-from training.checkpoint import PARTIAL, SaveError, read_pointer, remove, sync_folder, write_synced
+from training.checkpoint import (
+    MANIFEST,
+    PARTIAL,
+    CheckpointError,
+    SaveError,
+    read_pointer,
+    remove,
+    sync_folder,
+    write_synced,
+)
+from training.corpus import TOKENS
 
 if sys.platform != "win32":
     import fcntl
+
+METRICS, SAMPLES, PAGE, BOARD = "metrics.jsonl", "samples.jsonl", "report.html", "tensorboard"
+"""What the logbook of a run writes."""
+EVENTS = "events.out.tfevents.*"
+LOCK = ".lock"
+FILES = ("last", "best", TOKENS, METRICS, SAMPLES, PAGE)
+"""What a run replaces in its folder, beside checkpoints."""
 
 NAME = re.compile(r"epoch\d+\.\d\d_loss\d+\.\d{4}(_step\d+)?")
 
@@ -52,13 +70,15 @@ class RunFolder:
         """Makes the directory and keeps it from other trainings, if it is not locked already.
 
         Raises:
-            RunFolderError: another training is using it, or it cannot be made or written to.
+            RunFolderError: another training is using it, it cannot be made or written to, or it has files
+                of somebody else's that a run would replace.
         """
         if self.descriptor is not None:
             return
+        spare_others(self.path, FILES)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+            self.descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise RunFolderError(f"cannot write to {self.path}: {error.strerror}") from error
         if sys.platform == "win32":
@@ -68,6 +88,19 @@ class RunFolder:
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RunFolderError(f"another training is using {self.path}") from error
+
+    def sign(self, job: str) -> None:
+        """Notes which training the run is of. Needs the lock."""
+        assert self.descriptor is not None, "a folder is locked before it is signed"
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, job.encode(), 0)
+
+    def holds_run_of(self, job: str) -> bool:
+        """Whether there is a run to resume, and it is of this training."""
+        try:
+            return self.last.is_file() and (self.path / LOCK).read_text("utf-8") == job
+        except (OSError, UnicodeDecodeError):
+            return False
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Sees to it that a run is there to resume, or none that would be lost.
@@ -79,6 +112,8 @@ class RunFolder:
             raise RunFolderError("--resume and --overwrite exclude each other")
         if resume and not self.last.is_file():
             raise RunFolderError(f"there is no run to resume in {self.path}")
+        if any(path.is_dir() for path in self.path.glob("trial-[0-9]*")):
+            raise RunFolderError(f"{self.path} holds a sweep: choose another --out for the run")
         if self.last.is_file() and not (resume or overwrite):
             raise RunFolderError(
                 f"{self.path} holds a run already: go on with it with --resume, "
@@ -86,7 +121,7 @@ class RunFolder:
             )
 
     def open(self, *, overwrite: bool) -> None:
-        """Makes the directory, and clears it of unfinished checkpoints and of a run to overwrite.
+        """Makes the directory, and clears it of unfinished files and of a run to overwrite.
 
         Raises:
             RunFolderError: it cannot be made or written to.
@@ -96,15 +131,24 @@ class RunFolder:
             if overwrite:
                 self.last.unlink(missing_ok=True)
                 self.best.unlink(missing_ok=True)
+                for notes in (*map(self.path.joinpath, (METRICS, SAMPLES, PAGE)), *self.events()):
+                    notes.unlink(missing_ok=True)
                 for folder in self.checkpoints():
                     discard(folder)
-            for folder in self.path.glob(f"{PARTIAL}*"):
-                remove(folder)
+            for unfinished in self.path.glob(f"{PARTIAL}*"):
+                if unfinished.is_dir():
+                    remove(unfinished)
+                else:
+                    unfinished.unlink()
             probe = self.path / f"{PARTIAL}probe"
             probe.mkdir()
             probe.rmdir()
         except OSError as error:
             raise RunFolderError(f"cannot write to {self.path}: {error.strerror}") from error
+
+    def events(self) -> list[Path]:
+        """TensorBoard's files."""
+        return list((self.path / BOARD).glob(EVENTS))
 
     def checkpoints(self) -> list[Path]:
         """All checkpoints, oldest first."""
@@ -122,10 +166,11 @@ class RunFolder:
             folder = self.path / f"{name}_step{step}"
         if not folder.exists():
             write(folder)
-        self.point(self.last, folder)
-        if best:
+        if best:  # first: what `last` has learnt of, a run that goes on from it does not do again
             self.point(self.best, folder)
-        self.prune(keep)
+        self.point(self.last, folder)
+        with contextlib.suppress(OSError):  # somebody else drops it too, or is still reading it
+            self.prune(keep)
 
     def point(self, pointer: Path, folder: Path) -> None:
         """Makes `pointer` name a checkpoint, from one moment to the next."""
@@ -144,6 +189,29 @@ class RunFolder:
         others = [p for p in self.checkpoints() if p not in pointed]
         for folder in others[: max(0, len(others) - keep)]:
             discard(folder)
+
+
+def spare_others(folder: Path, names: Collection[str]) -> None:
+    """Raises RunFolderError if a folder that no training has used yet has files of such names."""
+    if (folder / LOCK).exists() or is_pointer(folder / "last"):
+        return
+    for name in names:
+        if (folder / name).exists():
+            raise RunFolderError(f"{folder} has a {name} that no training wrote: choose another --out")
+
+
+def spare_text(folder: Path, names: Collection[str], text: Path) -> None:
+    """Raises RunFolderError if a text to train on is one of the files of such names in a folder."""
+    if text.resolve() in {(folder / name).resolve() for name in names}:
+        raise RunFolderError(f"training would write to {text} itself: choose another --out")
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file names a checkpoint beside it."""
+    try:
+        return (read_pointer(path) / MANIFEST).is_file()
+    except (CheckpointError, OSError):
+        return False
 
 
 def discard(folder: Path) -> None:

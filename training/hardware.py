@@ -11,15 +11,23 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from charloom.errors import CharloomError, require
 from charloom.machine import available_cores
+from training.ranks import ALONE, Ranks
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 MOST_THREADS = 8
 """Threads beyond which a recurrent step is too small to divide."""
+
+CUDNN = 91300
+"""The first cuDNN whose recurrent layers compute in bfloat16."""
+
+ROOM = 4
+"""A text is kept on a GPU if it takes at most one part in so many of the memory that is free."""
 
 
 class DeviceError(CharloomError):
@@ -44,7 +52,8 @@ class HardwareConfig:
     """Precision of the products: float32, bfloat16, or auto: bfloat16 where the hardware computes
     in it. Weights, sums and losses stay float32."""
     threads: int = 0
-    """CPU threads, at most the machine's cores; 0: one fewer than the cores, from 1 to 8."""
+    """CPU threads of a process, at most the machine's cores; 0: one fewer than the cores that are its
+    share, from 1 to 8."""
 
     def __post_init__(self) -> None:
         names = get_args(DeviceName)
@@ -61,6 +70,8 @@ class Hardware:
     device: torch.device
     bfloat16: bool
     threads: int
+    processes: int = 1
+    """Processes that train together, each on a device like this one."""
 
     @property
     def precision(self) -> str:
@@ -78,6 +89,20 @@ class Hardware:
         """Within it, models compute in this precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
+    def held(self, text: Tensor) -> Tensor:
+        """A text's token ids [n] in the device's memory if there is room, else where they are."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # what a trial of a sweep before this one left
+            if text.nbytes * ROOM > torch.cuda.mem_get_info(self.device)[0]:
+                return text
+        return text.to(self.device)
+
+    def taken(self, numbers: Tensor) -> Tensor:
+        """Numbers on the device, which need not be there yet for the program to go on."""
+        if numbers.device.type != "cpu" or self.device.type == "cpu":
+            return numbers
+        return numbers.pin_memory().to(self.device, non_blocking=True)
+
     def summary(self) -> dict[str, Any]:
         """What a checkpoint says of the hardware."""
         return {
@@ -85,27 +110,51 @@ class Hardware:
             "name": self.name,
             "precision": self.precision,
             "threads": self.threads,
+            "processes": self.processes,
             "torch": torch.__version__,
         }
 
 
-def resolve(config: HardwareConfig) -> Hardware:
-    """Settles what `auto` means on this machine, and sets the number of threads.
+def resolve(config: HardwareConfig, ranks: Ranks = ALONE) -> Hardware:
+    """Settles what `auto` means on this machine for one of its ranks, and sets the number of threads.
 
     Raises:
         ConfigError: the machine has fewer cores than there shall be threads. Only here is that
             known: the options of a run may come from another machine.
-        DeviceError: a GPU is asked for and PyTorch sees none.
+        DeviceError: a GPU is asked for and PyTorch sees none, or fewer than there are ranks, or it
+            does not compute in the precision that is asked for.
     """
     cores = os.cpu_count() or 1
     require(config.threads <= cores, "threads", f"must be at most {cores}, the cores of this machine")
     cuda = torch.cuda.is_available()
     if config.device == "cuda" and not cuda:
         raise DeviceError(f"device cuda: PyTorch {torch.__version__} sees no GPU here; try --device cpu")
-    torch.set_num_threads(config.threads or spare_threads())
-    device = torch.device("cuda" if cuda and config.device != "cpu" else "cpu")
-    bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_bfloat16(device))
-    return Hardware(device, bfloat16, torch.get_num_threads())
+    torch.set_num_threads(config.threads or spare_threads(ranks.neighbours))
+    device = gpu(ranks) if cuda and config.device != "cpu" else torch.device("cpu")
+    able = computes_bfloat16(device)
+    if config.precision == "bfloat16" and device.type == "cuda" and not able:
+        raise DeviceError("precision bfloat16: this GPU, or its cuDNN, does not compute in it; try float32")
+    bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and able)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32 in all layers
+    return Hardware(device, bfloat16, torch.get_num_threads(), ranks.world)
+
+
+def gpu(ranks: Ranks) -> torch.device:
+    """The GPU of a rank.
+
+    Raises:
+        DeviceError: there are fewer than ranks on this machine.
+    """
+    if ranks.world == 1:
+        return torch.device("cuda", torch.cuda.current_device())
+    count = torch.cuda.device_count()
+    if ranks.neighbours > count:
+        raise DeviceError(
+            f"this machine has {count} GPU{'s'[: count != 1]} for {ranks.neighbours} processes: "
+            f"start {count} (torchrun --nproc-per-node {count}), or train with --device cpu"
+        )
+    torch.cuda.set_device(ranks.local)
+    return torch.device("cuda", ranks.local)
 
 
 @contextmanager
@@ -126,19 +175,20 @@ def is_allocation(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
-def spare_threads() -> int:
-    """Threads that leave a core to everything else.
+def spare_threads(processes: int = 1) -> int:
+    """Threads of each of some processes that leave a core to everything else.
 
     The threads of a recurrent step wait for each other hundreds of times a chunk, spinning. One
     that has to share its core holds up all others: on two cores, a single other busy program made
     two threads five times slower, and one thread not at all.
     """
-    return max(1, min(MOST_THREADS, available_cores() - 1))
+    return max(1, min(MOST_THREADS, (available_cores() - 1) // processes))
 
 
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 products are native: GPUs from Ampere on, CPUs with AMX or AVX-512 BF16."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        version = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
+        return version >= CUDNN and bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
     return bool(able.get("amx_bf16") or able.get("avx512_bf16"))

@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C and SIGTERM as a wish that training grants between two steps.
+"""Interrupts: Ctrl-C and SIGTERM as a wish, noted for training to grant between two steps.
 
 Evaluation grants it between two pieces of the held-out text.
 """
@@ -31,7 +31,8 @@ class Interrupt:
     """Within it, the first signal is noted, to be heeded soon; a second one acts at once."""
 
     def __init__(self) -> None:
-        self.number: int | None = None
+        self.number = 0
+        """The signal that was noted; 0 for none."""
 
     def __enter__(self) -> "Interrupt":
         self.previous = {number: signal.signal(number, self.note) for number in SIGNALS}
@@ -46,11 +47,6 @@ class Interrupt:
         """Notes a signal."""
         self.number = number
         self.restore()
-
-    def heed(self) -> None:
-        """Raises Interruption if a signal was noted."""
-        if self.number is not None:
-            raise Interruption(self.number)
 
     def restore(self) -> None:
         """Gives the signals back their former effect."""

@@ -4,55 +4,42 @@ Options that no other source gives come from the run that is resumed, from a pre
 checkpoint to start from, as if they stood in one more settings file.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from cyclopts import App, Argument, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
-from charloom.errors import CharloomError
-from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_training_state
-from training.corpus import Corpus, read_corpus
-from training.folder import RunFolder
-from training.hardware import Hardware, enough_memory, resolve
-from training.model import RecurrentModel
+from training.board import BoardError
+from training.checkpoint import load_checkpoint
+from training.corpus import Corpus, ShortTextError, read_corpus
+from training.defaults import settled
+from training.folder import FILES, RunFolder, spare_text
+from training.hardware import enough_memory, resolve
+from training.interrupt import StoppedError
 from training.options import FLAT, Options
 from training.presets import PRESETS, PresetName
-from training.report import Reporter
-from training.trainer import Trainer
-from training.transfer import transfer
-
-CHANGEABLE = {
-    "epochs",
-    "max_minutes",
-    "patience",
-    "save_minutes",
-    "keep",
-    "device",
-    "precision",
-    "threads",
-    "preview_temperatures",
-    "preview_length",
-}
-"""Options that a run may be given anew when it is resumed."""
+from training.ranks import Ranks
+from training.report import Reporter, Silence
+from training.run import ResumeError, describe, fresh, resumed, stored_options, too_large
+from training.trainer import DivergedError
+from training.transfer import TransferError
 
 ARCHITECTURE = ("cell", "layers", "cells", "embedding")
 """Options that a run takes from the checkpoint it starts from."""
 
 
-class ResumeError(CharloomError):
-    """The run cannot go on with this text or these options."""
-
-    exit_code = 14
+ALIKE = (BoardError, ResumeError, ShortTextError, TransferError, DivergedError, StoppedError)
+"""Errors that come to all ranks of a training."""
 
 
 def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """The last source of settings: a resumed run, else a preset and the checkpoint to start from."""
 
     def given(name: str) -> Any:
-        argument: Argument = arguments[name]
-        return argument.convert() if argument.has_tokens else None
+        argument: Argument | None = arguments.get(name, None)  # a sweep has no --resume
+        return argument.convert() if argument is not None and argument.has_tokens else None
 
     def fill(values: dict[str, Any], source: str) -> None:
         Dict(values, use_commands_as_keys=False, source=source)(app, commands, arguments)
@@ -94,111 +81,41 @@ def train(
     """
     if resume and (preset or init_from):
         raise ResumeError("a resumed run keeps its options: leave out --preset and --init-from")
-    with RunFolder(out) as folder:
-        if out.is_dir():
-            folder.lock()
-        folder.check(resume=resume, overwrite=overwrite)
-        reporter = Reporter()
-        machine = resolve(options.hardware)
-        read = read_corpus(text, options.corpus)
-        with enough_memory(lambda: too_large(options, read, machine)):
-            if resume:
-                trainer = resumed(options, read, machine, folder, reporter)
-            else:
-                trainer = fresh(options, read, machine, folder, reporter, init_from)
+    with Ranks.of(os.environ) as ranks, RunFolder(out) as folder, ranks.one_voice(*ALIKE):
+        if ranks.from_first(lambda: ranks.restarts > 0 and folder.holds_run_of(ranks.job)):
+            # torchrun has started all again, with what it was given for the beginning
+            options = options if resume else stored_options(load_checkpoint(folder.last))
+            resume, overwrite, init_from = True, False, None
+
+        def look() -> Corpus:
+            spare_text(out, FILES, text)
+            if out.is_dir():
+                folder.lock()
+            folder.check(resume=resume, overwrite=overwrite)
+            ranks.lanes(options.batches.batch)
+            return read_corpus(text, options.corpus, out)
+
+        def occupy() -> None:
             folder.lock()
             folder.check(resume=resume, overwrite=overwrite)  # another run may have come and gone
             folder.open(overwrite=overwrite)
-            describe(trainer)
+            folder.sign(ranks.job)
+            _ = read.ids
+
+        machine = resolve(options.hardware, ranks)
+        read = ranks.from_first(look)
+        filled = settled(options, read)
+        options = filled.options
+        reporter = Reporter(config=options.report) if ranks.first else Silence()
+        with enough_memory(lambda: too_large(options, read, machine)):
+            if resume:
+                trainer = resumed(options, read, machine, folder, reporter, ranks)
+            else:
+                trainer = fresh(options, read, machine, folder, reporter, init_from, ranks)
+            ranks.from_first(occupy)
+            describe(trainer, filled.reason)
             trainer.run()
 
 
 # The command line asks it where no other source gives an option.
 train.fallbacks = fallbacks  # type: ignore[attr-defined]
-
-
-def fresh(
-    options: Options,
-    corpus: Corpus,
-    hardware: Hardware,
-    folder: RunFolder,
-    reporter: Reporter,
-    init_from: Path | None,
-) -> Trainer:
-    """A new run, from random weights or from a checkpoint's."""
-    torch.manual_seed(options.run.seed)
-    model = RecurrentModel(options.model, corpus.vocabulary.inputs, corpus.vocabulary.size)
-    if init_from:
-        reporter.say(transfer(load_checkpoint(init_from), model, corpus.vocabulary))
-    return Trainer(options, corpus, model.to(hardware.device), hardware, folder, reporter)
-
-
-def resumed(
-    options: Options, corpus: Corpus, hardware: Hardware, folder: RunFolder, reporter: Reporter
-) -> Trainer:
-    """The run in the folder, as its last checkpoint left it.
-
-    Raises:
-        ResumeError: the text is another one, or an option differs that must not.
-    """
-    last = load_checkpoint(folder.last)
-    before, now = stored_options(last).flat(), options.flat()
-    if last.summary["text"]["sha256"] != corpus.digest:
-        raise ResumeError(f"{corpus.path} is not the text that the run in {folder.path} is trained on")
-    for name, value in now.items():
-        if value != before[name] and name not in CHANGEABLE:
-            raise ResumeError(
-                f"the run in {folder.path} has {name.replace('_', '-')} {before[name]}, not {value}: "
-                "a resumed run keeps its options"
-            )
-    was, is_ = last.summary["hardware"], hardware.summary()
-    if was != is_:
-        changed = ", ".join(f"{key} {was.get(key)} -> {is_[key]}" for key in is_ if was.get(key) != is_[key])
-        reporter.say(f"the hardware has changed, so numbers may differ: {changed}")
-    model = last.model().train().to(hardware.device)
-    trainer = Trainer(options, corpus, model, hardware, folder, reporter)
-    trainer.resume(load_training_state(folder.last))
-    return trainer
-
-
-def too_large(options: Options, corpus: Corpus, hardware: Hardware) -> str:
-    """What to say where memory does not suffice."""
-    vocabulary = corpus.vocabulary
-    parameters = RecurrentModel.size(options.model, vocabulary.inputs, vocabulary.size)
-    return (
-        f"the model of {parameters:,} parameters, or a step of it, is too large for the memory of the "
-        f"{'GPU' if hardware.device.type == 'cuda' else 'machine'}: "
-        "lower --cells, --layers or --embedding, or else --batch or --length"
-    )
-
-
-def stored_options(checkpoint: Checkpoint) -> Options:
-    """The options of a checkpoint's run."""
-    try:
-        return Options.from_json(checkpoint.options)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{checkpoint.name}: its options are malformed: {error}") from error
-
-
-def describe(trainer: Trainer) -> None:
-    """Says what is about to be trained, on what."""
-    corpus, hardware, model = trainer.corpus, trainer.hardware, trainer.model
-    config, say = model.config, trainer.reporter.say
-    for note in corpus.notes:
-        say(f"{corpus.path}: {note}")
-    say(
-        f"text: {corpus.length:,} characters ({len(corpus.train):,} training, "
-        f"{len(corpus.validation):,} validation, {len(corpus.test):,} test), "
-        f"{corpus.vocabulary.size} different"
-    )
-    say(
-        f"model: {config.cell}, {config.layers} x {config.cells} cells, "
-        f"{f'embedding {config.embedding}' if config.embedding else 'one-hot'}, "
-        f"{model.parameter_count():,} parameters"
-    )
-    say(
-        f"hardware: {hardware.device.type} ({hardware.name}), {hardware.precision}, "
-        f"{hardware.threads} thread{'s'[: hardware.threads > 1]}"
-    )
-    if trainer.progress.step:
-        say(f"resuming at epoch {trainer.epoch:.2f}, step {trainer.progress.step:,}")

@@ -1,21 +1,18 @@
-"""The recurrent network, as it is trained: whole chunks through the fused kernels.
+"""The recurrent network: whole chunks through the fused kernels.
 
-It knows nothing of text, losses or optimisers; `training/step.py` is the same network one token
-at a time.
+It knows nothing of text, losses or optimisers. `training/regularisation.py` is the same network as
+it is trained, `training/step.py` one token at a time.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from charloom.errors import require
-
-Cell = Literal["lstm", "gru", "rnn"]
-State = tuple[Tensor, ...]
-"""(h, c) of an LSTM, (h,) of the other cells; each [L, B, H]."""
+from training.kernels import Cell, State, own_dtype, run_layers
 
 MOST_LAYERS = 64
 WIDEST = 65_536
@@ -36,22 +33,19 @@ class ModelConfig:
     """Kind of recurrent cell: lstm, gru, or rnn (tanh)."""
     layers: int = 2
     """Number of recurrent layers."""
-    cells: int = 256
-    """Cells per layer."""
+    cells: int = 0
+    """Cells per layer; 0: by the size of the text."""
     embedding: int = 64
     """Size of a token's embedding; 0 feeds tokens one-hot."""
-    dropout: float = 0.2
-    """Share of activations dropped between layers while training, in [0, 1)."""
 
     def __post_init__(self) -> None:
         require(self.cell in get_args(Cell), "cell", f"must be one of {', '.join(get_args(Cell))}")
         require(self.layers >= 1, "layers", "must be at least 1")
         require(self.layers <= MOST_LAYERS, "layers", f"must be at most {MOST_LAYERS}")
-        require(self.cells >= 1, "cells", "must be at least 1")
+        require(self.cells >= 0, "cells", "must be at least 0")
         require(self.cells <= WIDEST, "cells", f"must be at most {WIDEST:,}")
         require(self.embedding >= 0, "embedding", "must be 0 (one-hot) or more")
         require(self.embedding <= WIDEST, "embedding", f"must be at most {WIDEST:,}")
-        require(0 <= self.dropout < 1, "dropout", "must be at least 0 and below 1")
 
 
 class RecurrentModel(nn.Module):
@@ -60,6 +54,7 @@ class RecurrentModel(nn.Module):
     def __init__(self, config: ModelConfig, inputs: int, outputs: int) -> None:
         """`inputs` counts the tokens that can be fed, `outputs` (V) those that can be chosen."""
         super().__init__()
+        assert config.cells, "what is left open is settled before a model is made"
         self.config = config
         self.inputs = inputs
         self.outputs = outputs
@@ -68,24 +63,28 @@ class RecurrentModel(nn.Module):
             input_size=config.embedding or inputs,
             hidden_size=config.cells,
             num_layers=config.layers,
-            # nn.LSTM warns when it is told to drop between the layers of one layer.
-            dropout=config.dropout if config.layers > 1 else 0.0,
         )
-        self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.cells, outputs)
 
     def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Reads a chunk: int64 tokens [T, B] to logits [T, B, V], and the state after it."""
+        y, state = self.recur(self.embed(tokens), state)
+        return self.output(y), state
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """What the first layer is fed of tokens [T, B]: [T, B, C]."""
         if self.embedding is not None:
-            x = self.dropout(self.embedding(tokens))  # [T, B, E]
-        else:
-            x = F.one_hot(tokens, self.inputs).to(self.output.weight.dtype)  # [T, B, inputs]
+            return self.embedding(tokens)  # type: ignore[no-any-return]
+        return F.one_hot(tokens, self.inputs).to(self.output.weight.dtype)
+
+    def recur(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Runs all layers: [T, B, C] to [T, B, H], and the state after it."""
+        if dtype := own_dtype(x.device):
+            return run_layers(self.config.cell, x, state, self.recurrent.all_weights, dtype)
         if self.config.cell == "lstm":
-            y, state = self.recurrent(x, state)  # [T, B, H]
-        else:
-            y, h = self.recurrent(x, state[0])
-            state = (h,)
-        return self.output(self.dropout(y)), state
+            return self.recurrent(x, state)  # type: ignore[no-any-return]
+        y, h = self.recurrent(x, state[0])
+        return y, (h,)
 
     def initial_state(self, batch: int) -> State:
         """The zero state of `batch` fresh streams, on the model's device."""

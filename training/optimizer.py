@@ -14,7 +14,10 @@ from charloom.errors import require
 
 Kind = Literal["adamw", "rmsprop"]
 Clip = Literal["norm", "value"]
-Schedule = Literal["cosine", "epochs"]
+Schedule = Literal["cosine", "linear", "epochs"]
+
+LOWEST = 0.01
+"""Share of the learning rate with which a cosine or linear schedule ends."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class OptimizerConfig:
     learning_rate: float = 3e-3
     """Highest learning rate."""
     weight_decay: float = 0.01
-    """AdamW's decoupled weight decay."""
+    """AdamW's decoupled weight decay; biases do not decay."""
     alpha: float = 0.95
     """RMSprop's smoothing of squared gradients."""
     clip: float = 1.0
@@ -34,10 +37,10 @@ class OptimizerConfig:
     clip_by: Clip = "norm"
     """Bound the norm of the whole gradient, or the value of each element."""
     schedule: Schedule = "cosine"
-    """How the learning rate falls: cosine, over the epochs or the minutes, whichever is further;
-    or epochs, by a factor an epoch."""
+    """How the learning rate falls: along a cosine or linear, over the epochs or the minutes, whichever
+    is further; or epochs, by a factor an epoch."""
     warmup: int = 50
-    """Steps in which a cosine schedule rises to its highest rate."""
+    """Steps in which a cosine or linear schedule rises to its highest rate."""
     decay: float = 0.97
     """Factor an epoch of the epochs schedule."""
     decay_after: int = 10
@@ -86,9 +89,10 @@ class Optimizer:
         if config.schedule == "epochs":
             return config.learning_rate * config.decay ** max(0, epoch + 1 - config.decay_after)
         rise = min(1.0, (step + 1) / (config.warmup + 1))
-        return (
-            config.learning_rate * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
-        )
+        left = 1 - min(1.0, progress)
+        if config.schedule == "cosine":
+            left = 0.5 * (1 - math.cos(math.pi * left))
+        return config.learning_rate * rise * (LOWEST + (1 - LOWEST) * left)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the optimiser remembers, by name."""
@@ -108,6 +112,8 @@ def build(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.opti
     """The optimiser of the kind that is asked for."""
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=config.learning_rate, alpha=config.alpha)
-    return torch.optim.AdamW(
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    # A group each keeps their order, by which a checkpoint knows what is remembered of which.
+    groups = [
+        {"params": [p], "weight_decay": config.weight_decay if p.dim() > 1 else 0.0} for p in parameters
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

@@ -11,9 +11,12 @@ from cyclopts import Parameter
 from training.batches import BatchConfig
 from training.corpus import CorpusConfig
 from training.hardware import HardwareConfig
+from training.logbook import LogbookConfig
 from training.model import ModelConfig
 from training.optimizer import OptimizerConfig
 from training.preview import PreviewConfig
+from training.regularisation import RegularisationConfig
+from training.report import ReportConfig
 from training.schedule import RunConfig
 
 FLAT = Parameter(name="*")
@@ -25,12 +28,15 @@ class Options:
     """What a run is trained with. No two groups have an option of the same name."""
 
     model: Annotated[ModelConfig, FLAT] = field(default_factory=ModelConfig)
+    regularisation: Annotated[RegularisationConfig, FLAT] = field(default_factory=RegularisationConfig)
     corpus: Annotated[CorpusConfig, FLAT] = field(default_factory=CorpusConfig)
     batches: Annotated[BatchConfig, FLAT] = field(default_factory=BatchConfig)
     optimizer: Annotated[OptimizerConfig, FLAT] = field(default_factory=OptimizerConfig)
     run: Annotated[RunConfig, FLAT] = field(default_factory=RunConfig)
     hardware: Annotated[HardwareConfig, FLAT] = field(default_factory=HardwareConfig)
     preview: Annotated[PreviewConfig, FLAT] = field(default_factory=PreviewConfig)
+    report: Annotated[ReportConfig, FLAT] = field(default_factory=ReportConfig)
+    logbook: Annotated[LogbookConfig, FLAT] = field(default_factory=LogbookConfig)
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """The options by group."""
@@ -45,7 +51,9 @@ class Options:
         """
         groups = {}
         for name, config in get_type_hints(cls).items():
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in data[name].items()}
+            # A run of an older Charloom has no options of how to report.
+            given = data.get(name, {}) if name in ("report", "logbook") else data[name]
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
             groups[name] = config(**values)
         return cls(**groups)
 

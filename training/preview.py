@@ -4,6 +4,7 @@ They run the same step and sampler as an exported model, on the CPU in float32. 
 changes neither the model nor the training's random numbers.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,8 @@ class PreviewConfig:
     """Characters of each sample; 0 shows none."""
 
     def __post_init__(self) -> None:
-        require(all(t >= 0 for t in self.preview_temperatures), "preview-temperatures", "must be at least 0")
+        fine = all(0 <= t < math.inf for t in self.preview_temperatures)
+        require(fine, "preview-temperatures", "must be at least 0, and finite")
         require(self.preview_length >= 0, "preview-length", "must be at least 0")
 
 

@@ -8,17 +8,32 @@ import sys
 import time
 import unicodedata
 from dataclasses import dataclass
+from io import StringIO
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from charloom.errors import require
+
 BAR_SECONDS = 0.5
 LOG_SECONDS = 30.0
 
 TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Embeddings, overrides and isolates of writing direction, which reach beyond the text they are in."""
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What is said while training."""
+
+    print_every: int = 0
+    """Steps between two lines on how the run stands; 0: a line in half a minute, or a moving bar on a
+    terminal."""
+
+    def __post_init__(self) -> None:
+        require(self.print_every >= 0, "print-every", "must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,9 @@ class Status:
     speed: float
     """Characters a second."""
     seconds_left: float
+    step: int
+    steps: int
+    """Of the whole run."""
 
     def line(self) -> str:
         """The status in words."""
@@ -47,7 +65,8 @@ class Status:
 class Reporter:
     """Writes to standard error in the way that suits it."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, config: ReportConfig = ReportConfig()) -> None:
+        self.config = config
         self.console = console or Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self.terminal = self.console.is_terminal
         self.interval = BAR_SECONDS if self.terminal else LOG_SECONDS
@@ -73,15 +92,22 @@ class Reporter:
         self.bar.stop()
 
     def due(self) -> bool:
-        """Whether it is time for another status."""
+        """Whether it is time to show something again."""
         return time.monotonic() >= self.next
+
+    def status_due(self, step: int) -> bool:
+        """Whether it is time to show how the run stands, after so many steps."""
+        every = self.config.print_every
+        return step > 0 and step % every == 0 if every else self.due()
 
     def status(self, status: Status) -> None:
         """Shows how the run stands."""
         self.next = time.monotonic() + self.interval
         if self.terminal:
             self.bar.update(self.task, completed=status.share, description=status.line())
-        else:
+        if self.config.print_every:
+            self.say(f"step {status.step:,} of {status.steps:,}  {status.line()}")
+        elif not self.terminal:
             self.say(f"{status.share:4.0%}  {status.line()}")
 
     def busy(self, doing: str, share: float) -> None:
@@ -111,6 +137,16 @@ class Reporter:
                 self.console.print(Text(printable(text)))
             else:
                 self.say(f"      at {temperature:g}: {quoted(text)}")
+
+
+class Silence(Reporter):
+    """Says nothing; another rank speaks."""
+
+    def __init__(self) -> None:
+        super().__init__(Console(file=StringIO()))
+
+    def say(self, line: str) -> None:
+        """Writes nothing."""
 
 
 def printable(text: str) -> str:

@@ -3,6 +3,7 @@
 It knows nothing of models or files, and reads no clock.
 """
 
+import math
 from dataclasses import dataclass
 
 from charloom.errors import require
@@ -10,23 +11,30 @@ from charloom.errors import require
 ENOUGH = 15_000_000
 """Characters to read in a run whose number of epochs is left open."""
 
-FEWEST, MOST = 3, 100
-"""Bounds of the epochs chosen for it."""
+MOST = 100
+"""Most epochs chosen for it."""
 
 APART = 250
 """Steps between two evaluations, at the least, where their number is left open."""
+
+READINGS = 10
+"""Evaluations of a run that ends before it has read the text, at the most."""
+
+SPARING = 3
+"""Characters to train on for each that is evaluated, at the least; it takes a third of the time."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """How long to train, and what to keep."""
 
-    epochs: int = 0
-    """Readings of the training text; 0: as many as make 15 million characters, from 3 to 100."""
+    epochs: float = 0
+    """Readings of the training text; 0: as many as make 15 million characters, at most 100."""
     max_minutes: float = 0
     """Minutes after which to end, the learning rate falling in time for it; 0: no limit."""
     evaluate_every: int = 0
-    """Steps between evaluations on the held-out text; 0: an epoch, but at least 250."""
+    """Steps between evaluations on the held-out text; 0: an epoch or a tenth of the run, but at least
+    250, and more where the held-out text is long."""
     patience: int = 10
     """Evaluations without a better loss after which to end; 0: never."""
     save_minutes: float = 5
@@ -37,7 +45,7 @@ class RunConfig:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 0, "epochs", "must be at least 0")
+        require(0 <= self.epochs <= 1e9, "epochs", "must be at least 0 and at most a billion")
         require(self.max_minutes >= 0, "max-minutes", "must be at least 0")
         require(self.evaluate_every >= 0, "evaluate-every", "must be at least 0")
         require(self.patience >= 0, "patience", "must be at least 0")
@@ -58,13 +66,18 @@ class Schedule:
     """Steps between evaluations."""
 
     @classmethod
-    def of(cls, config: RunConfig, characters: int, chunks: int) -> "Schedule":
-        """The schedule for a training text of so many characters in so many chunks an epoch."""
-        epochs = config.epochs or max(FEWEST, min(MOST, round(ENOUGH / characters)))
+    def of(cls, config: RunConfig, characters: int, chunks: int, held_out: int = 0) -> "Schedule":
+        """The schedule for a training text of so many characters in so many chunks an epoch.
+
+        `held_out` counts the characters of an evaluation.
+        """
+        epochs = config.epochs or min(MOST, ENOUGH / characters)
+        steps = max(1, round(epochs * chunks))
+        rest = math.ceil(SPARING * held_out * chunks / characters)
         return cls(
-            steps=epochs * chunks,
+            steps=steps,
             seconds=config.max_minutes * 60,
-            interval=config.evaluate_every or max(chunks, APART),
+            interval=config.evaluate_every or max(min(chunks, steps // READINGS), APART, rest),
         )
 
     def progress(self, step: int, seconds: float) -> float:

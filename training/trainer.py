@@ -6,28 +6,38 @@ It knows nothing of the command line.
 import math
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from charloom.errors import CharloomError
-from training.batches import Epoch, Lanes
+from charloom.protocol import Ids
+from training.account import Account
+from training.batches import Lanes, as_tensor
 from training.checkpoint import Checkpoint, CheckpointError, TrainingState, load_checkpoint, write_checkpoint
-from training.corpus import Corpus, Ids, ShortTextError
+from training.corpus import Corpus, ShortTextError
 from training.evaluation import held_out_loss
 from training.folder import RunFolder
 from training.hardware import Hardware
 from training.interrupt import Interrupt, Interruption, StoppedError
-from training.model import RecurrentModel, State
+from training.kernels import State
+from training.logbook import Logbook
+from training.model import RecurrentModel
 from training.optimizer import Optimizer
 from training.options import Options
+from training.pace import Pace
 from training.preview import preview
+from training.progress import Progress
+from training.randomness import Randomness
+from training.ranks import ALONE, Ranks
+from training.records import Record
+from training.regularisation import RegularisedModel
 from training.report import Reporter, Status, clock
 from training.schedule import Schedule
 
@@ -38,40 +48,18 @@ class DivergedError(CharloomError):
     exit_code = 13
 
 
-@dataclass
-class Progress:
-    """How far a run has come, as a checkpoint keeps it."""
+@dataclass(frozen=True)
+class Wish:
+    """What is to be done between two steps, the same on all ranks."""
 
-    step: int = 0
-    seconds: float = 0.0
-    evaluation_seconds: float = 0.0
-    """Those of the seconds that went into evaluations, with their checkpoints and samples."""
-    loss_total: float = 0.0
-    """Sum of the training losses of the `loss_steps` steps since the last evaluation."""
-    loss_steps: int = 0
-    best_loss: float = math.inf
-    stale: int = 0
-    """Evaluations since the best one."""
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-
-    def check(self) -> None:
-        """Raises ValueError unless it is what a checkpoint can hold."""
-        for name in ("step", "loss_steps", "stale"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 0:
-                raise ValueError(f"its {name} is no count")
-        for name in ("seconds", "evaluation_seconds", "loss_total", "best_loss"):
-            if type(getattr(self, name)) not in (int, float):
-                raise ValueError(f"its {name} is no number")
-        if not isinstance(self.evaluations, list) or not self.evaluations:
-            raise ValueError("it has no evaluations")
-        last = self.evaluations[-1]
-        if not isinstance(last, dict) or not {"step", "training_loss", "validation_loss"} <= last.keys():
-            raise ValueError("its last evaluation is incomplete")
+    signal: int
+    """To stop for; 0 for none."""
+    save: bool
+    report: bool
 
 
 class Trainer:
-    """One run."""
+    """One run, or one rank's part in it."""
 
     def __init__(
         self,
@@ -81,15 +69,17 @@ class Trainer:
         hardware: Hardware,
         folder: RunFolder,
         reporter: Reporter,
+        ranks: Ranks = ALONE,
     ) -> None:
-        """Takes a model on the hardware's device.
+        """Takes a model on the hardware's device; the folder is only written to by the first rank.
 
         Raises:
             ShortTextError: the text is too short for the batch, or nothing of it is held out.
         """
         vocabulary = corpus.vocabulary
         newline = int(vocabulary.encode("\n")[0]) if "\n" in vocabulary.characters else None
-        if not len(corpus.validation):
+        training, validation, _ = corpus.parts
+        if not validation:
             raise ShortTextError("the validation part of the text is empty: raise --validation-fraction")
         self.options = options
         self.corpus = corpus
@@ -97,20 +87,31 @@ class Trainer:
         self.hardware = hardware
         self.folder = folder
         self.reporter = reporter
-        self.lanes = Lanes(corpus.train, vocabulary.start, newline, options.batches, options.run.seed)
-        self.schedule = Schedule.of(options.run, len(corpus.train), self.lanes.chunks)
+        self.ranks = ranks
+        self.logbook = Logbook(folder.path, options.logbook)
+        ours = ranks.lanes(options.batches.batch)
+        self.lanes = Lanes(training, vocabulary.start, newline, options.batches, options.run.seed, ours)
+        self.schedule = Schedule.of(options.run, training, self.lanes.chunks, validation)
+        self.account = Account(options, corpus, model, hardware, self.lanes)
         self.optimizer = Optimizer(model, options.optimizer)
+        self.randomness = Randomness(options.run.seed, ranks.rank, hardware.device)
+        regularised = RegularisedModel(model, options.regularisation, self.randomness.shared)
+        self.network = ranks.replicate(regularised, hardware.device)
+        """The model, as a step calls it."""
         self.progress = Progress()
         self.state: State = ()
         self.loss_total = torch.zeros((), dtype=torch.float64, device=hardware.device)
-        self.epoch_tensors: tuple[Tensor, Tensor] | None = None
         self.interrupt = Interrupt()
-        self.evaluation_seconds = 0.0
+        self.watch: Callable[[Trainer], None] | None = None
+        """Called after each evaluation but that of the untrained model; what it raises ends the run."""
+        self.seconds = 0.0
+        """Seconds of the run, and of the evaluation to come, when the ranks last agreed on them."""
+        self.last_evaluation_seconds = 0.0
         """Seconds that the last measurement of the held-out loss took."""
         self.saved_step = -1
         self.started = self.saved_at = time.monotonic()
-        self.spoken = (0, 0.0)
-        """Step and training seconds of the last status."""
+        self.spoken, self.noted = Pace(), Pace()
+        """From one status to the next, and from one note in the logbook to the next."""
 
     def resume(self, state: TrainingState) -> None:
         """Takes up the run where a checkpoint left it.
@@ -123,20 +124,21 @@ class Trainer:
             self.progress = Progress(**state.progress)
             self.progress.check()
             self.optimizer.restore(named(tensors, "optimizer."))
-            torch.set_rng_state(tensors["random.cpu"])
-            if self.hardware.device.type == "cuda" and "random.cuda" in tensors:
-                torch.cuda.set_rng_state(tensors["random.cuda"], self.hardware.device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"the last checkpoint of {self.folder.path} is malformed: {error}"
             ) from error
         carried = named(tensors, "state.")
-        self.state = tuple(carried[str(i)].to(self.hardware.device) for i in range(len(carried)))
+        ours = slice(self.lanes.ours.start, self.lanes.ours.stop)
+        parts = [carried[str(i)][:, ours].contiguous() for i in range(len(carried))]
+        self.state = tuple(part.to(self.hardware.device) for part in parts)
         self.loss_total += self.progress.loss_total
+        self.seconds = self.progress.seconds
         self.saved_step = self.progress.step
-        self.evaluation_seconds = self.progress.evaluation_seconds / max(1, len(self.progress.evaluations))
+        took, evaluations = self.progress.evaluation_seconds, len(self.progress.evaluations)
+        self.last_evaluation_seconds = took / max(1, evaluations)
         self.started -= self.progress.seconds
-        self.spoken = (self.progress.step, self.training_seconds())
+        self.spoken, self.noted = (Pace(self.progress.step, self.training_seconds()) for _ in range(2))
 
     def run(self) -> Checkpoint:
         """Trains to the end and gives the best checkpoint.
@@ -147,43 +149,78 @@ class Trainer:
             DivergedError: the loss is no number any more; the last checkpoint is from before.
             SaveError: a checkpoint cannot be written.
         """
-        with self.interrupt, self.reporter:
+        with self.interrupt, self.reporter, self.logbook:
+            self.open()
             try:
                 return self.go_on()
             except Interruption as interruption:
                 raise self.stop(interruption.number) from None
+            except DivergedError:
+                if self.progress.evaluations:
+                    self.show("ended: the loss was no number any more")
+                raise
+
+    def open(self) -> None:
+        """Opens the logbook at this step; what it has of later ones comes again."""
+        # A step is noted as it is evaluated, or else as the next one begins.
+        through = self.progress.step if self.progress.evaluated else self.progress.step - 1
+        self.ranks.from_first(lambda: self.logbook.open(through))
 
     def go_on(self) -> Checkpoint:
         """Trains from here to the end; raises Interruption where `run` stops."""
-        if self.due():
-            self.evaluate()
-        while not self.finished():
-            self.step()
-            if self.due():
-                self.evaluate()
-            elif time.monotonic() - self.saved_at > self.options.run.save_minutes * 60:
-                self.save()
-            if self.reporter.due():
-                self.reporter.status(self.status())
-            self.interrupt.heed()
-        if not self.evaluated():
+        while self.advance():
+            pass
+        if not self.progress.evaluated:
             self.evaluate()
         return self.finish()
 
-    def evaluated(self) -> bool:
-        """Whether the held-out loss of this step is known."""
-        evaluations = self.progress.evaluations
-        return bool(evaluations) and bool(evaluations[-1]["step"] == self.progress.step)
+    def advance(self) -> bool:
+        """Takes a step, with all that is due before it; False, and no step, at the end of the run.
+
+        Raises:
+            Interruption: a signal asks to stop.
+        """
+        if self.due():
+            self.evaluate()
+        wish = self.agreed()
+        if wish.signal:
+            raise Interruption(wish.signal)
+        if wish.save:
+            self.save()
+        if wish.report:
+            self.reporter.status(self.status())
+        if self.finished():
+            return False
+        if self.logbook.due(self.progress.step) and not self.progress.evaluated:
+            self.note()
+        self.step()
+        return True
+
+    def agreed(self) -> Wish:
+        """What to do now: as the first rank's clock says, and as a signal to any of them demands."""
+        clock = self.elapsed() + self.last_evaluation_seconds
+        late = time.monotonic() - self.saved_at > self.options.run.save_minutes * 60
+        speak = self.reporter.status_due(self.progress.step)
+        mine = (clock, late, speak) if self.ranks.first else (0, 0, 0)
+        signal, self.seconds, save, report = self.ranks.highest(self.interrupt.number, *mine)
+        return Wish(int(signal), bool(save), bool(report))
+
+    def heed(self) -> None:
+        """Raises Interruption if a signal was noted, on any rank."""
+        (signal,) = self.ranks.highest(self.interrupt.number)
+        if signal:
+            raise Interruption(int(signal))
 
     def due(self) -> bool:
         """Whether the schedule asks for an evaluation now."""
-        return self.progress.step % self.schedule.interval == 0 and not self.evaluated()
+        return self.progress.step % self.schedule.interval == 0 and not self.progress.evaluated
 
     def step(self) -> None:
         """Reads the next chunk and learns from it."""
         inputs, targets = self.next_chunk()  # [S, B]
+        self.randomness.begin(self.progress.step)
         with self.hardware.autocast():
-            scores, state = self.model(inputs, self.state)  # [S, B, V]
+            scores, state = self.network(inputs, self.state)  # [S, B, V]
         loss = F.cross_entropy(scores.float().flatten(0, 1), targets.flatten())
         self.optimizer.step(loss, self.rate())
         self.state = tuple(part.detach().float() for part in state)
@@ -195,12 +232,14 @@ class Trainer:
         """What the next step is fed and should answer, int64 [S, B]; a new epoch starts afresh."""
         epoch, chunk = divmod(self.progress.step, self.lanes.chunks)
         if chunk == 0:
-            self.state = self.model.initial_state(self.options.batches.batch)
-        if chunk == 0 or self.epoch_tensors is None:
-            self.epoch_tensors = on_device(self.lanes.epoch(epoch), self.hardware.device)
-        span = self.lanes.spans[chunk]
-        inputs, targets = self.epoch_tensors
-        return inputs[span].long(), targets[span].long()
+            self.state = self.model.initial_state(len(self.lanes.ours))
+        read = self.lanes.chunk(self.text, epoch, chunk)
+        return self.hardware.taken(read.inputs), self.hardware.taken(read.targets)
+
+    @cached_property
+    def text(self) -> Tensor:
+        """The token ids to train on."""
+        return self.hardware.held(as_tensor(self.corpus.train))
 
     def rate(self) -> float:
         """The learning rate of the next step."""
@@ -209,7 +248,7 @@ class Trainer:
 
     def share(self) -> float:
         """Share of the run that is done, with time set aside for the last evaluation."""
-        return self.schedule.progress(self.progress.step, self.elapsed() + self.evaluation_seconds)
+        return self.schedule.progress(self.progress.step, self.seconds)
 
     def elapsed(self) -> float:
         """Seconds that the run has taken, interruptions apart."""
@@ -231,7 +270,7 @@ class Trainer:
     @property
     def epoch(self) -> float:
         """Epochs read."""
-        return self.progress.step / self.lanes.chunks
+        return self.lanes.epochs(self.progress.step)
 
     def finished(self) -> bool:
         """Whether the steps, the time or the patience are used up."""
@@ -242,14 +281,18 @@ class Trainer:
         return 0 < self.options.run.patience <= self.progress.stale
 
     def training_loss(self) -> float | None:
-        """Mean training loss since the last evaluation; None before the first step.
+        """Mean training loss since the last evaluation, of all ranks; None before the first step.
 
         Raises:
             DivergedError: it is no number.
         """
-        total = float(self.loss_total)
+        total = self.mean(self.loss_total)
         self.check(total)
         return total / self.progress.loss_steps if self.progress.loss_steps else None
+
+    def mean(self, loss: Tensor) -> float:
+        """A loss, averaged over all ranks, which read equally many characters."""
+        return self.ranks.total(float(loss)) / self.ranks.world
 
     def check(self, loss: float) -> None:
         """Raises DivergedError unless the loss is a number."""
@@ -260,6 +303,13 @@ class Trainer:
                 f"the last good checkpoint is kept in {self.folder.path}"
             )
 
+    def check_weights(self) -> None:
+        """Raises DivergedError for weights that no loss has seen yet and are no numbers."""
+        if not self.progress.evaluated and not all(
+            weight.isfinite().all() for weight in self.model.parameters()
+        ):
+            self.check(math.nan)
+
     def evaluate(self) -> None:
         """Measures the held-out loss, saves, and shows what the model writes."""
         progress = self.progress
@@ -267,7 +317,7 @@ class Trainer:
         before = progress.evaluation_seconds
         with self.evaluating():
             loss = self.held_out_loss(self.corpus.validation, "validating")
-        self.evaluation_seconds = progress.evaluation_seconds - before
+        self.last_evaluation_seconds = progress.evaluation_seconds - before
         self.check(loss)
         best = loss < progress.best_loss
         progress.best_loss = min(loss, progress.best_loss)
@@ -282,92 +332,116 @@ class Trainer:
                 "seconds": self.elapsed(),
             }
         )
+        self.note(loss)
         self.loss_total.zero_()
-        progress.loss_steps = 0
+        progress.loss_steps = progress.noted_steps = 0
+        progress.noted_total = 0.0
         with self.evaluating():
+            written = self.write_samples()
             self.save(best=best)
             trained = "" if training is None else f"loss {training:.4f}  "
             self.reporter.say(
                 f"epoch {self.epoch:.2f}  {trained}validation {loss:.4f}{'  (best)' if best else ''}"
             )
-            if progress.step == 0:
-                return  # nobody wants to read what an untrained model writes
-            seed = (self.options.run.seed, progress.step)
-            self.reporter.samples(preview(self.model, self.corpus.vocabulary, self.options.preview, seed))
+            self.reporter.samples(written)
+            self.show(f"{min(1.0, self.share()):.0%} done, about {clock(self.seconds_left())} left")
+        if progress.step and self.watch:
+            self.watch(self)
+
+    def note(self, validation: float | None = None) -> None:
+        """Notes the mean training loss since the last note, and what else there is to say of this step."""
+        progress = self.progress
+        total = self.mean(self.loss_total)  # waits for the device, so that the clock is right after it
+        self.check(total)
+        steps = progress.loss_steps - progress.noted_steps
+        pace = self.noted.look(progress.step, self.training_seconds())
+        record: Record = {
+            "step": progress.step,
+            "epoch": self.epoch,
+            "training_loss": (total - progress.noted_total) / steps if steps else None,
+            "validation_loss": validation,
+            "learning_rate": self.rate(),
+            "characters_per_second": pace * self.lanes.characters_per_step or None,
+            "seconds": self.elapsed(),
+        }
+        self.ranks.from_first(lambda: self.logbook.measure(record))
+        progress.noted_total, progress.noted_steps = total, progress.loss_steps
+
+    def write_samples(self) -> list[tuple[float, str]]:
+        """What the model writes by now, by temperature; nobody wants to read what an untrained one writes."""
+        if self.progress.step == 0:
+            return []
+        seed = (self.options.run.seed, self.progress.step)
+
+        def write() -> list[tuple[float, str]]:
+            samples = preview(self.model, self.corpus.vocabulary, self.options.preview, seed)
+            if samples:
+                self.logbook.sample(self.progress.step, self.epoch, samples)
+            return samples
+
+        return self.ranks.from_first(write)
+
+    def show(self, state: str, test_loss: float | None = None) -> None:
+        """Writes the page, which says how the run stands."""
+        name = self.folder.path.resolve().name
+        self.ranks.from_first(
+            lambda: self.logbook.show(self.account.facts(name, state, self.progress, test_loss))
+        )
 
     def held_out_loss(self, text: Ids, doing: str) -> float:
         """The model's loss over a text that it is not trained on; heeds signals meanwhile."""
 
         def pause(share: float) -> None:
             self.reporter.busy(doing, share)
-            self.interrupt.heed()
+            self.heed()
 
-        return held_out_loss(self.model, text, self.corpus.vocabulary.start, self.hardware, pause)
+        return held_out_loss(
+            self.model, text, self.corpus.vocabulary.start, self.hardware, pause, ranks=self.ranks
+        )
 
     def save(self, *, best: bool = False) -> None:
         """Writes a checkpoint of this moment."""
         progress = self.progress
-        progress.loss_total = float(self.loss_total)
+        progress.loss_total = self.mean(self.loss_total)
         self.check(progress.loss_total)
+        self.check_weights()
+        self.ranks.from_first(self.logbook.sync)
         progress.seconds = self.elapsed()
         loss = progress.evaluations[-1]["validation_loss"]
-        self.folder.save(
-            f"epoch{self.epoch:.2f}_loss{loss:.4f}",
-            progress.step,
-            self.write,
-            best=best,
-            keep=self.options.run.keep,
+        state = [self.ranks.gathered(part) for part in self.state]
+        self.ranks.from_first(
+            lambda: self.folder.save(
+                f"epoch{self.epoch:.2f}_loss{loss:.4f}",
+                progress.step,
+                lambda folder: self.write(folder, state),
+                best=best,
+                keep=self.options.run.keep,
+            )
         )
         self.saved_step = progress.step
         self.saved_at = time.monotonic()
 
-    def write(self, folder: Path) -> None:
-        """Writes everything into a checkpoint."""
-        manifest = {
-            "options": self.options.to_json(),
-            "vocabulary": self.corpus.vocabulary.to_json(),
-            "summary": self.summary(),
-            "progress": asdict(self.progress),
-        }
+    def write(self, folder: Path, state: list[Tensor]) -> None:
+        """Writes everything into a checkpoint, with the state of all lanes."""
         tensors = {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
-        tensors |= {f"state.{i}": part for i, part in enumerate(self.state)}
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.hardware.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.hardware.device)
-        write_checkpoint(folder, manifest, self.model, tensors, self.corpus.held_out)
-
-    def summary(self) -> dict[str, Any]:
-        """What people and manifests want to know of the model."""
-        last = self.progress.evaluations[-1]
-        characters = self.epoch * self.lanes.time * self.options.batches.batch
-        return {
-            "text": self.corpus.summary(),
-            "parameters": self.model.parameter_count(),
-            "vocabulary_size": self.corpus.vocabulary.size,
-            "epoch": self.epoch,
-            "steps": self.progress.step,
-            "characters_seen": round(characters),
-            "training_loss": last["training_loss"],
-            "validation_loss": last["validation_loss"],
-            "best_validation_loss": self.progress.best_loss,
-            "seconds": self.progress.seconds,
-            "hardware": self.hardware.summary(),
-        }
+        tensors |= {f"state.{i}": part for i, part in enumerate(state)}
+        write_checkpoint(
+            folder, self.account.manifest(self.progress), self.model, tensors, self.corpus.held_out
+        )
 
     def status(self) -> Status:
         """How the run stands."""
         now, step = self.training_seconds(), self.progress.step
-        before, then = self.spoken
-        self.spoken = (step, now)
-        characters = (step - before) / self.lanes.chunks * self.lanes.time * self.options.batches.batch
         last = self.progress.evaluations[-1]
         return Status(
             share=min(1.0, self.share()),
             epoch=self.epoch,
             loss=self.training_loss() or last["training_loss"] or last["validation_loss"],
             validation=last["validation_loss"],
-            speed=characters / max(now - then, 1e-9),
+            speed=self.spoken.look(step, now) * self.lanes.characters_per_step,
             seconds_left=self.seconds_left(),
+            step=step,
+            steps=self.schedule.steps,
         )
 
     def seconds_left(self) -> float:
@@ -376,7 +450,7 @@ class Trainer:
         evaluations = math.ceil(steps / self.schedule.interval)
         seconds = (
             steps * self.training_seconds() / max(1, self.progress.step)
-            + evaluations * self.evaluation_seconds
+            + evaluations * self.last_evaluation_seconds
         )
         if self.schedule.seconds:
             seconds = min(seconds, self.schedule.seconds - self.elapsed())
@@ -388,6 +462,7 @@ class Trainer:
             return StoppedError("stopped before training began: there is nothing to save", number)
         if self.saved_step != self.progress.step:
             self.save()
+        self.show("stopped; --resume goes on")
         text, out = shlex.quote(str(self.corpus.path)), shlex.quote(str(self.folder.path))
         return StoppedError(
             f"stopped at epoch {self.epoch:.2f}, and saved; go on with: "
@@ -404,15 +479,13 @@ class Trainer:
             f"{reason}: {self.epoch:.2f} epochs in {clock(self.elapsed())}; "
             f"best validation loss {progress.best_loss:.4f}: {self.folder.path / best.name}"
         )
+        self.show(reason)
         if len(self.corpus.test):
             self.model.load_state_dict(best.weights)
-            self.reporter.say(f"test loss {self.held_out_loss(self.corpus.test, 'testing'):.4f}")
+            loss = self.held_out_loss(self.corpus.test, "testing")
+            self.reporter.say(f"test loss {loss:.4f}")
+            self.show(reason, loss)
         return best
-
-
-def on_device(epoch: Epoch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """An epoch's inputs and targets, each [T, B], where they are needed."""
-    return torch.from_numpy(epoch.inputs).to(device), torch.from_numpy(epoch.targets).to(device)
 
 
 def named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -4,8 +4,6 @@ Between different vocabularies, what belongs to a shared character is copied, an
 a new one keeps its random beginning.
 """
 
-from dataclasses import replace
-
 import torch
 
 from charloom.errors import CharloomError
@@ -28,7 +26,7 @@ def transfer(checkpoint: Checkpoint, model: RecurrentModel, vocabulary: Characte
         TransferError: the models have different architectures.
     """
     theirs, ours = checkpoint.config, model.config
-    if replace(theirs, dropout=ours.dropout) != ours:
+    if theirs != ours:
         raise TransferError(
             f"{checkpoint.name} has {architecture(theirs)}, this run {architecture(ours)}: "
             "weights pass between equal architectures only"
@@ -65,4 +63,4 @@ def shared_ids(old: CharacterVocabulary, new: CharacterVocabulary) -> tuple[torc
 
 def architecture(config: object) -> str:
     """A model's architecture in words."""
-    return ", ".join(f"{name} {value}" for name, value in vars(config).items() if name != "dropout")
+    return ", ".join(f"{name} {value}" for name, value in vars(config).items())

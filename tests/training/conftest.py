@@ -16,6 +16,7 @@ from training.model import ModelConfig, RecurrentModel
 from training.optimizer import OptimizerConfig
 from training.options import Options
 from training.preview import PreviewConfig
+from training.regularisation import RegularisationConfig
 from training.report import Reporter
 from training.schedule import RunConfig
 from training.trainer import Trainer
@@ -39,7 +40,10 @@ def text(tmp_path: Path) -> Path:
 @pytest.fixture
 def options() -> Options:
     return Options(
-        model=ModelConfig(cells=24, embedding=8, dropout=0.2),
+        model=ModelConfig(cells=24, embedding=8),
+        regularisation=RegularisationConfig(
+            dropout=0.2, input_dropout=0.1, output_dropout=0.2, token_dropout=0.1, weight_dropout=0.3
+        ),
         corpus=CorpusConfig(train_fraction=0.8, validation_fraction=0.1),
         batches=BatchConfig(batch=4, length=16, start_rate=0.2),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup=5),
@@ -65,6 +69,7 @@ def make_trainer(text: Path) -> Callable[..., Trainer]:
         trainer = Trainer(options, corpus, model, hardware, folder, Reporter())
         if resume:
             trainer.resume(load_training_state(folder.last))
+        trainer.open()
         return trainer
 
     return make

@@ -1,12 +1,24 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.batches import BatchConfig, Lanes
+from training.batches import BatchConfig, Chunk, Lanes, as_tensor, chosen, read
 from training.corpus import ShortTextError
 
 START, NEWLINE = 9, 0
+
+
+def text_of(length):
+    return np.random.default_rng(length).integers(0, 9, length).astype(np.uint8)
+
+
+def epoch(lanes, number):
+    """All chunks of an epoch, one after the other."""
+    text = as_tensor(text_of(lanes.length))
+    chunks = [lanes.chunk(text, number, i) for i in range(lanes.chunks)]
+    return Chunk(*(torch.cat([getattr(c, part) for c in chunks]) for part in ("inputs", "targets")))
 
 
 @st.composite
@@ -14,57 +26,88 @@ def lanes(draw):
     config = BatchConfig(draw(st.integers(1, 6)), draw(st.integers(1, 12)), draw(st.floats(0, 1)))
     length = draw(st.integers(config.batch * config.length, 400))
     seed = draw(st.integers(0, 2**63 - 1))
-    text = np.random.default_rng(length).integers(0, 9, length).astype(np.uint8)
-    return Lanes(text, START, NEWLINE, config, seed)
+    return Lanes(length, START, NEWLINE, config, seed)
 
 
 @given(lanes(), st.integers(0, 1000))
 def test_the_lanes_make_up_the_text_from_some_place_on(lanes, number):
-    targets = lanes.epoch(number).targets
-    joined = targets.T.ravel()
-    n = len(lanes.text)
+    joined = epoch(lanes, number).targets.T.ravel().numpy()
+    n, text = lanes.length, text_of(lanes.length)
     assert n - len(joined) < lanes.config.batch
-    assert any(np.array_equal(np.roll(lanes.text, -i)[: len(joined)], joined) for i in range(n))
+    assert any(np.array_equal(np.roll(text, -i)[: len(joined)], joined) for i in range(n))
 
 
 @given(lanes(), st.integers(0, 1000))
 def test_inputs_are_the_targets_one_step_before_but_for_start_tokens(lanes, number):
-    epoch = lanes.epoch(number)
-    assert (epoch.inputs[0] == START).all()
-    fed, before = epoch.inputs[1:], epoch.targets[:-1]
+    whole = epoch(lanes, number)
+    assert (whole.inputs[0] == START).all()
+    fed, before = whole.inputs[1:], whole.targets[:-1]
     started = fed == START
-    assert np.array_equal(fed[~started], before[~started])
+    assert torch.equal(fed[~started], before[~started])
     assert (before[started] == NEWLINE).all()
+
+
+@given(lanes(), st.integers(0, 1000), st.data())
+def test_some_lanes_are_read_as_they_are_among_all(lanes, number, data):
+    batch = lanes.config.batch
+    first = data.draw(st.integers(0, batch - 1))
+    ours = range(first, data.draw(st.integers(first + 1, batch)))
+    some = Lanes(lanes.length, START, NEWLINE, lanes.config, lanes.seed, ours)
+    for part in ("inputs", "targets"):
+        mine, all_ = (getattr(epoch(which, number), part) for which in (some, lanes))
+        assert torch.equal(mine, all_[:, ours.start : ours.stop])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32])
+def test_ids_of_every_width_are_read_as_they_are(kind):
+    ids = np.array([0, 1, np.iinfo(kind).max, np.iinfo(kind).max // 2 + 1], kind)
+    places = torch.tensor([[3, 2], [1, 0]])
+    assert read(as_tensor(ids), places).tolist() == ids[places.numpy()].tolist()
+
+
+def test_places_are_chosen_by_splitmix64():
+    # The first numbers of the published generator, seeded with 1234567 (its place 0 is our place 1).
+    numbers = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    for place, number in enumerate(numbers, 1):
+        rate = (number >> 11) / 2**53
+        assert not chosen(torch.tensor([place]), 1234567, rate).item()
+        assert chosen(torch.tensor([place]), 1234567, rate + 2**-52).item()
 
 
 @given(lanes())
 def test_chunks_cover_every_step_once_and_none_is_too_long(lanes):
-    steps = np.concatenate([np.arange(lanes.time)[span] for span in lanes.spans])
-    assert np.array_equal(steps, np.arange(lanes.time))
-    lengths = [span.stop - span.start for span in lanes.spans]
+    assert lanes.bounds[0] == 0
+    assert lanes.bounds[-1] == lanes.time
+    lengths = np.diff(lanes.bounds)
+    assert min(lengths) > 0
     assert max(lengths) <= lanes.config.length
     assert max(lengths) - min(lengths) <= 1
 
 
 def make(rate, seed=1, length=20_000):
-    text = np.random.default_rng(0).integers(0, 9, length).astype(np.uint8)
-    return Lanes(text, START, NEWLINE, BatchConfig(4, 10, rate), seed)
+    return Lanes(length, START, NEWLINE, BatchConfig(4, 10, rate), seed)
 
 
 def test_an_epoch_can_be_made_again_and_differs_from_the_others():
-    first, again, other = make(0.1).epoch(3), make(0.1).epoch(3), make(0.1).epoch(4)
-    assert np.array_equal(first.inputs, again.inputs)
-    assert np.array_equal(first.targets, again.targets)
-    assert not np.array_equal(first.targets, other.targets)
-    assert not np.array_equal(first.targets, make(0.1, seed=2).epoch(3).targets)
+    first, again, other = (epoch(make(0.1), number) for number in (3, 3, 4))
+    assert torch.equal(first.inputs, again.inputs)
+    assert torch.equal(first.targets, again.targets)
+    assert not torch.equal(first.targets, other.targets)
+    assert not torch.equal(first.targets, epoch(make(0.1, seed=2), 3).targets)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.05, 1.0])
 def test_the_start_token_begins_a_share_of_the_lines(rate):
-    epoch = make(rate).epoch(0)
-    lines = (epoch.targets[:-1] == NEWLINE).sum()
-    started = (epoch.inputs[1:] == START).sum()
+    whole = epoch(make(rate), 0)
+    lines = int((whole.targets[:-1] == NEWLINE).sum())
+    started = int((whole.inputs[1:] == START).sum())
     assert started / lines == pytest.approx(rate, abs=0.02)
+
+
+def test_other_epochs_begin_other_lines_with_the_start_token():
+    turned = [epoch(make(0.5), number) for number in (0, 1)]
+    begun = [set(whole.inputs[1:].eq(START).nonzero()[:, 0].tolist()) for whole in turned]
+    assert begun[0] != begun[1]
 
 
 def test_a_short_text_is_refused_with_the_numbers():

@@ -65,6 +65,9 @@ def test_a_damaged_training_state_is_found(run):
         ({"vocabulary": {"kind": "character", "characters": ["a", "b"]}}, r"weights\.safetensors"),
         ({"options": {}}, "malformed"),
         ({"options": {"model": {"cells": -3}}}, "malformed"),
+        ({"options": {"model": {"cells": 0}}}, "malformed"),
+        ({"options": {"model": 3}}, "malformed"),
+        ({"options": []}, "malformed"),
         ({"options": {"model": {"colour": 3}}}, "malformed"),
         ({"summary": None}, r"checkpoint\.json is malformed: its summary"),
         ({"summary": {"hardware": {}}}, "its summary has no text"),
@@ -163,3 +166,33 @@ def test_leftovers_are_cleared_and_foreign_files_kept(run, options, make_trainer
     assert not list(run.glob(".partial-*"))
     trainer.folder.open(overwrite=True)
     assert sorted(p.name for p in run.iterdir()) == ["epochs", "mine.txt"]
+
+
+@pytest.mark.parametrize("name", ["best", "last", "tokens", "metrics.jsonl", "samples.jsonl", "report.html"])
+def test_a_folder_with_files_of_somebody_else_is_left_as_it_is(name, run_cli, text, small, tmp_path):
+    mine = tmp_path / "mine" / name
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    code, said = run_cli("train", text, "--out", mine.parent, *small())
+    assert code == 11
+    assert "mine has a" in said or "mine holds a run already" in said
+    assert name in said or name == "last"
+    assert [p.name for p in mine.parent.iterdir()] == [name]
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_a_text_is_not_replaced_by_what_is_made_of_it(command, run_cli, text, small, tmp_path):
+    tokens = text.rename(tmp_path / "tokens")
+    written = tokens.read_text()
+    vary = ("--vary", "cells=8,16") if command == "sweep" else ()
+    code, said = run_cli(command, tokens, "--out", tmp_path, *small(), *vary)
+    assert code == 11
+    assert "choose another --out" in said
+    assert tokens.read_text() == written
+
+
+def test_a_copied_run_without_its_lock_goes_on(run_cli, text, small, tmp_path):
+    assert run_cli("train", text, "--out", tmp_path / "run", *small())[0] == 0
+    (tmp_path / "run" / ".lock").unlink()
+    assert run_cli("train", text, "--out", tmp_path / "run", "--resume", "--epochs", 2)[0] == 0

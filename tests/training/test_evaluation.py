@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from charloom.protocol import CHUNK, PIECE
 from training import evaluation
 from training.hardware import HardwareConfig, resolve
 from training.model import ModelConfig, RecurrentModel
@@ -13,7 +14,7 @@ START = 6
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return RecurrentModel(ModelConfig(cells=12, embedding=4, dropout=0.5), 7, 6)
+    return RecurrentModel(ModelConfig(cells=12, embedding=4), 7, 6)
 
 
 def text_of(length):
@@ -38,34 +39,31 @@ def test_a_short_text_is_one_fresh_stream(model, length):
 def test_many_lanes_count_every_character_once(model):
     """A network of little memory gives in many lanes what it gives in one."""
     hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
-    text = text_of(3 * evaluation.PIECE + 1001)
+    text = text_of(3 * PIECE + 1001)
     expected = one_lane(model, text)
     model.train()
     assert evaluation.held_out_loss(model, text, START, hardware) == pytest.approx(expected, 1e-5)
     assert model.training
 
 
-def test_lanes_are_primed_with_the_text_before_them():
-    text = np.arange(1000).astype(np.int32)
-    inputs, targets, prime = evaluation.cut(text, START, 3)
-    time = 334
-    assert inputs.shape == targets.shape == (time, 3)
-    assert inputs[0].tolist() == [START, time - 1, 2 * time - 1]
-    assert targets[0].tolist() == [0, time, 2 * time]
-    assert prime[-1].tolist() == [time - 2, 2 * time - 2]
-    assert (targets == evaluation.UNCOUNTED).sum() == 2
+@pytest.mark.parametrize("lanes", [1, 2, 7])
+def test_lanes_can_be_asked_for(model, lanes):
+    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+    text = text_of(9_000)
+    loss = evaluation.held_out_loss(model, text, START, hardware, lanes=lanes)
+    assert loss == pytest.approx(one_lane(model, text), 1e-6 if lanes == 1 else 1e-4)
 
 
 def test_it_pauses_before_every_chunk_and_can_be_ended_there(model):
     hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
     model.train()
     shares = []
-    evaluation.held_out_loss(model, text_of(3 * evaluation.CHUNK), START, hardware, shares.append)
+    evaluation.held_out_loss(model, text_of(3 * CHUNK), START, hardware, shares.append)
     assert shares == pytest.approx([0, 1 / 3, 2 / 3])
 
     def end(share):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluation.held_out_loss(model, text_of(3 * evaluation.CHUNK), START, hardware, end)
+        evaluation.held_out_loss(model, text_of(3 * CHUNK), START, hardware, end)
     assert model.training

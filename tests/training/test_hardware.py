@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from charloom.errors import ConfigError
-from training.hardware import DeviceError, HardwareConfig, computes_bfloat16, resolve, spare_threads
+from training.hardware import DeviceError, Hardware, HardwareConfig, computes_bfloat16, resolve, spare_threads
 
 CPU = torch.device("cpu")
 
@@ -51,6 +51,12 @@ def test_an_absent_gpu_is_an_error_and_auto_does_without():
     with pytest.raises(DeviceError, match="--device cpu"):
         resolve(HardwareConfig(device="cuda"))
     assert resolve(HardwareConfig()).device == CPU
+
+
+def test_what_is_on_a_gpu_already_is_not_sent_there():
+    gpu = Hardware(torch.device("cuda", 0), bfloat16=True, threads=1)
+    numbers = torch.empty(3, device="meta")  # stands for any device but the CPU
+    assert gpu.taken(numbers) is numbers
 
 
 @pytest.mark.parametrize("values", [{"device": "tpu"}, {"precision": "int8"}, {"threads": -1}])

@@ -62,8 +62,8 @@ def test_missing_texts_and_folders_that_cannot_be(run_cli, text, small, tmp_path
     assert (code, "directory" in said) == (3, True)
     code, said = run_cli("train", text, "--out", text / "run", *small())
     assert (code, "cannot write to" in said) == (11, True)
-    code, said = run_cli("train", text, "--out", "run", *small(cells=0))
-    assert (code, "cells must be at least 1" in said) == (2, True)
+    code, said = run_cli("train", text, "--out", "run", *small(cells=-1))
+    assert (code, "cells must be at least 0" in said) == (2, True)
     assert not (tmp_path / "run").exists()
 
 
@@ -112,6 +112,51 @@ def test_a_preset_wins_over_defaults_and_yields_to_all_else(run_cli, text, small
     assert code == 0
     expected = PRESETS["char-rnn"] | {"length": 12, "cells": 13, "batch": 4, "epochs": 1, "alpha": 0.9}
     assert {k: v for k, v in stored(tmp_path / "run").items() if k in expected} == expected
+
+
+def test_the_thorough_preset_leaves_to_the_text_what_to_drop(run_cli, text, small, tmp_path):
+    code, said = run_cli("train", text, "--out", "run", *small(cells=64), "--preset", "thorough")
+    assert code == 0
+    options = stored(tmp_path / "run")
+    assert (options["cells"], options["weight_decay"], options["max_minutes"]) == (64, 0.03, 55)
+    assert 0 < options["weight_dropout"] < 0.5
+    assert f"weight dropout {options['weight_dropout']:g}" in said
+
+
+def test_what_is_left_open_is_chosen_said_and_kept(run_cli, text, tmp_path):
+    brief = ("--batch", 4, "--length", 16, "--epochs", 0.05, "--preview-length", 0)
+    code, said = run_cli("train", text, "--out", "run", *brief)
+    assert code == 0
+    options = stored(tmp_path / "run")
+    assert "chosen for " in said
+    assert f"{options['cells']} cells, dropout {options['dropout']:g}, " in said
+    assert load_checkpoint(tmp_path / "run").config.cells == options["cells"] > 0
+    code, said = run_cli("train", text, "--out", "run", "--resume", "--epochs", "0.1")
+    assert (code, "chosen for" in said) == (0, False)
+    assert {**stored(tmp_path / "run"), "epochs": 0.05} == options
+    code, said = run_cli("train", text, "--out", "two", "--init-from", "run", *brief, "--dropout", "0")
+    assert (code, "chosen for" in said, "input dropout 0, " in said) == (0, True, True)
+    assert stored(tmp_path / "two")["cells"] == options["cells"]
+
+
+def test_a_run_from_before_regularisation_was_a_group_goes_on(run_cli, text, small, tmp_path):
+    assert run_cli("train", text, "--out", "run", *small())[0] == 0
+    for folder in (tmp_path / "run").glob("epoch*"):
+        manifest = json.loads((folder / "checkpoint.json").read_text())
+        del manifest["options"]["regularisation"]
+        manifest["options"]["model"]["dropout"] = 0.2
+        (folder / "checkpoint.json").write_text(json.dumps(manifest))
+    assert load_checkpoint(tmp_path / "run").config.cells == 16
+    code, said = run_cli("train", text, "--out", "run", "--resume", "--epochs", "2")
+    assert (code, "resuming at epoch 1.00" in said) == (0, True)
+    kept = {name: rate for name, rate in stored(tmp_path / "run").items() if name.endswith("dropout")}
+    assert kept == {
+        "dropout": 0.2,
+        "input_dropout": 0.2,
+        "output_dropout": 0.2,
+        "token_dropout": 0.0,
+        "weight_dropout": 0.0,
+    }
 
 
 def test_a_settings_file_can_name_the_preset(run_cli, text, tmp_path):

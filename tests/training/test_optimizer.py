@@ -22,6 +22,21 @@ def test_the_cosine_rises_and_falls():
     assert optimizer.rate(99, 0, 1.5) == pytest.approx(0.01)
 
 
+def test_a_linear_schedule_rises_and_falls():
+    _, optimizer = learner(learning_rate=1.0, warmup=9, schedule="linear")
+    assert optimizer.rate(0, 0, 0.0) == pytest.approx(0.1)
+    assert optimizer.rate(50, 0, 0.25) == pytest.approx(0.01 + 0.99 * 0.75)
+    assert optimizer.rate(99, 0, 1.5) == pytest.approx(0.01)
+
+
+def test_weights_decay_and_biases_do_not():
+    model, optimizer = learner(weight_decay=0.5)
+    weight, bias = model.weight.detach().clone(), model.bias.detach().clone()
+    optimizer.step(0 * (model.weight.sum() + model.bias.sum()), 0.1)
+    torch.testing.assert_close(model.weight.detach(), 0.95 * weight)
+    assert torch.equal(model.bias, bias)
+
+
 def test_the_epochs_schedule_is_that_of_char_rnn():
     _, optimizer = learner(learning_rate=2e-3, schedule="epochs", decay=0.97, decay_after=10)
     rates = [optimizer.rate(0, epoch, 0.9) / 2e-3 for epoch in range(12)]
@@ -66,7 +81,11 @@ def test_bad_values_are_refused(values):
 def test_the_schedule_fills_in_what_is_left_open():
     assert Schedule.of(RunConfig(), 1_000_000, 500) == Schedule(15 * 500, 0, 500)
     assert Schedule.of(RunConfig(), 10_000, 5).steps == 100 * 5
-    assert Schedule.of(RunConfig(), 10**9, 10**6).steps == 3 * 10**6
+    assert Schedule.of(RunConfig(), 10**9, 10**6).steps == 15_000
+    assert Schedule.of(RunConfig(), 10**9, 10**6).interval == 1_500
+    assert Schedule.of(RunConfig(), 10**9, 10**6, 10**6).interval == 3_000
+    assert Schedule.of(RunConfig(epochs=0.5), 1_000_000, 500).steps == 250
+    assert Schedule.of(RunConfig(epochs=1e-9), 1_000_000, 500).steps == 1
     assert Schedule.of(RunConfig(), 10_000, 5).interval == 250
     timed = Schedule.of(RunConfig(epochs=7, max_minutes=2, evaluate_every=3), 1000, 10)
     assert timed == Schedule(70, 120, 3)

@@ -1,19 +1,21 @@
 import io
 
+import pytest
 import torch
 from rich.console import Console
 
+from charloom.errors import ConfigError
 from charloom.vocabulary import CharacterVocabulary
 from training.model import ModelConfig, RecurrentModel
 from training.preview import PreviewConfig, preview
 from training.report import Reporter, Status, clock, printable, quoted
 
-STATUS = Status(0.25, 1.5, 2.0, 1.9, 12_345.6, 75)
+STATUS = Status(0.25, 1.5, 2.0, 1.9, 12_345.6, 75, step=300, steps=1200)
 
 
 def test_previews_are_bounded_repeatable_and_leave_the_random_numbers_alone():
     vocabulary = CharacterVocabulary("ab\n[red]é🧵")
-    model = RecurrentModel(ModelConfig(cells=8, dropout=0.5), vocabulary.inputs, vocabulary.size)
+    model = RecurrentModel(ModelConfig(cells=8), vocabulary.inputs, vocabulary.size)
     before = torch.get_rng_state()
     config = PreviewConfig((0.0, 0.7), 30)
     samples = preview(model, vocabulary, config, (1, 2))
@@ -65,3 +67,9 @@ def test_durations_and_texts_as_people_read_them():
     kept = "👩\u200d👩\u200d👧 می\u200cخواهم\u3000\u00a0\u202f\u200f\u00ad\ue000"  # noqa: RUF001
     assert printable(kept) == kept
     assert quoted(f"{kept}\\\n\t\x1b") == f"'{kept}\\\\\\n\\t\ufffd'"
+
+
+@pytest.mark.parametrize("temperature", [-1.0, float("inf"), float("nan")])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    with pytest.raises(ConfigError, match="preview-temperatures"):
+        PreviewConfig((1.0, temperature))

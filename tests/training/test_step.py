@@ -12,7 +12,7 @@ INPUTS, OUTPUTS = 12, 11
 @pytest.mark.parametrize("layers", [1, 3])
 def test_step_equals_the_fused_model(cell, embedding, layers):
     torch.manual_seed(0)
-    config = ModelConfig(cell=cell, layers=layers, cells=17, embedding=embedding, dropout=0.5)
+    config = ModelConfig(cell=cell, layers=layers, cells=17, embedding=embedding)
     model = RecurrentModel(config, INPUTS, OUTPUTS).eval()
     tokens = torch.randint(0, INPUTS, (20, 3))
     with torch.no_grad():

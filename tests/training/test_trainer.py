@@ -1,14 +1,18 @@
+import errno
 import signal
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 
 from training.checkpoint import load_checkpoint, load_training_state
 from training.corpus import read_corpus
+from training.folder import RunFolder
 from training.interrupt import StoppedError
 from training.model import ModelConfig
+from training.regularisation import RegularisationConfig
 from training.trainer import DivergedError
 
 
@@ -76,7 +80,7 @@ def test_bfloat16_resumes_exactly_too(options, make_trainer, tmp_path):
 @pytest.mark.parametrize("changes", [{}, {"cell": "gru", "embedding": 0}, {"cell": "rnn", "layers": 1}])
 def test_the_loss_falls_on_a_repetitive_text(changes, options, make_trainer, tmp_path):
     options = replace(
-        options, model=replace(options.model, **changes), run=replace(options.run, epochs=4, evaluate_every=0)
+        options, model=replace(options.model, **changes), run=replace(options.run, epochs=6, evaluate_every=0)
     )
     trainer = make_trainer(options, tmp_path / "run")
     best = trainer.run()
@@ -88,21 +92,23 @@ def test_the_loss_falls_on_a_repetitive_text(changes, options, make_trainer, tmp
 
 def test_the_state_is_carried_from_chunk_to_chunk(options, make_trainer, tmp_path):
     """With a state that goes on, chunks give what the whole lane gives at once."""
-    options = replace(options, model=ModelConfig(cells=8, embedding=4, dropout=0.0))
+    options = replace(options, model=ModelConfig(cells=8, embedding=4), regularisation=RegularisationConfig())
     trainer = make_trainer(options, tmp_path / "run")
-    epoch = trainer.lanes.epoch(0)
-    whole, _ = trainer.model(torch.from_numpy(epoch.inputs).long(), trainer.model.initial_state(4))
+    chunks = [trainer.lanes.chunk(trainer.text, 0, i) for i in range(trainer.lanes.chunks)]
+    inputs, targets = (torch.cat([getattr(c, part) for c in chunks]) for part in ("inputs", "targets"))
+    whole, _ = trainer.model(inputs, trainer.model.initial_state(4))
     trainer.optimizer.step = lambda loss, rate: None
-    end = trainer.lanes.spans[2].stop
+    bounds = trainer.lanes.bounds[:4]
+    end = bounds[-1]
     for _ in range(3):
         trainer.step()
-    _, expected = trainer.model(torch.from_numpy(epoch.inputs[:end]).long(), trainer.model.initial_state(4))
+    _, expected = trainer.model(inputs[:end], trainer.model.initial_state(4))
     for mine, theirs in zip(trainer.state, expected, strict=True):
         torch.testing.assert_close(mine, theirs.detach())
     losses = torch.nn.functional.cross_entropy(
-        whole[:end].flatten(0, 1), torch.from_numpy(epoch.targets[:end]).long().flatten(), reduction="none"
+        whole[:end].flatten(0, 1), targets[:end].flatten(), reduction="none"
     )
-    per_chunk = [losses.view(end, 4)[span].mean().item() for span in trainer.lanes.spans[:3]]
+    per_chunk = [losses.view(end, 4)[slice(*span)].mean().item() for span in pairwise(bounds)]
     assert trainer.training_loss() == pytest.approx(sum(per_chunk) / 3, 1e-5)
 
 
@@ -144,6 +150,28 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(options, make_t
         trainer.run()
     kept = load_checkpoint(tmp_path / "run" / "last")
     assert all(value.isfinite().all() for value in kept.weights.values())
+
+
+def test_weights_that_are_no_numbers_are_not_saved(options, make_trainer, tmp_path):
+    trainer = make_trainer(options, tmp_path / "run")
+    trainer.advance()
+    with torch.no_grad():
+        trainer.model.output.bias.fill_(torch.nan)
+    with pytest.raises(DivergedError):
+        trainer.save()
+    kept = load_checkpoint(tmp_path / "run" / "last")
+    assert all(value.isfinite().all() for value in kept.weights.values())
+
+
+def test_a_checkpoint_that_cannot_be_dropped_stays(options, make_trainer, tmp_path):
+    class Stuck(RunFolder):
+        def prune(self, keep):
+            raise OSError(errno.EBUSY, "in use")
+
+    trainer = make_trainer(replace(options, run=replace(options.run, evaluate_every=3)), tmp_path / "run")
+    trainer.folder = Stuck(tmp_path / "run")
+    trainer.run()
+    assert len(trainer.folder.checkpoints()) == len(trainer.progress.evaluations)
 
 
 def test_only_best_last_and_some_others_are_kept(options, make_trainer, tmp_path):

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -25,10 +23,10 @@ def scores(model, vocabulary, text):
 @pytest.mark.parametrize("embedding", [0, 6])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_shared_characters_behave_as_before(embedding, cell):
-    config = ModelConfig(cell=cell, layers=2, cells=9, embedding=embedding, dropout=0.0)
+    config = ModelConfig(cell=cell, layers=2, cells=9, embedding=embedding)
     source = trained(config, "abcd")
     vocabulary = CharacterVocabulary("xdybca")
-    model = RecurrentModel(replace(config, dropout=0.3), vocabulary.inputs, vocabulary.size)
+    model = RecurrentModel(config, vocabulary.inputs, vocabulary.size)
     said = transfer(source, model, vocabulary)
     assert "4 characters shared, 2 new, 0 of its own dropped" in said
     old, new = (v.encode("abcd") for v in (source.vocabulary, vocabulary))

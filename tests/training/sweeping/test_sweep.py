@@ -1,0 +1,235 @@
+"""`charloom sweep` with real trainings, alone, in two processes, stopped and killed."""
+
+import csv
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from training.checkpoint import load_checkpoint, load_training_state
+
+VARY = ("--vary", "cells=8,16", "--vary", "learning-rate=1e-3..1e-1:log")
+FIXED = ("--vary", "cells=16", "--vary", "learning-rate=0.01")
+
+
+def rows(out):
+    return list(csv.DictReader((out / "table.csv").open()))
+
+
+@pytest.fixture
+def start(text):
+    """Starts a sweep in a process of its own; ends it with the test."""
+    started = []
+
+    def process(out, *options):
+        command = [sys.executable, "-m", "charloom", "sweep", text, "--out", out, *options]
+        made = subprocess.Popen(
+            [str(word) for word in command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        started.append(made)
+        return made
+
+    yield process
+    for made in started:
+        made.kill()
+        made.wait()
+
+
+def wait_for(process, pattern):
+    for line in process.stderr:
+        if re.search(pattern, line):
+            return line
+    raise AssertionError(f"ended with {process.wait()} before it said {pattern}")
+
+
+def test_three_trials_from_beginning_to_end(run_cli, text, small, tmp_path, capsys):
+    code, said = run_cli("sweep", text, "--out", "sweep", "--trials", 3, *VARY, *small())
+    assert code == 0, said
+    out = tmp_path / "sweep"
+    table = rows(out)
+    assert [row["trial"] for row in table] == ["trial-000", "trial-001", "trial-002"]
+    for row in table:
+        run = load_checkpoint(out / row["trial"])
+        assert run.options["model"]["cells"] == int(row["cells"])
+        assert run.options["optimizer"]["learning_rate"] == float(row["learning-rate"])
+        assert run.summary["best_validation_loss"] == float(row["validation_loss"])
+        assert f"{row['trial']}  done: validation loss" in said
+        assert len(list((out / row["trial"]).glob("epoch*"))) == 1
+    best = min(float(row["validation_loss"]) for row in table)
+    assert load_checkpoint(out / "best").summary["best_validation_loss"] == best
+    assert load_checkpoint(out).summary["best_validation_loss"] == best
+    assert ElementTree.parse(out / "plot.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert not [line for line in said.splitlines() if "Trial" in line or "[I " in line]  # Optuna's own
+
+
+def test_the_same_command_goes_on_and_a_larger_number_adds_trials(run_cli, text, small, tmp_path):
+    options = (*VARY, *small())
+    assert run_cli("sweep", text, "--out", "sweep", "--trials", 1, *options)[0] == 0
+    before = rows(tmp_path / "sweep")
+    code, said = run_cli("sweep", text, "--out", "sweep", "--trials", 1, *options)
+    assert (code, "trial-" in said) == (0, False)
+    assert run_cli("sweep", text, "--out", "sweep", "--trials", 2, *options)[0] == 0
+    after = rows(tmp_path / "sweep")
+    assert after[:1] == before
+    assert len(after) == 2
+    code, said = run_cli("sweep", text, "--out", "sweep", *VARY, *small(length=8))
+    assert (code, "length 16, not 8" in said) == (21, True)
+    code, said = run_cli("sweep", text, "--out", "sweep", *FIXED, *small())
+    assert (code, "has vary" in said) == (21, True)
+    text.write_text(text.read_text() + "more\n")
+    code, said = run_cli("sweep", text, "--out", "sweep", *options)
+    assert (code, "has text" in said) == (21, True)
+
+
+def test_the_table_says_what_to_do_with_the_best(text, small, tmp_path):
+    command = [sys.executable, "-m", "charloom", "sweep", text, "--out", tmp_path / "sweep", "--trials", "1"]
+    command += [*FIXED, *small()]
+    result = subprocess.run([str(w) for w in command], capture_output=True, text=True, check=True)
+    head, first, *_ = result.stdout.splitlines()
+    assert head.split()[:3] == ["trial", "outcome", "loss"]
+    assert first.split()[:2] == ["000", "done"]
+    assert f"charloom export {tmp_path / 'sweep' / 'best'}" in result.stdout
+
+
+def test_settings_come_from_a_file_too(run_cli, text, tmp_path):
+    (tmp_path / "charloom.toml").write_text(
+        '[sweep]\nvary = ["cells=8", "dropout=0..0.5"]\ntrials = 1\n'
+        'preset = "char-rnn"\nepochs = 1\nbatch = 4\n'
+    )
+    code, said = run_cli("sweep", text, "--out", "sweep")
+    assert code == 0, said
+    run = load_checkpoint(tmp_path / "sweep").options
+    assert (run["model"]["cells"], run["optimizer"]["optimizer"]) == (8, "rmsprop")
+
+
+def test_what_cannot_be_swept_is_named_and_nothing_is_made(run_cli, text, small, tmp_path):
+    for arguments, word in (
+        (("--vary", "sells=1"), "sells"),
+        ((), "vary is missing"),
+        ((*FIXED, "--trials", 0), "trials"),
+        ((*FIXED, "--trial-minutes", -1), "trial-minutes"),
+    ):
+        code, said = run_cli("sweep", text, "--out", "sweep", *arguments, *small())
+        assert (code, word in said) == (2, True), said
+    assert run_cli("sweep", "none.txt", "--out", "sweep", *FIXED, *small())[0] == 3
+    assert not (tmp_path / "sweep").exists()
+    assert run_cli("sweep", text, "--out", text / "sweep", *FIXED, *small())[0] == 11
+
+
+def test_values_that_do_not_work_make_failed_trials(run_cli, text, small, tmp_path):
+    code, said = run_cli("sweep", text, "--out", "sweep", "--trials", 2, "--vary", "batch=4000", *small())
+    assert (code, "none of 2 trials gave a model" in said, "lower --batch" in said) == (21, True, True)
+    table = rows(tmp_path / "sweep")
+    assert [row["outcome"] for row in table] == ["failed", "failed"]
+    assert "one step takes" in table[0]["note"]
+
+
+def test_a_run_that_is_none_of_the_sweep_is_left_alone(run_cli, text, small, tmp_path):
+    assert run_cli("train", text, "--out", "sweep/trial-000", *small(seed=5))[0] == 0
+    code, said = run_cli("sweep", text, "--out", "sweep", *FIXED, *small())
+    assert (code, "knows nothing of" in said) == (11, True)
+    assert load_checkpoint(tmp_path / "sweep" / "trial-000").options["run"]["seed"] == 5
+
+
+def test_a_run_is_no_place_for_a_sweep(run_cli, text, small, tmp_path):
+    assert run_cli("train", text, "--out", "mine", *small())[0] == 0
+    before = sorted(path.name for path in (tmp_path / "mine").iterdir())
+    code, said = run_cli("sweep", text, "--out", "mine", *FIXED, *small())
+    assert (code, "mine holds a run: choose another --out" in said) == (11, True), said
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == before
+
+
+def test_a_sweep_is_no_place_for_a_run(run_cli, text, small, tmp_path):
+    assert run_cli("sweep", text, "--out", "sweep", "--trials", 1, *FIXED, *small())[0] == 0
+    before = (tmp_path / "sweep" / "best").read_text()
+    code, said = run_cli("train", text, "--out", "sweep", *small())
+    assert (code, "sweep holds a sweep: choose another --out" in said) == (11, True), said
+    assert (tmp_path / "sweep" / "best").read_text() == before
+
+
+def test_a_trial_takes_as_long_as_it_may(run_cli, text, small, tmp_path):
+    options = small(epochs=100_000, evaluate_every=20)
+    code, said = run_cli(
+        "sweep", text, "--out", "sweep", "--trials", 1, "--trial-minutes", 0.02, *FIXED, *options
+    )
+    assert code == 0, said
+    (row,) = rows(tmp_path / "sweep")
+    assert 0 < float(row["epochs"]) < 100_000
+
+
+def test_two_processes_share_the_trials(start, small, tmp_path):
+    out = tmp_path / "sweep"
+    out.mkdir()
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        processes = [start(out, "--trials", 6, *VARY, *small(epochs=3)) for _ in range(2)]
+        while sum(f" {process.pid} " in Path("/proc/locks").read_text() for process in processes) < 2:
+            assert all(process.poll() is None for process in processes)
+            time.sleep(0.1)  # until both stand before the lock, and begin together
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    ended = [set(re.findall(r"^(trial-\d+)  (?:done|pruned)", text, re.MULTILINE)) for text in said]
+    assert ended[0]
+    assert ended[1]
+    assert not ended[0] & ended[1]
+    table = rows(out)
+    assert {row["trial"] for row in table} == ended[0] | ended[1]
+    assert len(table) == 6
+    best = min(float(row["validation_loss"]) for row in table)
+    assert load_checkpoint(out / "best").summary["best_validation_loss"] == best
+
+
+def undisturbed(run_cli, text, tmp_path, options):
+    """The evaluations of the same run by `charloom train`."""
+    assert run_cli("train", text, "--out", tmp_path / "whole", *options, "--learning-rate", 0.01)[0] == 0
+    return evaluations(tmp_path / "whole" / "best")
+
+
+def evaluations(checkpoint):
+    progress = load_training_state(checkpoint).progress
+    return [entry | {"seconds": 0} for entry in progress["evaluations"]]
+
+
+LONG = {"epochs": 8, "evaluate_every": 25, "patience": 0}
+
+
+def test_a_killed_trial_goes_on_where_it_was_saved(start, run_cli, text, small, tmp_path):
+    out, options = tmp_path / "sweep", small(**LONG)
+    sweep = ("--trials", 2, "--stale-seconds", 2, *FIXED, *options)
+    process = start(out, *sweep)
+    wait_for(process, r"trial-000  epoch [1-9]")
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    code, said = run_cli("sweep", text, "--out", out, *sweep)
+    assert code == 0, said
+    assert "trial-000  goes on at epoch" in said
+    assert [row["trial"] for row in rows(out)][:1] == ["trial-000"]
+    assert [row["outcome"] for row in rows(out)] == ["done", "done"]
+    assert evaluations(out / "trial-000") == undisturbed(run_cli, text, tmp_path, options)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_sweep_goes_on_with_the_same_command(number, code, start, run_cli, text, small, tmp_path):
+    out, options = tmp_path / "sweep", small(**LONG)
+    sweep = ("--trials", 1, *FIXED, *options)
+    process = start(out, *sweep)
+    wait_for(process, r"trial-000  epoch [1-9]")
+    process.send_signal(number)
+    said = process.stderr.read()
+    assert process.wait() == code
+    assert "stopped in trial-000; the same command goes on" in said
+    assert "Traceback" not in said
+    assert run_cli("sweep", text, "--out", out, *sweep)[0] == 0
+    assert [(row["trial"], row["outcome"]) for row in rows(out)] == [("trial-000", "done")]
+    assert evaluations(out / "trial-000") == undisturbed(run_cli, text, tmp_path, options)

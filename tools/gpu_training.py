@@ -1,0 +1,121 @@
+"""The training half of the GPU check: does a run go on as if undisturbed, and how fast is it?
+
+Two runs on a GPU need not agree to the bit, since some of its sums depend on who comes first. So an
+undisturbed run is made twice, and a stopped and resumed one is held against what lies between these.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.training import BARE, LOOP, Size, measure
+from training.corpus import Corpus, read_corpus
+from training.defaults import settled
+from training.folder import RunFolder
+from training.hardware import Hardware
+from training.model import ModelConfig
+from training.options import Options
+from training.preview import PreviewConfig
+from training.report import Reporter
+from training.run import fresh, resumed
+from training.schedule import RunConfig
+from training.trainer import Trainer
+
+APART = 0.02
+"""Nats by which the last losses of a resumed and an undisturbed run may differ beyond what two
+undisturbed ones do."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far two runs that should be one have come apart."""
+
+    weights: float
+    """Largest difference of a weight; 0: equal to the bit."""
+    losses: float
+    """Largest difference of a validation loss, in nats."""
+
+    def __str__(self) -> str:
+        if not self.weights and not self.losses:
+            return "equal to the bit"
+        return f"weights {self.weights:.1e}, validation losses {self.losses:.1e} nats apart"
+
+
+class ReachedError(Exception):
+    """A run has come to the loss that was wanted."""
+
+
+def check_resume(text: Path, work: Path, hardware: Hardware, cells: int) -> bool:
+    """Trains undisturbed, again, and with an interruption; says how these differ and whether it will do."""
+    options = Options(
+        model=ModelConfig(cells=cells),
+        run=RunConfig(epochs=2, evaluate_every=40, patience=0, keep=0),
+        preview=PreviewConfig(preview_length=0),
+    )
+    corpus = read_corpus(text, options.corpus)
+    options = settled(options, corpus).options
+    whole, again = (train(options, corpus, hardware, work / name) for name in ("whole", "again"))
+    parts = train(options, corpus, hardware, work / "parts", stop=50)
+    repeated, interrupted = compare(whole, again), compare(whole, parts)
+    print(f"training twice: {repeated}; stopped and resumed: {interrupted}")
+    return interrupted.losses <= repeated.losses + APART
+
+
+def train(options: Options, corpus: Corpus, hardware: Hardware, out: Path, stop: int = 0) -> Trainer:
+    """A run that is over; with `stop`, one that was left after so many steps and went on from its folder."""
+    folder = RunFolder(out)
+    folder.open(overwrite=True)
+    trainer = fresh(options, corpus, hardware, folder, Reporter(), None)
+    if stop:
+        trainer.open()
+        trainer.evaluate()
+        for _ in range(stop):
+            trainer.advance()
+        trainer.save()
+        trainer = resumed(options, corpus, hardware, folder, Reporter())
+    trainer.run()
+    return trainer
+
+
+def compare(one: Trainer, other: Trainer) -> Comparison:
+    """How far two runs have come apart."""
+    pairs = zip(one.model.parameters(), other.model.parameters(), strict=True)
+    losses = zip(one.progress.evaluations, other.progress.evaluations, strict=True)
+    return Comparison(
+        weights=max(float((a.detach() - b.detach()).abs().max()) for a, b in pairs),
+        losses=max(abs(a["validation_loss"] - b["validation_loss"]) for a, b in losses),
+    )
+
+
+def print_speed(sizes: Sequence[Size], hardware: Hardware, rounds: int, seconds: float) -> None:
+    """Says how fast the loop is, and which share of the bare network's steps that makes."""
+    for size in sizes:
+        rates = measure(size, hardware, rounds, seconds)
+        print(
+            f"{size.name}, {hardware.precision}: {rates[LOOP]:,.0f} characters/s, "
+            f"{rates[LOOP] / rates[BARE]:.0%} of the bare steps"
+        )
+
+
+def reach(text: Path, out: Path, hardware: Hardware, options: Options, target: float) -> bool:
+    """Trains until the validation loss is low enough; says after how many minutes, and whether it was."""
+    folder = RunFolder(out)
+    folder.open(overwrite=True)
+    corpus = read_corpus(text, options.corpus)
+    trainer = fresh(settled(options, corpus).options, corpus, hardware, folder, Reporter(), None)
+
+    def watch(trainer: Trainer) -> None:
+        if trainer.progress.best_loss <= target:
+            raise ReachedError
+
+    trainer.watch = watch
+    began = time.monotonic()
+    try:
+        trainer.run()
+    except ReachedError:
+        minutes = (time.monotonic() - began) / 60
+        print(f"validation loss {trainer.progress.best_loss:.4f} after {minutes:.1f} minutes ({text.name})")
+        return True
+    print(f"validation loss {trainer.progress.best_loss:.4f} at the end, and not {target:g} ({text.name})")
+    return False

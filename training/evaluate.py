@@ -1,0 +1,45 @@
+"""Evaluates a checkpoint: the part of `charloom evaluate` that needs torch."""
+
+import time
+from pathlib import Path
+
+from charloom.errors import require
+from charloom.evaluation import Evaluation, EvaluationConfig, Precision, measured
+from charloom.protocol import Lanes
+from training.checkpoint import Checkpoint, load_checkpoint
+from training.corpus import read_text
+from training.evaluation import held_out_loss
+from training.hardware import HardwareConfig, PrecisionName, resolve
+
+
+def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
+    """Measures what a checkpoint makes of a text.
+
+    Raises:
+        CharloomError: the checkpoint, the text or a setting cannot be used.
+    """
+    require(config.precision != "int8", "precision", "int8 is that of a bundle, not of a checkpoint")
+    checkpoint = load_checkpoint(path)
+    hardware = resolve(HardwareConfig(config.device, precision(checkpoint, config.precision)))
+    vocabulary = checkpoint.vocabulary
+    content, _ = read_text(text)
+    of = measured(content, str(text), config, vocabulary, checkpoint.summary["text"])
+    model = checkpoint.model().to(hardware.device)
+    begun = time.monotonic()
+    loss = held_out_loss(model, of.tokens, vocabulary.start, hardware, lanes=config.lanes)
+    return Evaluation(
+        model=checkpoint.name,
+        kind="checkpoint",
+        device=hardware.device.type,
+        precision=hardware.precision,
+        of=of,
+        lanes=Lanes(of.tokens, vocabulary.start, config.lanes).count,
+        nats=loss * len(of.tokens),
+        seconds=time.monotonic() - begun,
+    )
+
+
+def precision(checkpoint: Checkpoint, asked: Precision) -> PrecisionName:
+    """The precision to run in: that in which the run validated, unless another is asked for."""
+    run = checkpoint.summary["hardware"].get("precision")
+    return "bfloat16" if asked == "bfloat16" or (asked == "auto" and run == "bfloat16") else "float32"

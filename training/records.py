@@ -1,0 +1,107 @@
+"""Records: what a run notes as it goes, one JSON object a line, each of another step.
+
+After a run was killed its file may be ahead of the last checkpoint, and the last line may be cut. Taking
+the run up from that checkpoint drops what is to be lived again; so in the end there are the lines of a run
+that nothing disturbed. This file knows nothing of what is noted.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from training.checkpoint import SaveError
+
+Record = dict[str, Any]
+
+MOST = 10_000
+"""Records in memory beyond which every second one leaves it: a picture shows far fewer."""
+
+
+class Records:
+    """One file of records, which are also in memory, or of very many a part that is spread over all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kept: list[Record] = []
+        self.stream: IO[bytes] | None = None
+
+    def open(self, through: int) -> None:
+        """Keeps what was noted up to a step, drops all else, and is then ready for more.
+
+        Raises:
+            SaveError: the file cannot be read or written.
+        """
+        self.close()
+        try:
+            self.stream = self.path.open("a+b")
+            self.stream.seek(0)
+            self.kept, end = usable(self.stream, through)
+            self.stream.truncate(end)
+        except OSError as error:
+            raise SaveError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def add(self, record: Record) -> None:
+        """Notes something of a step after all those noted before.
+
+        Raises:
+            SaveError: it cannot be written.
+        """
+        assert self.stream is not None, "it is open"
+        assert not self.kept or record["step"] > self.kept[-1]["step"], "steps rise"
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        try:
+            self.stream.write(line)
+            self.stream.flush()
+        except OSError as error:
+            raise SaveError(f"cannot write {self.path}: {error.strerror}") from error
+        self.kept.append(record)
+        thin(self.kept)
+
+    def sync(self) -> None:
+        """Waits until everything noted is on disk.
+
+        Raises:
+            SaveError: it cannot be written.
+        """
+        if self.stream is None:
+            return
+        try:
+            os.fsync(self.stream.fileno())
+        except OSError as error:
+            raise SaveError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self.stream is not None:
+            # What could not be written was said when it was noted.
+            with contextlib.suppress(OSError):
+                self.stream.close()
+            self.stream = None
+
+
+def thin(records: list[Record]) -> None:
+    """Drops every second of too many records; the first and the last stay."""
+    if len(records) > MOST:
+        del records[1:-1:2]
+
+
+def usable(lines: Iterable[bytes], through: int) -> tuple[list[Record], int]:
+    """The records up to a step, and where in the file they end: before the first that is none."""
+    kept: list[Record] = []
+    end = 0
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        step = record.get("step") if isinstance(record, dict) else None
+        last = kept[-1]["step"] if kept else -1
+        if not line.endswith(b"\n") or type(step) is not int or not last < step <= through:
+            break
+        kept.append(record)
+        thin(kept)
+        end += len(line)
+    return kept, end

@@ -1,0 +1,197 @@
+"""The space of a sweep: which options vary, and between what.
+
+    cells=128,256,512               one of these
+    dropout=0..0.5                  anything between the two
+    learning-rate=1e-4..1e-2:log    the same, each order of magnitude as likely as the next
+    cells=64..512:64                in steps
+
+It knows nothing of how values are chosen.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from charloom.errors import ConfigError, require
+from training.options import Options
+
+Value = bool | int | float | str
+
+HELD = ("corpus", "hardware", "preview", "report", "logbook")
+"""Groups whose options stay: with other texts to validate on, losses could not be compared, and the
+others make no better model."""
+
+HELD_TOO = ("max_minutes", "evaluate_every", "patience", "save_minutes", "keep")
+"""Options of other groups that stay: they say how long a trial takes, and what is kept of it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values."""
+
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number from `low` to `high`, both included."""
+
+    low: float
+    high: float
+    whole: bool
+    """Integers only."""
+    log: bool = False
+    step: float | None = None
+    """Distance between neighbours; None: 1 of integers, any of others."""
+
+
+Variation = Choice | Range
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option that can vary."""
+
+    group: str
+    """Its group's name in `Options`."""
+    config: type
+    """The dataclass of the group."""
+    kind: Any
+    """Its type: int, float, bool, or a Literal of words."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What varies, by the option's name as the command line has it."""
+
+    variations: Mapping[str, Variation]
+    texts: Mapping[str, str]
+    """What was written of each."""
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> "Space":
+        """Reads OPTION=VALUES, each text that of one option.
+
+        Raises:
+            ConfigError: an option is unknown or cannot vary, or takes none of such values.
+        """
+        known = variable()
+        require(bool(texts), "vary", f"is missing: say what varies, as in cells=128,256; {listing(known)}")
+        written: dict[str, str] = {}
+        for text in texts:
+            name, equals, values = (part.strip() for part in text.partition("="))
+            name = name.removeprefix("--").replace("_", "-")
+            require(bool(equals and values), "vary", f"{text!r} is not OPTION=VALUES, as in cells=128,256")
+            require(name in known, "vary", f"{name} is no option that can vary; {listing(known)}")
+            require(name not in written, "vary", f"names {name} twice")
+            written[name] = values
+        return cls({name: variation(name, known[name], values) for name, values in written.items()}, written)
+
+    def options(self, base: Options, values: Mapping[str, Value]) -> Options:
+        """The options of a run with some values, by the names that the space has.
+
+        Raises:
+            ConfigError: they do not go together.
+        """
+        return changed(base, {name.replace("-", "_"): value for name, value in values.items()})
+
+
+def changed(base: Options, values: Mapping[str, Any]) -> Options:
+    """Options of which some, by their names alone, have other values.
+
+    Raises:
+        ConfigError: a value cannot be used.
+    """
+    groups = {}
+    left = dict(values)
+    for group in asdict(base):
+        config = getattr(base, group)
+        mine = {name: left.pop(name) for name in vars(config) if name in left}
+        groups[group] = replace(config, **mine)
+    assert not left, f"there are no options {sorted(left)}"
+    return replace(base, **groups)
+
+
+def variable() -> dict[str, Option]:
+    """Every option that can vary, by the name that the command line has for it."""
+    found = {}
+    for group, config in get_type_hints(Options).items():
+        if group in HELD:
+            continue
+        for name, hint in get_type_hints(config).items():
+            kind = given(hint)
+            if name not in HELD_TOO and (kind in (int, float, bool) or get_origin(kind) is Literal):
+                found[name.replace("_", "-")] = Option(group, config, kind)
+    return found
+
+
+def given(hint: Any) -> Any:
+    """The type of an option that is given, of one that may be left open too."""
+    others = [kind for kind in get_args(hint) if kind is not NoneType]
+    return others[0] if isinstance(hint, UnionType) and len(others) == 1 else hint
+
+
+def listing(known: Mapping[str, Option]) -> str:
+    """What can vary, in words."""
+    return f"these can: {', '.join(sorted(known))}"
+
+
+def variation(name: str, option: Option, text: str) -> Variation:
+    """What was written of one option, every value and both ends of a range tried on the option."""
+    low, dots, rest = text.partition("..")
+    if not dots:
+        values = tuple(value(name, option, word.strip()) for word in text.split(","))
+        require(len(set(values)) == len(values), "vary", f"{name}={text} has a value twice")
+        return Choice(values)
+    require(option.kind in (int, float), "vary", f"{name}={text}: a range needs numbers; list values instead")
+    high, colon, how = (part.strip() for part in rest.partition(":"))
+    require(bool(how) or not colon, "vary", f"{name}={text}: after the colon comes log or a step")
+    first, last = (float(value(name, option, end.strip())) for end in (low, high))
+    require(first < last, "vary", f"{name}={text}: a range goes from a lower number to a higher one")
+    if how == "log":
+        require(first > 0, "vary", f"{name}={text}: a range by orders of magnitude begins above 0")
+        return Range(first, last, option.kind is int, log=True)
+    if not how:
+        return Range(first, last, option.kind is int)
+    step = number(option.kind, how)
+    require(step is not None and 0 < step <= last - first, "vary", f"{name}={text}: {how} is no step of it")
+    assert step is not None
+    steps = math.floor((last - first) / step + 1e-9)
+    return Range(first, round(first + steps * step, 12), option.kind is int, step=float(step))
+
+
+def value(name: str, option: Option, word: str) -> Value:
+    """One value of an option, as the option's own group accepts it."""
+    if option.kind in (int, float):
+        read: Value | None = number(option.kind, word)
+    elif option.kind is bool:
+        read = {"true": True, "false": False}.get(word.lower())
+    else:
+        read = word if word in get_args(option.kind) else None
+    if read is None:
+        raise ConfigError("vary", f"{name}: {word!r} is no value of it, which must be {words(option.kind)}")
+    try:
+        option.config(**{name.replace("-", "_"): read})
+    except ConfigError as error:
+        raise ConfigError("vary", f"{name}: {word} cannot be used: {error}") from error
+    return read
+
+
+def number(kind: Any, word: str) -> int | float | None:
+    """A number of that kind, if it is one."""
+    try:
+        read: int | float = kind(word)
+    except ValueError:
+        return None
+    return read if math.isfinite(read) else None
+
+
+def words(kind: Any) -> str:
+    """What values a kind has."""
+    if kind is bool:
+        return "true or false"
+    if kind in (int, float):
+        return "an integer" if kind is int else "a number"
+    return f"one of {', '.join(get_args(kind))}"
