@@ -33,6 +33,11 @@ class Ask:
     """Tokens between two states; 0 for none, so that a text goes on by replay."""
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All that a client's `generate` takes beside the prompt."""
+        return {"model": self.model, "n": self.n, "state_interval": self.state_interval, **self.options}
+
 
 @dataclass(frozen=True)
 class Asks:

@@ -62,7 +62,7 @@ class Crowds:
         """Asks for a text and reads it, until one is torn away."""
         ask = self.asks[number]
         self.came += 1
-        generation = client.generate(ask.prompt, model=ask.model, n=ask.n, **ask.options)
+        generation = client.generate(ask.prompt, **ask.arguments)
         try:
             async for _ in generation.pieces():
                 pass

@@ -19,7 +19,7 @@ RETRIES = RetryConfig(attempts=40, longest=2.0, patience=3.0)
 """Of clients who mean to see the end of a text, whatever happens."""
 REFUSED = GONE | {grpc.StatusCode.RESOURCE_EXHAUSTED}
 PAUSE = 0.5
-"""Seconds after which who was refused asks again."""
+"""Seconds after which who was refused asks again, unless the server says when."""
 READERS = 10
 """Of one client, so of one set of connections."""
 
@@ -79,21 +79,14 @@ class Load:
     async def _read(self, client: AsyncClient, ask: Ask) -> Received:
         """Reads one ask, and asks again while nobody takes it."""
         while True:
-            generation = client.generate(
-                ask.prompt,
-                model=ask.model,
-                n=ask.n,
-                state_interval=ask.state_interval,
-                token_ids=True,
-                **ask.options,
-            )
+            generation = client.generate(ask.prompt, token_ids=True, **ask.arguments)
             try:
                 received = await receive(generation)
             except RequestError as error:
                 if generation.seed is not None or error.code not in REFUSED:
                     raise
                 self.refused += 1
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(pause(error))
                 continue
             self._count(generation)
             return received
@@ -106,6 +99,11 @@ class Load:
             self.by_state.append(generation.resumed_by_state)
         if generation.resumed_by_replay:
             self.by_replay.append(generation.resumed_by_replay)
+
+
+def pause(refusal: RequestError) -> float:
+    """Seconds after which who was refused asks again."""
+    return refusal.retry_after or PAUSE
 
 
 async def receive(generation: AsyncGeneration) -> Received:

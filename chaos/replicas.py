@@ -10,14 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from prometheus_client.parser import text_string_to_metric_families
+from benchmarks.scrape import scrape, total
+from charloom.ready import ready_in
 
-READY = "ready: gRPC on"
 PATIENCE = 60.0
 """Seconds to wait for a server to start or to end."""
 
@@ -52,11 +51,11 @@ class Replica:
 
     async def start(self) -> None:
         """Starts it and waits until it serves; raises RuntimeError if it does not."""
-        lives = self.said.count(READY)
+        earlier = len(self.said)
         with self.log.open("ab") as file:
             self._process = subprocess.Popen(self._command, stderr=file)  # noqa: S603
         async with asyncio.timeout(PATIENCE):
-            while self.said.count(READY) == lives:
+            while not ready_in(self.said[earlier:]):
                 if self._process.poll() is not None:
                     raise RuntimeError(f"a server did not start:\n{self.said}")
                 await asyncio.sleep(0.05)
@@ -74,16 +73,15 @@ class Replica:
                 await asyncio.sleep(0.02)
         return code
 
-    def gauges(self, name: str) -> float:
-        """The sum of a metric over its models."""
-        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as response:
-            families = list(text_string_to_metric_families(response.read().decode()))
-        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+    def streams(self) -> tuple[int, int]:
+        """Those that hold a slot, and those that wait for one."""
+        samples = scrape(f"http://127.0.0.1:{self.metrics_port}/metrics")
+        active, waiting = (total(samples, f"charloom_{what}_streams") for what in ("active", "waiting"))
+        return int(active), int(waiting)
 
     def in_use(self) -> int:
-        """Streams that hold a slot or wait for one."""
-        return int(self.gauges("charloom_active_streams") + self.gauges("charloom_waiting_streams"))
+        """All of them."""
+        return sum(self.streams())
 
     async def idle(self, seconds: float = 10.0) -> int:
         """Waits until no slot is in use, at most so long; gives how many are."""

@@ -34,14 +34,11 @@ class Sample:
 async def take(server: Replica, began: float) -> Sample:
     """A sample; `began` is on `time.monotonic`."""
     process = Path(f"/proc/{server.pid}")
-    return Sample(
-        seconds=round(time.monotonic() - began, 2),
-        memory=round(resident(server.pid), 2),
-        threads=len(list((process / "task").iterdir())),
-        files=len(list((process / "fd").iterdir())),
-        active=int(await asyncio.to_thread(server.gauges, "charloom_active_streams")),
-        waiting=int(await asyncio.to_thread(server.gauges, "charloom_waiting_streams")),
-    )
+    seconds, memory = round(time.monotonic() - began, 2), round(resident(server.pid), 2)
+    threads, files = (len(list((process / held).iterdir())) for held in ("task", "fd"))
+    # Only now: for its answer the server takes a thread and a file.
+    active, waiting = await asyncio.to_thread(server.streams)
+    return Sample(seconds, memory, threads, files, active, waiting)
 
 
 def write(samples: Sequence[Sample], path: Path) -> None:

@@ -23,17 +23,18 @@ from chaos import nonsense, samples
 from chaos.asks import Asks
 from chaos.bundles import WORK, make_bundles, sources
 from chaos.crowd import Crowds
-from chaos.plot import plot
+from chaos.load import pause
 from chaos.replicas import Replica
 from chaos.samples import Sample
 from chaos.verdict import CURVES, Verdict
 from charloom.client import AsyncClient, RequestError
 from charloom.machine import available_cores
+from charloom.plot import Curve, Panel, document
 
 OPTIONS = ("--max-streams", "64", "--max-waiting", "32", "--heartbeat", "1")
 """Few places, so that crowds are refused."""
-PAUSE = 0.5
-"""Seconds after which who was refused asks again."""
+CALM = 30.0
+"""Seconds until a quiet server holds what it always will: gRPC keeps an idle thread of its pool for 20."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,6 @@ class Soak:
         await self._talk()
         self.before = await self._calm()
         await self._load()
-        gc.collect()  # a call that Python still remembers holds its connection
         self.after = await self._calm()
 
     async def _load(self) -> None:
@@ -95,22 +95,22 @@ class Soak:
     async def _calm(self) -> Sample:
         """What the server holds once nobody is there."""
         await self.server.idle()
-        await asyncio.sleep(3)
+        gc.collect()  # a call of ours that Python still remembers holds its connection to the server
+        await asyncio.sleep(CALM)
         return await samples.take(self.server, time.monotonic())
 
     async def _read_on(self, client: AsyncClient) -> None:
         """Asks for one text after another; whoever is refused comes back."""
         for number in self._numbers:
             ask = self.asks[number]
-            generation = client.generate(
-                ask.prompt, model=ask.model, n=ask.n, state_interval=ask.state_interval, **ask.options
-            )
             try:
-                self.texts += len(await generation.texts())
+                texts = await client.generate(ask.prompt, **ask.arguments).texts()
             except RequestError as error:
                 if error.code != grpc.StatusCode.RESOURCE_EXHAUSTED:
                     raise
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(pause(error))
+            else:
+                self.texts += len(texts)  # with the await in one line, what others count meanwhile is lost
 
     async def _disturb(self) -> None:
         """Crowds and nonsense, again and again."""
@@ -160,9 +160,11 @@ def main() -> None:
         server = Replica(bundles, OPTIONS, Path(folder) / "server.log")
         verdict = asyncio.run(soak(SoakConfig(minutes=options.minutes), server, asks))
     samples.write(verdict.samples, WORK / "soak.csv")
-    curves = {said: [getattr(one, name) for one in verdict.samples] for name, said in CURVES.items()}
-    title = f"{options.minutes:g} minutes of load, over time"
-    picture = plot(title, [one.seconds for one in verdict.samples], curves)
+    panels = [
+        Panel([Curve(said, [(one.seconds, getattr(one, name)) for one in verdict.samples])])
+        for name, said in CURVES.items()
+    ]
+    picture = document(f"{options.minutes:g} minutes of load", panels, "seconds")
     (WORK / "soak.svg").write_text(picture, encoding="utf-8")
     verdict.print()
     print(f"samples: {WORK / 'soak.csv'}, {WORK / 'soak.svg'}")

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from xml.etree import ElementTree
 
 import pytest
 
-from chaos.plot import plot
 from chaos.samples import Sample
 from chaos.verdict import Verdict
 
@@ -45,8 +43,3 @@ def test_who_keeps_something_does_not(
 ) -> None:
     (failure,) = change(verdict).failures()
     assert said in failure
-
-
-def test_a_plot_is_xml_with_a_curve_for_each() -> None:
-    root = ElementTree.fromstring(plot("a < b", [0, 1, 2], {"x": [1, 2, 3], "none": [0, 0, 0]}))
-    assert len(root.findall("{*}polyline")) == 2
