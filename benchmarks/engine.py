@@ -8,8 +8,6 @@ machine whose speed drifts drifts under all of them alike. Run with `make bench-
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -21,6 +19,7 @@ from benchmarks.bundles import make_bundle, make_run
 from benchmarks.one_call import OneCall
 from benchmarks.processes import processor
 from benchmarks.products import Products
+from benchmarks.race import Call, race
 from benchmarks.table import print_row
 from charloom.execution_class import instruction_set
 from charloom.machine import available_cores
@@ -35,9 +34,6 @@ from training.checkpoint import load_checkpoint
 FOREVER = 10**9
 SETTLE = 20
 """Bursts until the engine knows what a step costs, and which way to run them is fastest."""
-
-Call = Callable[[], int]
-"""Generates some tokens and gives their number."""
 
 
 def main() -> None:
@@ -109,19 +105,6 @@ def running_engine(model: Model, batch: int) -> Call:
 def generate(engine: Engine) -> int:
     """One burst."""
     return engine.step().generated
-
-
-def race(variants: Mapping[str, Call], rounds: int, seconds: float) -> dict[str, float]:
-    """Tokens a second of each variant, the median of the rounds."""
-    rates: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds):
-        for name, call in variants.items():
-            call()
-            began, tokens = time.perf_counter(), 0
-            while (elapsed := time.perf_counter() - began) < seconds:
-                tokens += call()
-            rates[name].append(tokens / elapsed)
-    return {name: statistics.median(values) for name, values in rates.items()}
 
 
 Rates = Mapping[str, float]

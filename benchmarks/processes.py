@@ -8,15 +8,16 @@ import re
 import signal
 import subprocess
 import sys
-import urllib.request
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Self
 
-from prometheus_client.parser import text_string_to_metric_families
+from benchmarks.scrape import scrape, total
+from charloom.ready import Ready, ready_in
 
-READY = re.compile(r"ready: gRPC on (\S+), metrics on (\S+)")
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 2**20
 
@@ -45,33 +46,42 @@ class ServerProcess:
     def __init__(self, bundle: Path, options: Sequence[str] = ()) -> None:
         ports = ["--port", "0", "--metrics-port", "0"]
         command = [sys.executable, "-m", "charloom", "serve", str(bundle), *ports, *options]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603
+        self._log = TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(command, stderr=self._log)  # noqa: S603
         self.pid = self._process.pid
-        self.address, self._metrics = self._wait_until_ready()
+        self._ready = self._wait_until_ready()
+        self.address = self._ready.address
 
-    def _wait_until_ready(self) -> tuple[str, str]:
-        assert self._process.stderr is not None, "it was asked for"
-        said = ""
-        for line in self._process.stderr:
-            said += line
-            if match := READY.search(line):
-                return match[1], match[2]
-        raise RuntimeError(f"the server did not start:\n{said}")
+    def _wait_until_ready(self) -> Ready:
+        while True:
+            ended = self._process.poll() is not None
+            said = os.pread(self._log.fileno(), MIB, 0).decode()
+            if ready := ready_in(said):
+                return ready
+            if ended:
+                raise RuntimeError(f"the server did not start:\n{said}")
+            time.sleep(0.05)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)
-        self._process.communicate()
+        self._process.wait()
+        self._log.close()
 
     def bursts(self) -> tuple[float, float]:
         """Bursts so far, and the seconds they took, by the server's own metrics."""
-        with urllib.request.urlopen(self._metrics, timeout=10) as response:  # noqa: S310
-            families = text_string_to_metric_families(response.read().decode())
-        values = {sample.name: sample.value for family in families for sample in family.samples}
-        name = "charloom_burst_duration_seconds"
-        return values.get(f"{name}_count", 0.0), values.get(f"{name}_sum", 0.0)
+        samples, name = scrape(self._ready.metrics), "charloom_burst_duration_seconds"
+        return total(samples, f"{name}_count"), total(samples, f"{name}_sum")
+
+    def generated(self) -> float:
+        """Tokens that it has generated so far."""
+        return total(scrape(self._ready.metrics), "charloom_generated_tokens_total")
+
+    def active(self) -> float:
+        """Streams that have a slot."""
+        return total(scrape(self._ready.metrics), "charloom_active_streams")
 
     def cpu_time(self) -> CpuTime:
         """What its threads have used so far."""
