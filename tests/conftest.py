@@ -6,9 +6,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import settings
 
 from charloom.execution_class import multiplies_bytes
@@ -81,3 +87,54 @@ def tool() -> Callable[[str], str]:
         return path
 
     return find
+
+
+class Authority:
+    """Makes certificates for this machine, all vouched for by one of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, folder.name)])
+        self.root = folder / "root.pem"
+        self.root.write_bytes(self._certificate(self._name, self._key, authority=True))
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Files of a certificate and of its key; those of the same name are replaced."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        files = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        files[0].write_bytes(self._certificate(subject, key, authority=False))
+        files[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return files
+
+    def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool) -> bytes:
+        now = datetime.now(UTC)
+        names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+        builder = (
+            x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture
+def make_authority(tmp_path: Path) -> Callable[[str], Authority]:
+    """Makes authorities, by name."""
+    return lambda name: Authority(tmp_path / name)
+
+
+@pytest.fixture
+def authority(make_authority: Callable[[str], Authority]) -> Authority:
+    """Makes certificates."""
+    return make_authority("authority")

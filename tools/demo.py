@@ -5,25 +5,24 @@ text of Python's own language reference, which every Python brings along.
 """
 
 import pydoc_data.topics
-import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.scrape import scrape, total
+from charloom.ready import Ready, ready_in
 
 WORK = Path("build/demo")
 # A minute is short: small batches and no dropout learn the most in it.
 TRAINING = ("--max-minutes", "1", "--dropout", "0", "--learning-rate", "0.006", "--batch", "16")
-READY = re.compile(r"ready: gRPC on (\S+), metrics on (\S+)")
 COUNTS = {
     "charloom_requests_total": "texts finished",
     "charloom_generated_tokens_total": "characters generated",
@@ -57,12 +56,13 @@ def main() -> int:
         heading("2  Export the best checkpoint to ONNX, and verify it")
         charloom("export", run, "--out", bundle, "--name", "demo")
         heading("3  Serve it, and stream from it")
-        with server(bundle) as (address, metrics):
+        with server(bundle) as ready:
+            address = ready.address
             charloom("generate", "--address", address, "--max-tokens", 800, "--temperature", 0.7, "--seed", 1)
             if not sys.stdout.isatty():
                 console.print()  # the text ends as it ends
             heading("4  What Prometheus sees")
-            show(metrics)
+            show(ready.metrics)
             heading("5  Shut down")
     except StepFailedError:
         return 1
@@ -88,8 +88,8 @@ def charloom(*arguments: object) -> None:
 
 
 @contextmanager
-def server(bundle: Path) -> Iterator[tuple[str, str]]:
-    """Runs a server on free ports of loopback; gives its address and the URL of its metrics."""
+def server(bundle: Path) -> Iterator[Ready]:
+    """Runs a server on free ports of loopback; gives where it is."""
     words = ["serve", str(bundle), "--port", "0", "--metrics-port", "0"]
     show_command(words, background=True)
     command = [sys.executable, "-m", "charloom", *words]
@@ -105,26 +105,24 @@ def server(bundle: Path) -> Iterator[tuple[str, str]]:
             raise StepFailedError
 
 
-def wait_until_ready(process: "subprocess.Popen[str]") -> tuple[str, str]:
+def wait_until_ready(process: "subprocess.Popen[str]") -> Ready:
     """Reads what the server says until it is ready."""
     assert process.stderr is not None, "it was asked for"
     for line in process.stderr:
         console.print(line.rstrip(), style="dim", markup=False)
-        if match := READY.search(line):
-            return match[1], match[2]
+        if ready := ready_in(line):
+            return ready
     raise StepFailedError
 
 
 def show(url: str) -> None:
     """Fetches the metrics and prints a few of them."""
-    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310
-        families = text_string_to_metric_families(response.read().decode())
-        samples = {s.name: s.value for family in families for s in family.samples}
+    samples = scrape(url)
     table = Table(box=None, show_header=False)
     for name, label in COUNTS.items():
-        table.add_row(label, f"{samples[name]:,.0f}", f"[dim]{name}")
+        table.add_row(label, f"{total(samples, name):,.0f}", f"[dim]{name}")
     for name, label in MEANS.items():
-        mean = samples[f"{name}_sum"] / max(1.0, samples[f"{name}_count"])
+        mean = total(samples, f"{name}_sum") / max(1.0, total(samples, f"{name}_count"))
         value = f"{mean * 1000:.2f} ms" if name.endswith("_seconds") else f"{mean:.1f}"
         table.add_row(label, value, f"[dim]{name}")
     console.print(table)

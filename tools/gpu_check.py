@@ -1,10 +1,15 @@
 """On a machine with an NVIDIA GPU: trains, exports and serves on it, and compares with its CPU.
 
-Runs in an environment with onnxruntime-gpu in place of onnxruntime; `make gpu-check` makes one.
+Runs in an environment with onnxruntime-gpu in place of onnxruntime; `make gpu-check` makes one. Training
+is stopped and resumed, its speed is measured beside cuDNN's bare steps, and with `--text FILE` the minutes
+that it takes to a validation loss. `--rehearse` goes through the training checks on the CPU, small, and
+through nothing else: it says whether this program works, and nothing of a GPU.
+
 Between two execution classes texts need not agree to the byte. What must hold: the log-probabilities
 that both give the same tokens agree to rounding, and each class is exact within itself.
 """
 
+import argparse
 import pydoc_data.topics
 import subprocess
 import sys
@@ -16,12 +21,19 @@ import numpy as np
 import onnxruntime
 import torch
 
+from benchmarks.training import SIZES, TINY
 from charloom.burst import FULL_INPUTS, neutral
 from charloom.options import Sampling
 from serving.engine.request import Request
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model
+from tools.gpu_training import check_resume, print_speed, reach
+from training.hardware import DeviceName, HardwareConfig, PrecisionName, resolve
+from training.model import ModelConfig
+from training.options import Options
+from training.preview import PreviewConfig
+from training.schedule import RunConfig
 
 WORK = Path("build/gpu-check")
 BOUND = 1e-2
@@ -41,17 +53,23 @@ class Texts:
 
 def main() -> int:
     """Runs every check; gives the exit code."""
+    options = arguments()
+    WORK.mkdir(parents=True, exist_ok=True)
+    text = WORK / "text.txt"
+    topics = pydoc_data.topics.topics
+    text.write_text("\n".join(topics[name] for name in sorted(topics)), encoding="utf-8")
+    if options.rehearse:
+        return 0 if check_training(options, text, "cpu") else complain("training on the CPU does not resume")
     if not torch.cuda.is_available():
         return complain("PyTorch finds no CUDA device")
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return complain(
             "this onnxruntime has no CUDA: run `make gpu-check`, which makes an environment with it"
         )
-    WORK.mkdir(parents=True, exist_ok=True)
-    text, run, bundle = WORK / "text.txt", WORK / "run", WORK / "bundle"
-    topics = pydoc_data.topics.topics
-    text.write_text("\n".join(topics[name] for name in sorted(topics)), encoding="utf-8")
+    run, bundle = WORK / "run", WORK / "bundle"
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, onnxruntime {onnxruntime.__version__}")
+    if not check_training(options, text, "cuda"):
+        return complain("training failed a check")
     charloom("train", text, "--out", run, "--device", "cuda", "--max-minutes", 1, "--overwrite")
     charloom("export", run, "--out", bundle, "--overwrite")
     cuda, cpu = (generate(bundle, device) for device in ("cuda", "cpu"))
@@ -63,6 +81,36 @@ def main() -> int:
         rates = [rate(texts.model, batch) for texts in (cuda, cpu)]
         print(f"batch {batch}: {rates[0]:,.0f} tokens/s on CUDA, {rates[1]:,.0f} on the CPU")
     return complain(f"the bound is {BOUND:g}") if not difference <= BOUND else 0
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--text", type=Path, help="a text to train on until --target")
+    parser.add_argument("--target", type=float, default=1.45, help="validation loss, nats a character")
+    parser.add_argument("--minutes", type=float, default=30, help="that this may take")
+    parser.add_argument("--cells", type=int, default=512, help="of its two layers")
+    parser.add_argument("--rehearse", action="store_true", help="the training checks on the CPU, small")
+    return parser.parse_args()
+
+
+def check_training(options: argparse.Namespace, text: Path, device: DeviceName) -> bool:
+    """Resumes, measures, and trains to a loss if there is a text for it; gives whether all was well."""
+    precisions: list[PrecisionName] = ["float32"] if options.rehearse else ["float32", "auto"]
+    well = True
+    for precision in precisions:
+        hardware = resolve(HardwareConfig(device=device, precision=precision))
+        well &= check_resume(text, WORK / "resume", hardware, 16 if options.rehearse else 512)
+        sizes, rounds, seconds = (TINY, 1, 0.02) if options.rehearse else (SIZES, 5, 3)
+        print_speed(sizes, hardware, rounds, seconds)
+    if options.text is None:
+        return well
+    config = Options(
+        model=ModelConfig(cells=options.cells),
+        run=RunConfig(max_minutes=options.minutes),
+        preview=PreviewConfig(preview_length=0),
+    )
+    return reach(options.text, WORK / "reach", hardware, config, options.target) and well
 
 
 def charloom(*arguments: object) -> None:

@@ -26,7 +26,7 @@ from_pypi() {
 }
 
 # Unpacked and not installed: that needs no root and starts no service.
-from_debian() {
+unpack() { # package, folder
     say "unpacking Debian's $1"
     local dir
     dir=$(mktemp -d)
@@ -37,10 +37,32 @@ from_debian() {
             if [ "$(id -u)" = 0 ]; then apt-get update --quiet=2; else sudo apt-get update --quiet=2; fi
             apt-get download --quiet=2 "$1"
         fi
-        dpkg-deb --extract ./*.deb .
-        cp usr/bin/* "$tools/bin/"
+        dpkg-deb --extract ./*.deb "$2"
     )
     rm -rf "$dir"
+}
+
+from_debian() {
+    local dir
+    dir=$(mktemp -d)
+    unpack "$1" "$dir"
+    cp "$dir"/usr/bin/* "$tools/bin/"
+    rm -rf "$dir"
+}
+
+# Its programs find their own files by where they are, but not the library of another package.
+postgresql() {
+    local dir=$tools/postgresql package program found
+    package=$(apt-cache depends postgresql | sed -n 's/.*Depends: \(postgresql-[0-9]*\)$/\1/p')
+    mkdir -p "$dir"
+    unpack "$package" "$dir"
+    unpack libpq5 "$dir"
+    for program in initdb postgres; do
+        found=$(echo "$dir"/usr/lib/postgresql/*/bin/$program)
+        printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$(echo "$dir"/usr/lib/*-linux-*)" "$found" \
+            >"$tools/bin/$program"
+        chmod 755 "$tools/bin/$program"
+    done
 }
 
 wanted="${packages[*]}"
@@ -50,6 +72,7 @@ if [ "$(cat "$tools/.installed" 2>/dev/null)" != "$wanted" ]; then
     echo "$wanted" >"$tools/.installed"
 fi
 if ! has prometheus || ! has promtool; then from_debian prometheus; fi
+if ! has initdb || ! has postgres; then postgresql; fi
 renders() { PATH="$tools/bin:$PATH" kubectl kustomize k8s/base >/dev/null 2>&1; }
 if ! renders; then # there is none, or it is too old, as Debian 12's is
     say "installing kubectl"

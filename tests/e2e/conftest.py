@@ -1,18 +1,19 @@
 """A real server process."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-READY = re.compile(r"ready: gRPC on (\S+:\d+), metrics on (?:http://)?([\w.:\[\]-]+:\d+)")
+from benchmarks.scrape import scrape, total
+from charloom.ready import ready_in
+
 PATIENCE = 60
 """Seconds to wait for a server to start or to end."""
 
@@ -24,7 +25,7 @@ class ServerProcess:
     process: subprocess.Popen[bytes]
     log: Path
     address: str = ""
-    """HOST:PORT of the gRPC service."""
+    """Of the gRPC service: HOST:PORT, or unix:PATH."""
     metrics_url: str = ""
 
     @property
@@ -35,13 +36,13 @@ class ServerProcess:
     def wait_until_ready(self) -> None:
         """Waits for the line that says which ports it took."""
         deadline = time.monotonic() + PATIENCE
-        while not (match := READY.search(self.stderr)):
+        while not (ready := ready_in(self.stderr)):
             assert self.process.poll() is None, (
                 f"the server ended with {self.process.returncode}:\n{self.stderr}"
             )
             assert time.monotonic() < deadline, f"the server is not ready after {PATIENCE} s:\n{self.stderr}"
             time.sleep(0.05)
-        self.address, self.metrics_url = match[1], f"http://{match[2]}/metrics"
+        self.address, self.metrics_url = ready.address, ready.metrics
 
     def stop(self) -> None:
         """Ends it as Kubernetes does; it must end well. A server that the test ended is left alone."""
@@ -61,9 +62,12 @@ class ServerProcess:
         self.process.wait()
 
 
-def launch(bundle: Path, log: Path, *options: str) -> ServerProcess:
+CHARLOOM = ("-m", "charloom")
+
+
+def launch(bundle: Path, log: Path, *options: str, program: Sequence[str] = CHARLOOM) -> ServerProcess:
     """Begins to start a server, on free ports unless they are given; it writes to the log."""
-    command = [sys.executable, "-m", "charloom", "serve", str(bundle), *options]
+    command = [sys.executable, *program, "serve", str(bundle), *options]
     for name in ("--port", "--metrics-port"):
         if name not in options:
             command += [name, "0"]
@@ -75,11 +79,11 @@ def launch(bundle: Path, log: Path, *options: str) -> ServerProcess:
 
 @pytest.fixture
 def serve(bundle_dir: Path, tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Starts servers on free ports: serve(*options, bundle=...). All are stopped after the test."""
+    """Starts servers on free ports: serve(*options, bundle=..., program=...). All are stopped in the end."""
     servers: list[ServerProcess] = []
 
-    def start(*options: str, bundle: Path = bundle_dir) -> ServerProcess:
-        server = launch(bundle, tmp_path / f"server{len(servers)}.log", *options)
+    def start(*options: str, bundle: Path = bundle_dir, program: Sequence[str] = CHARLOOM) -> ServerProcess:
+        server = launch(bundle, tmp_path / f"server{len(servers)}.log", *options, program=program)
         servers.append(server)
         server.wait_until_ready()
         return server
@@ -91,3 +95,17 @@ def serve(bundle_dir: Path, tmp_path: Path) -> Iterator[Callable[..., ServerProc
     finally:
         for server in servers:
             server.kill()
+
+
+def metric(server: ServerProcess, name: str, **labels: str) -> float:
+    """Sum of the samples of a metric that have these labels."""
+    return total(scrape(server.metrics_url), name, **labels)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits for something that comes soon."""
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail("it did not come within a minute")

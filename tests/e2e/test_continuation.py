@@ -240,7 +240,8 @@ def test_a_server_that_waits_says_that_it_is_alive(replica: Serve) -> None:
     server = replica("--max-streams", "1")
     with Client(server.address) as client, grpc.insecure_channel(server.address) as channel:
         running = client.generate("a", max_tokens=1_000_000)
-        next(iter(running.pieces()))
+        pieces = running.pieces()  # kept: who drops them gives the place up
+        next(pieces)
         waiting = CharloomServiceStub(channel).Generate(pb.GenerateRequest(prompt="b", seed=1))
         times = [time.monotonic()]
         for response in waiting:

@@ -9,7 +9,7 @@ import pytest
 
 from charloom.client import Client, RequestError
 from charloom.conversation import BusyError, CommandError, Conversation
-from tests.e2e.conftest import ServerProcess
+from tests.e2e.conftest import ServerProcess, metric, wait_until
 
 Serve = Callable[..., ServerProcess]
 
@@ -118,3 +118,13 @@ def test_a_conversation_that_cannot_be_held(serve: Serve) -> None:
             client.converse(model="other")
         with client.converse(), pytest.raises(RequestError, match="RESOURCE_EXHAUSTED"):
             client.converse()
+
+
+def test_may_end_in_the_middle_of_a_text(serve: Serve) -> None:
+    server = serve()
+    with Client(server.address) as client:
+        with client.converse() as talk:
+            text = talk.generate("The ", max_tokens=1_000_000)
+            assert next(text)
+        text.close()
+        wait_until(lambda: metric(server, "charloom_active_streams") == 0)

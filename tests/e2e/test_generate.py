@@ -149,3 +149,13 @@ def test_serves_on_ipv6(bundle_dir: Path, serve: Serve) -> None:
     server = serve("--host", "::1")
     with Client(server.address) as client:
         assert len(client.generate("a", max_tokens=20).text()) == 20
+
+
+def test_of_several_servers_one_will_do(serve: Serve, from_bundle: tuple[object, ...]) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        gone = f"127.0.0.1:{nobody.getsockname()[1]}"
+        options = ("--address", gone, "--address", serve().address, "--max-tokens", 30, "--seed", 1)
+        result = generate(*options)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == generate(*from_bundle).stdout

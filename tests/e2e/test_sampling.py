@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import charloom.v1.charloom_pb2 as pb
 from charloom.client import AsyncClient, Client, RequestError
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 from serving.local import LocalModel
+from tests.e2e.conftest import metric
 
 Serve = Callable[..., Any]
 OPTIONS: list[dict[str, Any]] = [
@@ -76,10 +76,7 @@ def test_several_texts_of_one_prompt_are_those_of_their_seeds(serve: Serve, bund
         assert several.texts() == texts
     assert model.generate("The statement ", n=7, seed=first, **common) == texts
     # Read once for each of the two calls for seven texts, and for each of the seven single ones.
-    with urllib.request.urlopen(server.metrics_url, timeout=5) as response:
-        lines = response.read().decode().splitlines()
-    [read] = [line for line in lines if line.startswith("charloom_prompt_tokens_total")]
-    assert float(read.split()[-1]) == 14 * (2 + 7)
+    assert metric(server, "charloom_prompt_tokens_total") == 14 * (2 + 7)
     with Client(server.address) as client, pytest.raises(ValueError, match="7 texts"):
         client.generate("a", n=7).text()
 

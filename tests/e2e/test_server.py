@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,11 @@ import pytest
 import charloom.v1.charloom_pb2 as pb
 from charloom.client import AsyncClient, Client, RequestError
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
+from tests.e2e.conftest import metric, wait_until
 
 Serve = Callable[..., Any]
 ENDLESS = 900_000
 """Tokens that no test waits for."""
-
-
-def metric(server: Any, name: str, **labels: str) -> float:
-    """Sum of the samples of a metric that have these labels."""
-    with urllib.request.urlopen(server.metrics_url, timeout=5) as response:
-        lines = response.read().decode().splitlines()
-    wanted = [line for line in lines if re.match(rf"{name}[ {{]", line)]
-    return sum(
-        float(line.rsplit(" ", 1)[1])
-        for line in wanted
-        if all(f'{key}="{value}"' in line for key, value in labels.items())
-    )
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits for something that comes soon."""
-    for _ in range(1200):
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail("it did not come within a minute")
 
 
 def from_bundle(bundle: Path, *options: object) -> str:
@@ -177,6 +156,34 @@ def test_refuses_at_once_what_it_has_no_room_for(serve: Serve) -> None:
         assert client.generate("a", max_tokens=5).text() != ""
 
 
+def test_who_stops_reading_gives_the_place_up(serve: Serve) -> None:
+    server = serve("--max-streams", "1", "--max-waiting", "0")
+    with Client(server.address) as client:
+        left = client.generate("a", max_tokens=ENDLESS)
+        for _ in left:
+            break
+        wait_until(lambda: metric(server, "charloom_active_streams") == 0)
+        left.cancel()
+        with pytest.raises(RequestError, match="CANCELLED"):
+            left.text()  # and does not ask for it again
+        assert metric(server, "charloom_active_streams") == 0
+
+
+def test_a_text_that_is_given_up_ends_for_its_reader_and_not_its_task(serve: Serve) -> None:
+    server = serve()
+
+    async def run() -> None:
+        async with AsyncClient(server.address) as client:
+            given_up = client.generate("a", max_tokens=ENDLESS)
+            reader = asyncio.create_task(given_up.text())
+            await asyncio.sleep(0.3)
+            given_up.cancel()
+            with pytest.raises(RequestError, match="CANCELLED"):
+                await reader
+
+    asyncio.run(run())
+
+
 def test_a_deadline_ends_a_text_and_frees_its_slot(serve: Serve) -> None:
     server = serve()
     with Client(server.address) as client:
@@ -197,10 +204,9 @@ def test_a_client_that_goes_away_leaves_no_slot_in_use(serve: Serve) -> None:
     server = serve()
     for _ in range(3):
         with Client(server.address) as client:
-            for _, generation in zip(
-                range(5), (client.generate("a", max_tokens=ENDLESS) for _ in range(5)), strict=True
-            ):
-                next(iter(generation))
+            begun = [iter(client.generate("a", max_tokens=ENDLESS)) for _ in range(5)]
+            for texts in begun:
+                next(texts)
     wait_until(lambda: metric(server, "charloom_active_streams") == 0)
     assert metric(server, "charloom_requests_total", outcome="cancelled") == 15
 
@@ -250,6 +256,31 @@ def test_the_grace_period_ends(serve: Serve) -> None:
     assert server.process.wait(timeout=30) == 0
 
 
+def test_every_text_gets_its_state_as_the_grace_period_ends(serve: Serve) -> None:
+    server = serve("--grace", "0.5")
+    message = pb.GenerateRequest(prompt="a", max_tokens=ENDLESS, n=3, return_state=True)
+    reached: dict[int, int] = {}
+    saved: dict[int, int] = {}
+    with grpc.insecure_channel(server.address) as channel:
+        responses = CharloomServiceStub(channel).Generate(message)
+        while len(reached) < 3:
+            if (response := next(responses)).text:
+                reached[response.index] = response.position
+        server.process.send_signal(signal.SIGTERM)
+
+        def read_on() -> None:
+            for response in responses:
+                reached[response.index] = response.position
+                if response.HasField("state"):
+                    saved[response.index] = response.state.position
+
+        with pytest.raises(grpc.RpcError) as caught:
+            read_on()
+    assert RequestError.of(caught.value).code is grpc.StatusCode.UNAVAILABLE
+    assert saved == reached
+    assert server.process.wait(timeout=30) == 0
+
+
 def test_serves_several_models(serve: Serve, run_dir: Path, bundle_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     subprocess.run(
@@ -257,7 +288,7 @@ def test_serves_several_models(serve: Serve, run_dir: Path, bundle_dir: Path, tm
         check=True,
         capture_output=True,
     )
-    server = serve(str(copy))
+    server = serve(str(copy), "--precision", "float32")
     with Client(server.address) as client:
         assert {model.name for model in client.models()} == {"small", "other"}
         texts = {client.generate("a", model=name, seed=1).text() for name in ("small", "other")}
