@@ -6,12 +6,16 @@ BIN    := $(VENV)/bin
 GPU    := .venv-gpu
 TEXT   ?=
 GOLDEN ?=
+FUZZ   ?= 300
 CHAOS  ?=
 SOAK   ?=
+GPU_CHECK ?=
 BUNDLE ?= build/demo/bundle
+RUN    ?= runs/best
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all interleavings golden screenshot lint format proto bench-engine bench-profile bench-server chaos soak gpu-check constraints clean
+.PHONY: help demo test test-all interleavings golden fuzz losses screenshot lint format proto \
+	bench-engine bench-training bench-corpus bench-profile bench-server bench-overload chaos soak gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +29,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/.installed ## Train, export, serve and stream, in about two minutes (TEXT=path for your own text)
-	@$(BIN)/python tools/demo.py $(if $(TEXT),"$(TEXT)")
+	@$(BIN)/python -m tools.demo $(if $(TEXT),"$(TEXT)")
 
 test: $(VENV)/.installed ## Run the tests (minutes)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal
 
 test-all: $(VENV)/.installed-bench ## Run the slower end-to-end tests, with foreign tools that it installs
 	tools/install-foreign.sh
@@ -42,6 +46,12 @@ interleavings: $(VENV)/.installed ## Run 10,000 random interleavings of streams 
 
 golden: $(VENV)/.installed ## Record what the golden bundles generate on this machine (GOLDEN=--help says more)
 	@$(BIN)/python -m tools.golden $(GOLDEN)
+
+fuzz: $(VENV)/.installed ## Break requests, state tokens, bundles and vocabularies at random, for FUZZ=300 seconds
+	CHARLOOM_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --timeout 0 tests/fuzz
+
+losses: $(VENV)/.installed ## Draw docs/losses.svg anew (RUN=path of a run's folder)
+	@$(BIN)/python -m tools.losses $(RUN)
 
 screenshot: $(VENV)/.installed ## Draw docs/write.svg anew (BUNDLE=path, by default that of the demo)
 	@$(BIN)/python -m tools.screenshot $(BUNDLE)
@@ -66,12 +76,21 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 bench-engine: $(VENV)/.installed-bench ## Measure the bare engine, beside other ways to run the same model
 	@$(BIN)/python -m benchmarks.engine
 
+bench-training: $(VENV)/.installed ## Measure training, beside the bare steps of the same network
+	@$(BIN)/python -m benchmarks.training
+
+bench-corpus: $(VENV)/.installed ## Measure how fast a text becomes token ids (a minute)
+	@$(BIN)/python -m benchmarks.corpus
+
 bench-profile: $(VENV)/.installed ## Show where the time of a burst goes, by operator
 	@$(BIN)/python -m benchmarks.profile
 
 bench-server: $(VENV)/.installed ## Measure the server, with clients on the same machine (a quarter of an hour)
 	tools/install-foreign.sh
 	$(BIN)/python -m benchmarks.server
+
+bench-overload: $(VENV)/.installed ## Measure what a flood of users does to a full server (a minute)
+	@$(BIN)/python -m benchmarks.overload
 
 chaos: $(VENV)/.installed ## Kill servers and cut connections under 500 streams; compare every text (CHAOS=--help says more)
 	@$(BIN)/python -m chaos.main $(CHAOS)
@@ -85,8 +104,8 @@ $(GPU)/.installed: pyproject.toml constraints.txt
 		-e '.[export-common,serve-gpu]'
 	@touch $@
 
-gpu-check: $(GPU)/.installed ## On a machine with an NVIDIA GPU: train, export, serve on it; compare with the CPU
-	$(GPU)/bin/python tools/gpu_check.py
+gpu-check: $(GPU)/.installed ## On a machine with an NVIDIA GPU: train, export, serve on it (GPU_CHECK="--text FILE" says more)
+	$(GPU)/bin/python -m tools.gpu_check $(GPU_CHECK)
 
 constraints: ## Write constraints.txt anew from a fresh environment
 	tools/constraints.sh
