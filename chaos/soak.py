@@ -33,8 +33,9 @@ from charloom.plot import Curve, Panel, document
 
 OPTIONS = ("--max-streams", "64", "--max-waiting", "32", "--heartbeat", "1")
 """Few places, so that crowds are refused."""
-CALM = 30.0
-"""Seconds until a quiet server holds what it always will: gRPC keeps an idle thread of its pool for 20."""
+CALM, PATIENCE = 3.0, 60.0
+"""Seconds until clients are gone, and until all that was theirs must be: gRPC lets a thread of its pool go
+that was idle for 20."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Soak:
         await self._talk()
         self.before = await self._calm()
         await self._load()
-        self.after = await self._calm()
+        self.after = await self._settled()
 
     async def _load(self) -> None:
         """Readers, crowds and nonsense, for so long."""
@@ -98,6 +99,13 @@ class Soak:
         gc.collect()  # a call of ours that Python still remembers holds its connection to the server
         await asyncio.sleep(CALM)
         return await samples.take(self.server, time.monotonic())
+
+    async def _settled(self) -> Sample:
+        """The same after the load: as soon as nothing more is held than before, or once it has had time."""
+        deadline = time.monotonic() + PATIENCE
+        while (sample := await self._calm()).kept_since(self.before) and time.monotonic() < deadline:
+            pass
+        return sample
 
     async def _read_on(self, client: AsyncClient) -> None:
         """Asks for one text after another; whoever is refused comes back."""

@@ -69,7 +69,7 @@ class Verdict:
         yield "most slots in use, most streams waiting", f"{self._most('active')}, {self._most('waiting')}"
         yield "memory, second quarter and last, MiB", f"{early:.0f}, {late:.0f}"
         yield "the quiet server's memory, before and after, MiB", f"{before.memory:.0f}, {after.memory:.0f}"
-        yield "its threads", f"{before.threads}, {after.threads}"
+        yield "its threads", f"{before.threads}, {after.threads} ({after.names})"
         yield "its open files", f"{before.files}, {after.files}"
         yield "its slots in use", f"{before.active}, {after.active}"
 
@@ -81,10 +81,7 @@ class Verdict:
         early, late = self.memory
         if late > (most := early * (1 + GROWTH) + SLACK):
             yield f"memory grew from {early:.0f} to {late:.0f} MiB; at most {most:.0f} are allowed"
-        for what in ("threads", "files"):
-            before, after = getattr(self.before, what), getattr(self.after, what)
-            if after > before:
-                yield f"{what}: {after} in the end, {before} before"
+        yield from self.after.kept_since(self.before)
         for what, found in (
             ("slots in use in the end", self.after.active),
             ("streams that wait in the end", self.after.waiting),

@@ -11,8 +11,8 @@ from chaos.verdict import Verdict
 
 @pytest.fixture
 def verdict() -> Verdict:
-    quiet = Sample(0, 100, 20, 14, 0, 0)
-    busy = [Sample(i, 150, 22, 30, 64, 10) for i in range(40)]
+    quiet = Sample(0, 100, 20, 14, 0, 0, "20 python")
+    busy = [Sample(i, 150, 22, 30, 64, 10, "22 python") for i in range(40)]
     return Verdict(1, busy, quiet, quiet, texts=9, came=9, refused=3, unexpected=0, nonsense=8,
                    accepted=0, tracebacks=0)  # fmt: skip
 
