@@ -40,6 +40,8 @@ def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
 
 
 def precision(checkpoint: Checkpoint, asked: Precision) -> PrecisionName:
-    """The precision to run in: that in which the run validated, unless another is asked for."""
-    run = checkpoint.summary["hardware"].get("precision")
-    return "bfloat16" if asked == "bfloat16" or (asked == "auto" and run == "bfloat16") else "float32"
+    """The precision to run in: unless another is asked for, that of the run where this machine has it."""
+    if asked == "auto":
+        return "auto" if checkpoint.summary["hardware"].get("precision") == "bfloat16" else "float32"
+    assert asked != "int8", "it was refused"
+    return asked

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from charloom.errors import CharloomError, require
 from charloom.machine import available_cores
@@ -121,8 +121,8 @@ def resolve(config: HardwareConfig, ranks: Ranks = ALONE) -> Hardware:
     Raises:
         ConfigError: the machine has fewer cores than there shall be threads. Only here is that
             known: the options of a run may come from another machine.
-        DeviceError: a GPU is asked for and PyTorch sees none, or fewer than there are ranks, or it
-            does not compute in the precision that is asked for.
+        DeviceError: a GPU is asked for and PyTorch sees none, or fewer than there are ranks, or the
+            device does not compute in the precision that is asked for.
     """
     cores = os.cpu_count() or 1
     require(config.threads <= cores, "threads", f"must be at most {cores}, the cores of this machine")
@@ -132,8 +132,9 @@ def resolve(config: HardwareConfig, ranks: Ranks = ALONE) -> Hardware:
     torch.set_num_threads(config.threads or spare_threads(ranks.neighbours))
     device = gpu(ranks) if cuda and config.device != "cpu" else torch.device("cpu")
     able = computes_bfloat16(device)
-    if config.precision == "bfloat16" and device.type == "cuda" and not able:
-        raise DeviceError("precision bfloat16: this GPU, or its cuDNN, does not compute in it; try float32")
+    if config.precision == "bfloat16" and not (able or (device.type == "cpu" and emulates_bfloat16())):
+        what = "GPU, or its cuDNN," if device.type == "cuda" else "CPU"
+        raise DeviceError(f"precision bfloat16: this {what} does not compute in it; try --precision float32")
     bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and able)
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32 in all layers
     return Hardware(device, bfloat16, torch.get_num_threads(), ranks.world)
@@ -192,3 +193,14 @@ def computes_bfloat16(device: torch.device) -> bool:
         return version >= CUDNN and bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
     return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+
+
+def emulates_bfloat16() -> bool:
+    """Whether PyTorch has kernels in bfloat16 for this CPU, be they slow: with AVX-512 it has some."""
+    lstm = nn.LSTM(1, 1)
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            lstm(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from charloom.errors import ConfigError
-from training.hardware import DeviceError, Hardware, HardwareConfig, computes_bfloat16, resolve, spare_threads
+from training.hardware import (
+    DeviceError,
+    Hardware,
+    HardwareConfig,
+    computes_bfloat16,
+    emulates_bfloat16,
+    resolve,
+    spare_threads,
+)
 
 CPU = torch.device("cpu")
 
@@ -21,7 +29,29 @@ def test_bfloat16_follows_from_what_the_cpu_can_do(able, expected, monkeypatch):
 
 def test_an_explicit_precision_is_taken():
     assert resolve(HardwareConfig(device="cpu", precision="float32")).precision == "float32"
-    assert resolve(HardwareConfig(device="cpu", precision="bfloat16")).precision == "bfloat16"
+
+
+@pytest.mark.parametrize("emulated", [False, True])
+def test_bfloat16_is_taken_if_it_runs_at_all_and_asked_for(emulated, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr("training.hardware.emulates_bfloat16", lambda: emulated)
+    asked = HardwareConfig(device="cpu", precision="bfloat16")
+    if emulated:
+        assert resolve(asked).bfloat16
+        return
+    with pytest.raises(DeviceError, match="this CPU does not compute in it; try --precision float32"):
+        resolve(asked)
+
+
+def test_where_pytorch_has_kernels_in_bfloat16_it_says_so():
+    """By what its own recurrent layer does."""
+    lstm = torch.nn.LSTM(8, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        if emulates_bfloat16():
+            assert lstm(torch.randn(3, 2, 8))[0].isfinite().all()
+        else:
+            with pytest.raises(RuntimeError):
+                lstm(torch.randn(3, 2, 8))
 
 
 def test_threads_are_set():
