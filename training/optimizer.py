@@ -5,7 +5,7 @@ It knows nothing of texts or checkpoints.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -96,24 +96,30 @@ class Optimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the optimiser remembers, by name."""
-        state = self.torch.state_dict()["state"]
-        return {f"{index}.{name}": value for index, kept in state.items() for name, value in kept.items()}
+        return {
+            f"{index}.{name}": value
+            for index, parameter in enumerate(self.parameters)
+            for name, value in self.torch.state[parameter].items()
+        }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Takes up what `tensors` gave."""
+        mine = self.torch.state_dict()["param_groups"]
+        # PyTorch counts the parameters group by group.
+        grouped = [parameter for group in self.torch.param_groups for parameter in group["params"]]
+        numbers = {id(parameter): number for number, parameter in enumerate(grouped)}
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = value
-        self.torch.load_state_dict({"state": state, "param_groups": self.torch.state_dict()["param_groups"]})
+            state.setdefault(numbers[id(self.parameters[int(index)])], {})[key] = value
+        self.torch.load_state_dict({"state": state, "param_groups": mine})
 
 
 def build(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimiser of the kind that is asked for."""
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=config.learning_rate, alpha=config.alpha)
-    # A group each keeps their order, by which a checkpoint knows what is remembered of which.
-    groups = [
-        {"params": [p], "weight_decay": config.weight_decay if p.dim() > 1 else 0.0} for p in parameters
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    matrices = [p for p in parameters if p.dim() > 1]
+    biases = [p for p in parameters if p.dim() <= 1]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": biases, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
