@@ -185,7 +185,7 @@ def bare(trainer: Trainer) -> Call:
     model = RecurrentModel(trainer.model.config, trainer.model.inputs, trainer.model.outputs).to(device)
     rate = trainer.options.optimizer.learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
-    read = [trainer.lanes.chunk(trainer.text, 0, i) for i in range(min(CHUNKS, trainer.lanes.chunks))]
+    read = [trainer.reader.chunk(0, i) for i in range(min(CHUNKS, trainer.lanes.chunks))]
     chunks = cycle([(chunk.inputs.to(device), chunk.targets.to(device)) for chunk in read])
     state = trainer.model.initial_state(trainer.options.batches.batch)
 

@@ -97,14 +97,18 @@ class Lanes:
         return step / self.chunks
 
     def chunk(self, text: Tensor, epoch: int, number: int) -> Chunk:
-        """A chunk of an epoch, both counted from 0, of a text [n] as `as_tensor` gives it, on its device.
+        """A chunk of an epoch, both counted from 0, of a text [n] as `as_tensor` gives it, on its device."""
+        return self.stretch(text, epoch, number, number + 1)
+
+    def stretch(self, text: Tensor, epoch: int, begin: int, stop: int) -> Chunk:
+        """The chunks of an epoch from `begin` on, up to `stop`, as one.
 
         A lane is fed the start token, then each character it has just been asked for; at a share
         of line beginnings the start token stands in place of the newline.
         """
         random = np.random.default_rng([self.seed, epoch])
         offset, key = int(random.integers(self.length)), int(random.integers(2**63))
-        first, end = self.bounds[number : number + 2]
+        first, end = self.bounds[begin], self.bounds[stop]
         steps = torch.arange(first - 1, end, device=text.device)[:, None]  # [S + 1, 1]
         lanes = torch.arange(self.ours.start, self.ours.stop, device=text.device)
         places = steps + lanes * self.time  # [S + 1, B], where on the wheel

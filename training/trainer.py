@@ -36,6 +36,7 @@ from training.preview import preview
 from training.progress import Progress
 from training.randomness import Randomness
 from training.ranks import ALONE, Ranks
+from training.reader import Reader
 from training.records import Record
 from training.regularisation import RegularisedModel
 from training.report import Reporter, Status, clock
@@ -124,7 +125,7 @@ class Trainer:
             self.progress = Progress(**state.progress)
             self.progress.check()
             self.optimizer.restore(named(tensors, "optimizer."))
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"the last checkpoint of {self.folder.path} is malformed: {error}"
             ) from error
@@ -230,16 +231,16 @@ class Trainer:
 
     def next_chunk(self) -> tuple[Tensor, Tensor]:
         """What the next step is fed and should answer, int64 [S, B]; a new epoch starts afresh."""
-        epoch, chunk = divmod(self.progress.step, self.lanes.chunks)
-        if chunk == 0:
+        epoch, number = divmod(self.progress.step, self.lanes.chunks)
+        if number == 0:
             self.state = self.model.initial_state(len(self.lanes.ours))
-        read = self.lanes.chunk(self.text, epoch, chunk)
-        return self.hardware.taken(read.inputs), self.hardware.taken(read.targets)
+        chunk = self.reader.chunk(epoch, number)
+        return chunk.inputs, chunk.targets
 
     @cached_property
-    def text(self) -> Tensor:
-        """The token ids to train on."""
-        return self.hardware.held(as_tensor(self.corpus.train))
+    def reader(self) -> Reader:
+        """Of the text to train on."""
+        return Reader(self.lanes, self.hardware.held(as_tensor(self.corpus.train)), self.hardware)
 
     def rate(self) -> float:
         """The learning rate of the next step."""

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from training.batches import BatchConfig, Chunk, Lanes, as_tensor, chosen, read
 from training.corpus import ShortTextError
+from training.hardware import Hardware
+from training.reader import Reader
 
 START, NEWLINE = 9, 0
 
@@ -113,3 +115,16 @@ def test_other_epochs_begin_other_lines_with_the_start_token():
 def test_a_short_text_is_refused_with_the_numbers():
     with pytest.raises(ShortTextError, match=r"39 characters.* 40 .*batch 4 x length 10.*--batch"):
         make(0.1, length=39)
+
+
+@given(lanes(), st.data())
+def test_chunks_are_the_same_however_many_are_made_ready(lanes, data):
+    """In any order: a run may go on anywhere."""
+    text = as_tensor(text_of(lanes.length))
+    reader = Reader(lanes, text, Hardware(torch.device("cpu"), bfloat16=False, threads=1))
+    reader.ahead = data.draw(st.integers(1, lanes.chunks + 1))
+    places = st.tuples(st.integers(0, 3), st.integers(0, lanes.chunks - 1))
+    for epoch, number in data.draw(st.lists(places, max_size=20)):
+        mine, alone = reader.chunk(epoch, number), lanes.chunk(text, epoch, number)
+        assert torch.equal(mine.inputs, alone.inputs)
+        assert torch.equal(mine.targets, alone.targets)
