@@ -1,9 +1,10 @@
 """On a machine with an NVIDIA GPU: trains, exports and serves on it, and compares with its CPU.
 
 Runs in an environment with onnxruntime-gpu in place of onnxruntime; `make gpu-check` makes one. Training
-is stopped and resumed, its speed is measured beside cuDNN's bare steps, and with `--text FILE` the minutes
-that it takes to a validation loss. `--rehearse` goes through the training checks on the CPU, small, and
-through nothing else: it says whether this program works, and nothing of a GPU.
+is stopped and resumed, no step of it may wait for the GPU, its speed is measured beside cuDNN's bare
+steps, and with `--text FILE` the minutes that it takes to a validation loss. `--rehearse` goes through
+the training checks on the CPU, small, and through nothing else: it says whether this program works, and
+nothing of a GPU.
 
 Between two execution classes texts need not agree to the byte. What must hold: the log-probabilities
 that both give the same tokens agree to rounding, and each class is exact within itself.
@@ -28,7 +29,7 @@ from serving.engine.request import Request
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model
-from tools.gpu_training import check_resume, print_speed, reach
+from tools.gpu_training import check_resume, check_steps, print_speed, reach
 from training.hardware import DeviceName, HardwareConfig, PrecisionName, resolve
 from training.model import ModelConfig
 from training.options import Options
@@ -101,6 +102,7 @@ def check_training(options: argparse.Namespace, text: Path, device: DeviceName) 
     for precision in precisions:
         hardware = resolve(HardwareConfig(device=device, precision=precision))
         well &= check_resume(text, WORK / "resume", hardware, 16 if options.rehearse else 512)
+        well &= check_steps(text, WORK / "steps", hardware)
         sizes, rounds, seconds = (TINY, 1, 0.02) if options.rehearse else (SIZES, 5, 3)
         print_speed(sizes, hardware, rounds, seconds)
     if options.text is None:

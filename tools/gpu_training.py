@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from benchmarks.training import BARE, LOOP, Size, measure
 from training.corpus import Corpus, read_corpus
 from training.defaults import settled
@@ -25,6 +27,8 @@ from training.trainer import Trainer
 APART = 0.02
 """Nats by which the last losses of a resumed and an undisturbed run may differ beyond what two
 undisturbed ones do."""
+STEPS = 100
+"""Steps that are watched for what waits for the GPU; several of the blocks that are read ahead."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,32 @@ def train(options: Options, corpus: Corpus, hardware: Hardware, out: Path, stop:
         trainer = resumed(options, corpus, hardware, folder, Reporter())
     trainer.run()
     return trainer
+
+
+def check_steps(text: Path, work: Path, hardware: Hardware) -> bool:
+    """Takes steps in which PyTorch lets nothing wait for a GPU; says whether anything would have."""
+    options = Options(model=ModelConfig(cells=64), preview=PreviewConfig(preview_length=0))
+    corpus = read_corpus(text, options.corpus)
+    folder = RunFolder(work)
+    folder.open(overwrite=True)
+    trainer = fresh(settled(options, corpus).options, corpus, hardware, folder, Reporter(), None)
+    trainer.open()
+    trainer.evaluate()
+    trainer.advance()  # the first step makes what later ones use
+    gpu = hardware.device.type == "cuda"
+    try:
+        if gpu:
+            torch.cuda.set_sync_debug_mode("error")
+        for _ in range(STEPS):
+            trainer.step()
+    except RuntimeError as error:
+        print(f"a step waits for the GPU: {error}")
+        return False
+    finally:
+        if gpu:
+            torch.cuda.set_sync_debug_mode("default")
+    print(f"{STEPS} steps wait for nothing" if gpu else f"{STEPS} steps, with no GPU to wait for")
+    return True
 
 
 def compare(one: Trainer, other: Trainer) -> Comparison:
