@@ -82,7 +82,7 @@ class Batch:
         feeds["last"][:] = [stream.last for stream in self.streams]
         for row in np.flatnonzero(self.forced).tolist():
             count, place = self.forced[row], self.position[row] - self.requests[row].begin
-            feeds["forced"][:count, row] = self.requests[row].forced[place : place + count]
+            np.concatenate([*self.requests[row].read(place, count)], out=feeds["forced"][:count, row])
 
     def _fill_sampling(self, feeds: Feeds) -> None:
         feeds["forced_len"][:] = self.forced

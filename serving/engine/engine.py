@@ -100,7 +100,7 @@ class Engine:
             Stream(replace(request, seed=seed_of(request.seed, i)), self.vocabulary.start, deadline)
             for i in range(n)
         ]
-        if len(request.forced):
+        if request.given:
             streams[0].siblings = streams[1:]
         self._arrived.extend(streams[:1] if streams[0].siblings else streams)
         return streams

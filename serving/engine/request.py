@@ -1,5 +1,6 @@
 """Requests and streams: what is asked for, and how far it has come. Data only."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -56,9 +57,16 @@ class Request:
         return 0 if self.origin is None else self.origin.position
 
     @cached_property
-    def forced(self) -> Tokens:
-        """What is read: token ids [T]."""
-        return np.concatenate([self.prompt, self.replay]) if len(self.replay) else self.prompt
+    def given(self) -> int:
+        """How many tokens are read: those of the prompt and of the replay."""
+        return len(self.prompt) + len(self.replay)
+
+    def read(self, place: int, count: int) -> Iterator[Tokens]:
+        """Token ids that are read from a place on, in two parts; not copied, as texts may share a prompt."""
+        yield self.prompt[place : place + count]
+        after = place + count - len(self.prompt)
+        if after > 0:
+            yield self.replay[max(0, after - count) : after]
 
     @cached_property
     def start(self) -> int:
@@ -179,7 +187,7 @@ class Stream:
     @property
     def forced_left(self) -> int:
         """Tokens that are still to be read."""
-        return max(0, self.request.begin + len(self.request.forced) - self.position)
+        return max(0, self.request.begin + self.request.given - self.position)
 
     @property
     def generated(self) -> int:

@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charloom.options import InvalidRequestError, Violation
+from charloom.vocabulary import CharacterVocabulary
+from serving.engine.given import to_scored
+from serving.engine.request import Request
 from serving.given import MOST_CHARACTERS, MOST_TEXTS, Given, TextError, groups, named, read_texts
 
 
@@ -69,3 +75,26 @@ def test_what_is_said_against_a_text_names_its_place() -> None:
     error = InvalidRequestError([Violation("texts[1]", "is odd"), Violation("prompt", "is long")])
     with pytest.raises(TextError, match=r"^f, line 2 is odd; prompt is long$"), named(group):
         raise error
+
+
+@given(
+    prompt=st.lists(st.integers(0, 9), max_size=8),
+    replay=st.lists(st.integers(0, 9), max_size=8),
+    data=st.data(),
+)
+def test_what_is_read_is_the_prompt_and_then_the_replay(
+    prompt: list[int], replay: list[int], data: st.DataObject
+) -> None:
+    request = Request(np.array(prompt, np.int64), 0, 0, replay=np.array(replay, np.int64))
+    assert request.given == len(prompt) + len(replay)
+    place = data.draw(st.integers(0, request.given))
+    count = data.draw(st.integers(0, request.given - place))
+    assert np.concatenate([*request.read(place, count)]).tolist() == (prompt + replay)[place : place + count]
+
+
+def test_scored_texts_share_their_prompt() -> None:
+    """A million characters and 128 texts were a gigabyte."""
+    requests = to_scored(["a"] * 128, "ab" * 1000, CharacterVocabulary("ab"), skip=False)
+    first = requests[0]
+    assert all(np.shares_memory(request.prompt, first.prompt) for request in requests)
+    assert all(np.shares_memory(part, first.prompt) for part, _ in [first.read(0, 2001)])
