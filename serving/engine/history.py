@@ -7,12 +7,15 @@ goes back reads the tokens that `back` gives from the snapshot beside them.
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import count, takewhile, zip_longest
 
 import numpy as np
 
 from charloom.vocabulary import Tokens, no_tokens
 from serving.engine.snapshot import Snapshot
+
+SPARSER = 4
+"""How much further from the end each state is than the one after it, where many tokens come at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,15 @@ class History:
     def known(self) -> int:
         """How many tokens can be gone back."""
         return min(self.limit, len(self.tokens))
+
+    def parts(self, tokens: Tokens) -> list[Tokens]:
+        """Tokens [T] that come after, cut where states are wanted, so that to go back little is read again.
+
+        The further from the end, the fewer: who goes back a step does so more often than who goes back far.
+        """
+        near = takewhile(lambda far: far < self.limit, (self.apart * SPARSER**i for i in count()))
+        places = sorted({len(tokens) - far for far in (*near, self.limit) if far < len(tokens)})
+        return [part for part in np.split(tokens, places) if len(part)]
 
     def extended(self, tokens: Tokens, snapshots: Sequence[Snapshot]) -> "History":
         """With tokens [T] that came after, and snapshots along them, the last after all of them."""

@@ -46,6 +46,7 @@ class Command:
     def __init__(self, message: pb.ConverseRequest) -> None:
         self.message = message
         self.kind = message.WhichOneof("command")
+        self.size = message.ByteSize()
         self.stopped = asyncio.Event()
 
 
@@ -133,10 +134,10 @@ class Branch:
 
     async def _read(self, history: History, tokens: Tokens) -> None:
         """Stands after tokens [T] that follow a history."""
-        if len(tokens):
-            update = await self._last(Request(tokens, 0, 0, origin=history.here, returns_state=True))
+        for part in history.parts(tokens):
+            update = await self._last(Request(part, 0, 0, origin=history.here, returns_state=True))
             assert update.snapshot is not None, "it was asked for"
-            history = history.extended(tokens, [update.snapshot])
+            history = history.extended(part, [update.snapshot])
         self.history = history
 
     async def _generate(
@@ -212,13 +213,12 @@ class Branch:
     async def _updates(self, request: Request, stopped: asyncio.Event) -> AsyncIterator[Update | None]:
         """Runs a request until it ends or is stopped, None where it was poked; raises what ends it early."""
         reader = self._reader = self._place.engine.open(request, deadline=None)
-        stop = asyncio.ensure_future(stopped.wait())
+        stop = news = asyncio.ensure_future(stopped.wait())
         try:
             while not stopped.is_set():
                 news = asyncio.ensure_future(reader.next())
                 await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
                 if not news.done():
-                    news.cancel()
                     return
                 if not news.result():
                     yield None
@@ -231,6 +231,7 @@ class Branch:
                         return
         finally:
             stop.cancel()
+            news.cancel()  # `wait` leaves what it waited for running
             reader.close()
             self._reader = None
 

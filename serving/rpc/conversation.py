@@ -23,6 +23,8 @@ from serving.rpc.status import CODES
 
 NAME = 64
 """Most characters of a branch's name."""
+MOST_WAITING = 2**23
+"""Bytes of the commands of all branches that wait or are being done; more are left unread until then."""
 APART = 256
 """Tokens between two states of a branch: of a large model they take far more than the tokens."""
 
@@ -63,6 +65,10 @@ class Conversation:
         self._ending: CharloomError | None = None
         self._broken: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting = 0
+        """Bytes of the commands that are not done."""
+        self._less = asyncio.Event()
+        """Set where some of them are."""
         self._add(Branch("", History.of(origin, bounds.most_history, APART), place))
 
     async def run(self, commands: AsyncIterator[pb.ConverseRequest]) -> AsyncIterator[pb.ConverseResponse]:
@@ -122,6 +128,7 @@ class Conversation:
     async def _take(self, commands: AsyncIterator[pb.ConverseRequest]) -> None:
         """Hands each command to its branch, and ends with the last."""
         async for message in commands:
+            await self._room(message.ByteSize())
             if self._ending is not None:
                 return
             worker = self._workers.get(message.branch)
@@ -130,8 +137,16 @@ class Conversation:
             elif message.HasField("stop"):
                 worker.stop()
             else:
-                await worker.put(Command(message))
+                command = Command(message)
+                self._waiting += command.size
+                await worker.put(command)
         await self._finish()
+
+    async def _room(self, size: int) -> None:
+        """Waits until a command of so many bytes may wait too."""
+        while self._waiting and self._waiting + size > MOST_WAITING:
+            self._less.clear()
+            await self._less.wait()
 
     async def _finish(self) -> None:
         """Waits until all branches have done what they were told."""
@@ -149,6 +164,9 @@ class Conversation:
                 except CharloomError as error:
                     position = worker.branch.history.here.position
                     await self._events.put(failed(worker.branch.name, position, error))
+                finally:
+                    self._waiting -= command.size
+                    self._less.set()
         self._busy.discard(worker)
 
     async def _do(self, worker: Worker, command: Command) -> AsyncIterator[pb.ConverseResponse]:

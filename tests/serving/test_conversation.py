@@ -300,3 +300,43 @@ def test_commands_after_a_drop_are_answered_and_the_call_ends(model: Model, boun
 
     kinds = asyncio.run(asyncio.wait_for(talk(), 20))
     assert sorted(kind for kind in kinds if kind != "generated") == ["dropped"] + ["failed"] * 5
+
+
+def test_commands_that_wait_are_bounded_by_their_bytes(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen branches of 64 commands of 4 MiB each were 4 GiB."""
+
+    async def talk_on() -> None:
+        letter = model.bundle.vocabulary.decode([1])
+        async with Talk(model) as talk:
+            for name in "abc":
+                await talk.ask(fork=pb.Fork(name=name))
+            for name in "abc":
+                talk.send(name, generate=pb.GenerateRequest(max_tokens=200, seed=1))
+                for _ in range(5):
+                    talk.send(name, feed=pb.Feed(text=letter * 90))
+            most, done = 0, 0
+            while done < 3 * 6:
+                event = await anext(talk.events)
+                done += event.HasField("fed") or event.generated.HasField("finish")
+                most = max(most, talk.conversation._waiting)
+            assert 100 < most <= 300
+            assert talk.conversation._waiting == 0
+
+    monkeypatch.setattr("serving.rpc.conversation.MOST_WAITING", 300)
+    asyncio.run(asyncio.wait_for(talk_on(), 60))
+
+
+def test_a_client_who_leaves_in_the_middle_leaves_no_task(model: Model) -> None:
+    async def talk_on() -> None:
+        talk = Talk(model)
+        async with talk:
+            before = asyncio.all_tasks()
+            talk.send(generate=pb.GenerateRequest(max_tokens=100_000, seed=1))
+            while not (await anext(talk.events)).generated.text:
+                pass
+            await talk.events.aclose()
+            for _ in range(10):
+                await asyncio.sleep(0.01)
+            assert asyncio.all_tasks() <= before
+
+    asyncio.run(talk_on())

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.vocabulary import no_tokens
-from serving.engine.history import History
+from serving.engine.history import SPARSER, History
 from serving.engine.snapshot import Snapshot
 
 PARTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12)
@@ -51,3 +51,24 @@ def test_a_stream_that_is_fed_by_single_tokens_keeps_few_snapshots() -> None:
     kept, to_read = history.back(1000)
     assert to_read.tolist() == list(range(kept.here.position, 1999))
     assert len(to_read) < 100
+
+
+@given(
+    limit=st.integers(0, 3000),
+    apart=st.integers(1, 300),
+    fed=st.lists(st.integers(0, 5000), max_size=4),
+    data=st.data(),
+)
+def test_who_goes_back_after_a_long_text_reads_little_of_it_again(
+    limit: int, apart: int, fed: list[int], data: st.DataObject
+) -> None:
+    history, end = History.of(at(0), limit, apart), 0
+    for length in fed:
+        for part in history.parts(np.arange(end, end + length)):
+            end += len(part)
+            history = history.extended(part, [at(end)])
+    assert end == sum(fed)
+    assert len(history.tokens) <= max(limit, min(limit * SPARSER, end)) + apart * SPARSER
+    count = data.draw(st.integers(0, history.known))
+    _, to_read = history.back(count)
+    assert len(to_read) <= SPARSER * max(count, apart)
