@@ -31,16 +31,18 @@ class RemoteModel:
         assert options.seed is not None, "all texts but the first call's have seeds that follow from it"
         done, most = 0, MOST_TEXTS
         while done < n:
-            count = min(n - done, most)
+            count, begun = min(n - done, most), False
             seeded = replace(options, seed=seed_of(options.seed, done))
             try:
                 with encodable():
                     generation = self.client.generate(prompt, model=self.name, n=count, **vars(seeded))
                 for piece in generation.pieces():
+                    begun = True
                     yield done + piece.index, piece.text, piece.index in generation.endings
                 done += count
-            except RequestError as error:  # before any text, where there was no room for so many
-                if not crowded(error, "n") and (not full(error) or error.retry_after is None):
+            except RequestError as error:
+                # Once there is text, the client has tried all that there is to try.
+                if begun or not (crowded(error, "n") or (full(error) and error.retry_after is not None)):
                     raise
                 most = max(1, count // 2)
                 time.sleep(error.retry_after or 0)

@@ -1,13 +1,15 @@
 """A model on a server: no more is asked of it at a time than it takes, and errors name the text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, Self, cast
 
 import grpc
 import pytest
 
-from charloom.client import RequestError
-from charloom.options import InvalidRequestError, Violation
-from serving.remote import in_parts
+from charloom.client import Client, RequestError
+from charloom.generation import Piece
+from charloom.options import GenerateOptions, InvalidRequestError, Violation
+from serving.remote import RemoteModel, in_parts
 
 
 class Small:
@@ -82,3 +84,39 @@ def test_other_errors_are_left_as_they_are() -> None:
 def test_bytes_that_are_no_text_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="not UTF-8"):
         in_parts(lambda texts: [text.encode() for text in texts], ["\udcff"])
+
+
+def full(after: float = 0.001) -> RequestError:
+    return RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", [], after)
+
+
+class Generating:
+    """A client whose calls end as they are told to, after so many pieces of each text."""
+
+    def __init__(self, *calls: tuple[int, RequestError | None]) -> None:
+        self.calls = list(calls)
+        self.endings: dict[int, str] = {}
+
+    def generate(self, prompt: str, **options: Any) -> Self:
+        return self
+
+    def pieces(self) -> Iterator[Piece]:
+        count, error = self.calls.pop(0)
+        for number in range(count):
+            yield Piece(f"{number}", [number], [], [], number)
+        if error is not None:
+            raise error
+
+
+def texts_of(*calls: tuple[int, RequestError | None]) -> list[str]:
+    model = RemoteModel(cast(Client, Generating(*calls)), "m")
+    return [text for _, text, _ in model.stream("", GenerateOptions(seed=1))]
+
+
+def test_a_full_server_is_asked_again_before_there_is_text() -> None:
+    assert texts_of((0, full()), (0, full()), (2, None)) == ["0", "1"]
+
+
+def test_no_text_is_begun_twice() -> None:
+    with pytest.raises(RequestError, match="full"):
+        texts_of((2, full()), (3, None))
