@@ -14,7 +14,7 @@ from threading import Event, Thread
 from charloom.errors import CharloomError
 from charloom.writing.ending import ENDINGS
 from charloom.writing.keys import Action
-from charloom.writing.story import state_path, store
+from charloom.writing.story import named, state_path, store
 from charloom.writing.writer import GoneError, RefusedError, View, Writer
 
 Show = Callable[[View, str | None], None]
@@ -127,7 +127,7 @@ class Desk:
             case "versions":
                 writer.switch(job.argument)
             case "save":
-                yield self._save(Path(job.argument).expanduser())
+                yield self._save(named(job.argument))
             case "reconnect":
                 yield "connecting ..."
                 writer.reconnect()

@@ -26,7 +26,9 @@ class OwnServer:
     """`charloom serve` on a free port of loopback."""
 
     def __init__(self, bundle: Path) -> None:
-        self._command = [sys.executable, "-m", "charloom.writing.tied", "serve", str(bundle)]
+        # No settings of anybody else's server: it would want callers, whom we could not be.
+        tied = [sys.executable, "-m", "charloom.writing.tied", "--config", os.devnull]
+        self._command = [*tied, "serve", str(bundle)]
         self._command += ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--grace", "0"]
         self._process: subprocess.Popen[bytes] | None = None
         self._address = ""
@@ -65,7 +67,12 @@ class OwnServer:
                 raise OwnServerError("the server was ended")
             # Of a session of its own: Ctrl-C in the terminal is for us, who end it then.
             self._process = subprocess.Popen(  # noqa: S603
-                self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if not name.startswith("CHARLOOM_")},
             )
             return self._process
 

@@ -13,6 +13,18 @@ class StoryError(CharloomError):
     """A file cannot be read or written."""
 
 
+def named(said: str) -> Path:
+    """The file that somebody means, ~ being their home.
+
+    Raises:
+        StoryError: there is no such home.
+    """
+    try:
+        return Path(said).expanduser()
+    except RuntimeError as error:
+        raise StoryError(f"{said}: there is no such home; ./{said} is a file of that name") from error
+
+
 def state_path(text: Path) -> Path:
     """Where the state of a text is kept."""
     return text.with_name(text.name + STATE)
@@ -24,6 +36,8 @@ def load(path: Path) -> tuple[bytes, str]:
     Raises:
         StoryError: there is no such file, or what lies beside it is no text.
     """
+    if not path.name:
+        raise StoryError(f"{path} names no file")
     text = path.with_suffix("")
     try:
         state = path.read_bytes()

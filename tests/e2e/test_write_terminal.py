@@ -125,6 +125,8 @@ def ends(number: int) -> bool:
 
 
 def test_a_text_is_written_and_nothing_stays_behind(write: Write, tmp_path: Path) -> None:
+    # Settings of another server, which would refuse whoever has no token of its.
+    (tmp_path / "charloom.toml").write_text('[serve]\ntokens = "none.toml"\n')
     terminal = write()
     terminal.until("reconnect")
     [server] = terminal.children()

@@ -99,3 +99,13 @@ def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
         with pytest.raises(story.StoryError):
             story.store(path, b"")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_names_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert story.named("~/a.txt") == tmp_path / "a.txt"
+    assert story.named("a~.txt") == Path("a~.txt")
+    with pytest.raises(story.StoryError, match=r"~story\.txt: there is no such home"):
+        story.named("~story.txt")
+    with pytest.raises(story.StoryError, match="names no file"):
+        story.load(Path())
