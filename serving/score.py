@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from charloom.score import Score
 from serving.given import Given, TextError, groups, named, read_texts
-from serving.output import destination
+from serving.output import destination, plain
 from serving.source import Source, Texts
 
 HEADER = f"{'nats':>12} {'nats/token':>10} {'bits/char':>10} {'perplexity':>10}  text\n"
@@ -89,7 +89,7 @@ def as_table(given: Given, score: Score, *, tokens: bool) -> str:
 def as_json(given: Given, score: Score, *, tokens: bool) -> str:
     """A line of JSON; NaN and infinity become null."""
     about: dict[str, Any] = {
-        "file": given.file,
+        "file": plain(given.file),
         "line": given.line,
         "text": None if given.line is None else given.text,
         "tokens": len(score.logprobs),

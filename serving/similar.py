@@ -69,5 +69,5 @@ def compare(
 
 def as_json(similarity: float, given: Given) -> str:
     """A line of JSON."""
-    found = {"similarity": similarity, "file": given.file, "line": given.line, "text": given.text}
+    found = {"similarity": similarity, "file": plain(given.file), "line": given.line, "text": given.text}
     return msgspec.json.encode(found).decode() + "\n"

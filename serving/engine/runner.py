@@ -52,9 +52,13 @@ class RunnerConfig:
 class DeviceError(CharloomError):
     """The device that was asked for cannot be used."""
 
+    exit_code = 8
+
 
 class PrecisionError(CharloomError):
     """The precision that was asked for cannot be had."""
+
+    exit_code = 8
 
 
 class RunError(CharloomError):

@@ -12,7 +12,7 @@ import training
 from charloom.errors import CharloomError
 from tests.conftest import ROOT
 
-BY_SIGNALS = {0, 130, 141, 143}
+BY_SIGNALS = {0, 129, 130, 141, 143}
 """Codes that are no error's own."""
 
 

@@ -87,6 +87,15 @@ def test_whole_files_are_texts_and_tokens_are_readable(bundle_dir: Path, tmp_pat
     assert [row[-1] for row in rows] == ["text", "one.txt", "'a'", "'\\n'", "'b'", "two.txt", "'I'", "'f'"]
 
 
+def test_a_file_may_have_any_name(bundle_dir: Path, tmp_path: Path) -> None:
+    raw = "caf\udce9.txt"  # as the byte 0xe9 of a name arrives
+    (tmp_path / raw).write_text("The class\n", encoding="utf-8")
+    command = ("--bundle", bundle_dir, "--json")
+    scored = run("score", *command, raw, cwd=tmp_path).stdout
+    similar = run("similar", *command, "If", raw, cwd=tmp_path).stdout
+    assert {json.loads(said)["file"] for said in (scored, similar)} == {"caf\\udce9.txt"}
+
+
 def test_a_text_that_cannot_be_scored_is_named(serve: Serve, bundle_dir: Path, lines: Path) -> None:
     server = serve("--most-prompt", "50")
     for source in (("--bundle", bundle_dir), ("--address", server.address)):
