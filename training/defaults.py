@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 
 from training.corpus import Corpus
-from training.model import RecurrentModel
+from training.model import ModelConfig, RecurrentModel
 from training.options import Options
 from training.regularisation import RegularisationConfig
 
@@ -50,7 +50,7 @@ def settle(options: Options, characters: int, inputs: int, outputs: int) -> Sett
     model = replace(options.model, cells=options.model.cells or cells_for(characters))
     parameters = RecurrentModel.size(model, inputs, outputs)
     ratio = parameters / max(1, characters)
-    regularisation = filled(options.regularisation, ratio, model.cells)
+    regularisation = filled(options.regularisation, ratio, model)
     chosen = [f"{model.cells} cells"] if model != options.model else []
     chosen += [
         f"{option.name.replace('_', ' ')} {getattr(regularisation, option.name):g}"
@@ -70,14 +70,16 @@ def cells_for(characters: int) -> int:
     return SMALL if characters < SHORT else USUAL
 
 
-def filled(config: RegularisationConfig, ratio: float, cells: int) -> RegularisationConfig:
-    """The rates that suit layers of so many cells, of so many parameters a character, where they are open."""
+def filled(config: RegularisationConfig, ratio: float, model: ModelConfig) -> RegularisationConfig:
+    """The rates that suit a model of so many parameters a character, where they are open."""
     rate = config.dropout
     if rate is None:
-        share = strength(ratio) * min(1.0, cells / WIDE) ** 1.5
+        share = strength(ratio) * min(1.0, model.cells / WIDE) ** 1.5
         suited = {name: round(share * most, 2) for name, most in asdict(STRONGEST).items()}
     else:
         suited = {"input_dropout": rate, "output_dropout": rate, "token_dropout": 0.0, "weight_dropout": 0.0}
+    if not model.embedding:
+        suited["input_dropout"] = 0.0  # of a one-hot input it would be whole characters
     return replace(config, **{name: value for name, value in suited.items() if getattr(config, name) is None})
 
 

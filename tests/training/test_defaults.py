@@ -67,6 +67,19 @@ def test_dropout_given_alone_is_all_that_is_dropped(rate):
     assert settled(10**5, given).options.regularisation == RegularisationConfig(rate, rate, rate, 0.0, 0.5)
 
 
+def test_nothing_is_dropped_from_a_one_hot_input_unless_it_is_named():
+    model = ModelConfig(cells=512, embedding=0)
+    for given, expected in (
+        ({}, 0.0),
+        ({"dropout": 0.5}, 0.0),
+        ({"dropout": 0.5, "input_dropout": 0.2}, 0.2),
+    ):
+        options = replace(Options(), model=model, regularisation=RegularisationConfig(**given))
+        filled = settled(10**5, options).options.regularisation
+        assert filled.input_dropout == expected
+        assert filled.output_dropout > 0
+
+
 def test_the_thorough_preset_stays_below_four_million_parameters_and_drops_much():
     sizes = {k: v for k, v in PRESETS["thorough"].items() if k in ("cell", "layers", "cells", "embedding")}
     model = ModelConfig(**sizes)
