@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
@@ -239,7 +240,7 @@ def open_study(config: StudyConfig, space: Space, seed: int, folder: Path, terms
         storage = open_storage(config, folder)
         found = optuna.create_study(
             storage=storage,
-            study_name=config.study or folder.resolve().name,
+            study_name=config.study or folder.resolve().name.encode("utf-8", "replace").decode(),
             pruner=pruner(config.pruner),
             load_if_exists=True,
         )
@@ -268,7 +269,7 @@ def open_storage(config: StudyConfig, folder: Path) -> RDBStorage:
 def try_storage(config: StudyConfig, folder: Path) -> RDBStorage:
     """The same, if nobody else is making the tables at this moment."""
     return RDBStorage(
-        config.storage or f"sqlite:///{folder / DATABASE}",
+        config.storage or f"sqlite:///{quote(str(folder / DATABASE))}",
         engine_kwargs={} if config.storage else {"connect_args": {"timeout": PATIENCE_SECONDS}},
         heartbeat_interval=interval(config),
         grace_period=config.stale_seconds,

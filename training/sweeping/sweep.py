@@ -116,8 +116,10 @@ class SweepFolder:
             raise SaveError(f"cannot write to {self.path}: {error.strerror}") from error
 
     def has(self, row: Row) -> bool:
-        """Whether a trial was trained in this folder, and not in that of another machine."""
-        return (self.path / row.folder / "best").is_file()
+        """Whether a trial came to its loss in this folder, and not, or not to the end, on another machine."""
+        best = self.path / row.folder / "best"
+        loss = row.outcome.loss
+        return loss is not None and best.is_file() and f"_loss{loss:.4f}" in read_pointer(best).name
 
     def copy_best(self, row: Row) -> None:
         """Copies the best checkpoint of a trial here, in place of the one before."""

@@ -14,6 +14,9 @@ from xml.etree import ElementTree
 import pytest
 
 from training.checkpoint import load_checkpoint, load_training_state
+from training.sweeping.outcome import Outcome, Row
+from training.sweeping.study import DATABASE
+from training.sweeping.sweep import SweepFolder
 
 VARY = ("--vary", "cells=8,16", "--vary", "learning-rate=1e-3..1e-1:log")
 FIXED = ("--vary", "cells=16", "--vary", "learning-rate=0.01")
@@ -90,6 +93,31 @@ def test_the_same_command_goes_on_and_a_larger_number_adds_trials(run_cli, text,
     text.write_text(text.read_text() + "more\n")
     code, said = run_cli("sweep", text, "--out", "sweep", *options)
     assert (code, "has text" in said) == (21, True)
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b", "#1"])
+def test_a_sweeps_database_lies_in_its_folder_whatever_that_is_called(name, run_cli, text, small, tmp_path):
+    code, said = run_cli("sweep", text, "--out", name, "--trials", 1, *FIXED, *small())
+    assert code == 0, said
+    assert (tmp_path / name / DATABASE).is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, text.name])
+
+
+def test_a_trial_that_came_to_its_loss_elsewhere_is_not_taken_from_here(run_cli, text, small, tmp_path):
+    """Two machines without a shared folder have a `trial-000` each."""
+    for out in ("here", "there"):
+        shared = ("--storage", f"sqlite:///{tmp_path}/shared.db", "--study", "one")
+        code, said = run_cli("sweep", text, "--out", out, "--trials", 1, *shared, *FIXED, *small())
+        assert code == 0, said
+    assert "epoch" not in str(list((tmp_path / "there").iterdir()))
+    folder = SweepFolder(tmp_path / "here")
+    loss = float(rows(folder.path)[0]["validation_loss"])
+    for outcome, held in (
+        (Outcome("done", loss), True),
+        (Outcome("done", loss - 0.1), False),
+        (Outcome("failed"), False),
+    ):
+        assert folder.has(Row(0, "trial-000", {}, "m", {}, outcome)) is held
 
 
 def test_the_table_says_what_to_do_with_the_best(text, small, tmp_path):
