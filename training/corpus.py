@@ -181,7 +181,7 @@ class Corpus:
         """What a checkpoint says of the text."""
         train, validation, test = self.parts
         return {
-            "name": self.path.name,
+            "name": self.path.name.encode("utf-8", "replace").decode(),  # a name may be any bytes
             "sha256": self.digest,
             "characters": self.length,
             "train": train,

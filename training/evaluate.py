@@ -9,7 +9,7 @@ from charloom.protocol import Lanes
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.corpus import read_text
 from training.evaluation import held_out_loss
-from training.hardware import HardwareConfig, PrecisionName, resolve
+from training.hardware import HardwareConfig, PrecisionName, enough_memory, resolve
 
 
 def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
@@ -24,9 +24,10 @@ def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
     vocabulary = checkpoint.vocabulary
     content, _ = read_text(text)
     of = measured(content, str(text), config, vocabulary, checkpoint.summary["text"])
-    model = checkpoint.model().to(hardware.device)
     begun = time.monotonic()
-    loss = held_out_loss(model, of.tokens, vocabulary.start, hardware, lanes=config.lanes)
+    with enough_memory(lambda: f"no memory to measure {path}: lower --lanes, or try --device cpu"):
+        model = checkpoint.model().to(hardware.device)
+        loss = held_out_loss(model, of.tokens, vocabulary.start, hardware, lanes=config.lanes)
     return Evaluation(
         model=checkpoint.name,
         kind="checkpoint",

@@ -202,7 +202,8 @@ def spare_others(folder: Path, names: Collection[str]) -> None:
 
 def spare_text(folder: Path, names: Collection[str], text: Path) -> None:
     """Raises RunFolderError if a text to train on is one of the files of such names in a folder."""
-    if text.resolve() in {(folder / name).resolve() for name in names}:
+    # Not by Path.resolve, which bears no link that leads to itself.
+    if os.path.realpath(text) in {os.path.realpath(folder / name) for name in names}:
         raise RunFolderError(f"training would write to {text} itself: choose another --out")
 
 

@@ -41,11 +41,18 @@ def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
         argument: Argument | None = arguments.get(name, None)  # a sweep has no --resume
         return argument.convert() if argument is not None and argument.has_tokens else None
 
+    def said(name: str) -> bool:
+        """Whether the command line has it; what a file or the environment has was meant for the beginning."""
+        argument: Argument | None = arguments.get(name, None)
+        return argument is not None and any(token.source == "cli" for token in argument.tokens)
+
     def fill(values: dict[str, Any], source: str) -> None:
         Dict(values, use_commands_as_keys=False, source=source)(app, commands, arguments)
 
     out, preset, start = given("--out"), given("--preset"), given("--init-from")
     if given("--resume") and out is not None:
+        if said("--preset") or said("--init-from"):
+            raise ResumeError("a resumed run keeps its options: leave out --preset and --init-from")
         RunFolder(out).check(resume=True, overwrite=False)
         last = load_checkpoint(out / "last")
         fill(stored_options(last).flat(), f"the run {out}")
@@ -62,7 +69,7 @@ def train(
     /,
     *,
     out: Path,
-    preset: PresetName | None = None,
+    preset: PresetName | None = None,  # noqa: ARG001  # `fallbacks` reads it
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     init_from: Path | None = None,
@@ -79,8 +86,6 @@ def train(
         init_from: Checkpoint whose weights to start from.
         options: How to train.
     """
-    if resume and (preset or init_from):
-        raise ResumeError("a resumed run keeps its options: leave out --preset and --init-from")
     with Ranks.of(os.environ) as ranks, RunFolder(out) as folder, ranks.one_voice(*ALIKE):
         if ranks.from_first(lambda: ranks.restarts > 0 and folder.holds_run_of(ranks.job)):
             # torchrun has started all again, with what it was given for the beginning

@@ -384,7 +384,7 @@ class Trainer:
 
     def show(self, state: str, test_loss: float | None = None) -> None:
         """Writes the page, which says how the run stands."""
-        name = self.folder.path.resolve().name
+        name = self.folder.path.resolve().name.encode("utf-8", "replace").decode()  # it may be any bytes
         self.ranks.from_first(
             lambda: self.logbook.show(self.account.facts(name, state, self.progress, test_loss))
         )

@@ -67,3 +67,13 @@ def test_it_pauses_before_every_chunk_and_can_be_ended_there(model):
     with pytest.raises(KeyboardInterrupt):
         evaluation.held_out_loss(model, text_of(3 * CHUNK), START, hardware, end)
     assert model.training
+
+
+def test_a_measurement_without_enough_memory_says_so(run_cli, text, small, monkeypatch):
+    def greedy(*_args, **_options):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory")
+
+    assert run_cli("train", text, "--out", "run", *small())[0] == 0
+    monkeypatch.setattr("training.evaluate.held_out_loss", greedy)
+    code, said = run_cli("evaluate", "run", text)
+    assert (code, "no memory to measure run: lower --lanes" in said) == (15, True), said

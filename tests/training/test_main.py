@@ -9,6 +9,7 @@ import time
 import pytest
 import torch
 
+from tests.conftest import charloom
 from training import main
 from training.checkpoint import load_checkpoint, load_training_state
 from training.options import Options
@@ -90,6 +91,34 @@ def test_a_resumed_run_keeps_its_text_and_options_but_may_go_on_longer(run_cli, 
     text.write_text(text.read_text() + "more\n")
     code, said = run_cli("train", text, "--out", "run", "--resume")
     assert (code, "not the text" in said) == (14, True)
+
+
+def test_a_run_of_a_preset_from_a_file_or_the_environment_goes_on(
+    run_cli, text, small, tmp_path, monkeypatch
+):
+    """With the very command that it says as it is stopped."""
+    monkeypatch.setenv("CHARLOOM_PRESET", "char-rnn")
+    assert run_cli("train", text, "--out", "run", *small())[0] == 0
+    (tmp_path / "charloom.toml").write_text('[train]\npreset = "thorough"\ninit-from = "none"\n')
+    code, said = run_cli("train", text, "--out", "run", "--resume", "--epochs", "2")
+    assert (code, "resuming at epoch 1.00" in said) == (0, True)
+    assert stored(tmp_path / "run")["optimizer"] == "rmsprop"
+
+
+@pytest.mark.parametrize("name", [b"t\xe4.txt", "ümlaut.txt".encode()])
+def test_names_may_be_any_bytes(name, text, small, tmp_path):
+    odd = tmp_path / os.fsdecode(name)
+    text.rename(odd)
+    out = tmp_path / os.fsdecode(b"r\xe4")
+    charloom("train", odd, "--out", out, *small())
+    assert (out / "report.html").is_file()
+    assert load_checkpoint(out / "last").summary["text"]["name"] in ("t?.txt", "ümlaut.txt")
+
+
+def test_a_text_that_is_a_link_to_itself(run_cli, small, tmp_path):
+    (tmp_path / "a").symlink_to("a")
+    code, said = run_cli("train", "a", "--out", "run", *small())
+    assert (code, "a" in said) == (3, True)
 
 
 def test_a_preset_wins_over_defaults_and_yields_to_all_else(run_cli, text, small, tmp_path, monkeypatch):
