@@ -213,11 +213,14 @@ class Branch:
     async def _updates(self, request: Request, stopped: asyncio.Event) -> AsyncIterator[Update | None]:
         """Runs a request until it ends or is stopped, None where it was poked; raises what ends it early."""
         reader = self._reader = self._place.engine.open(request, deadline=None)
-        stop = news = asyncio.ensure_future(stopped.wait())
+        stop = asyncio.ensure_future(stopped.wait())
         try:
             while not stopped.is_set():
                 news = asyncio.ensure_future(reader.next())
-                await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
+                try:
+                    await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    news.cancel()  # unless it is done: `wait` leaves running what it waited for
                 if not news.done():
                     return
                 if not news.result():
@@ -231,7 +234,6 @@ class Branch:
                         return
         finally:
             stop.cancel()
-            news.cancel()  # `wait` leaves what it waited for running
             reader.close()
             self._reader = None
 
