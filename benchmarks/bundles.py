@@ -9,9 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from charloom.bundle import Precision
+from charloom.execution_class import multiplies_bytes
+
 WORK = Path("build/bench")
 ALPHABET = string.ascii_letters + " .,;:'?!-&$3\n"
 """65 characters, as many as tinyshakespeare has."""
+
+
+def precisions() -> tuple[Precision, ...]:
+    """Those that this processor runs, the fastest last."""
+    return ("float32", "int8") if multiplies_bytes() else ("float32",)
 
 
 def make_run(size: str) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 import openvino
 
-from benchmarks.bundles import make_bundle, make_run
+from benchmarks.bundles import make_bundle, make_run, precisions
 from benchmarks.one_call import OneCall
 from benchmarks.processes import processor
 from benchmarks.products import Products
@@ -23,7 +23,6 @@ from benchmarks.race import Call, race
 from benchmarks.table import print_row
 from charloom.execution_class import instruction_set
 from charloom.machine import available_cores
-from export.main import NUMBERS
 from serving.engine.engine import Engine
 from serving.engine.request import Request
 from serving.engine.runner import RunnerConfig
@@ -50,13 +49,15 @@ def main() -> None:
     print(f"{processor()}, {available_cores()} cores, {instruction_set()};")
     print(f"onnxruntime {onnxruntime.__version__}, OpenVINO {openvino.__version__.split('-')[0]};")
     print(f"thousands of tokens a second, medians of {options.rounds}.\n")
-    print_row("LSTM", "batch", *FIGURES)
-    print_row(*["---"] * (2 + len(FIGURES)))
+    byte = "int8" in precisions()
+    figures = {name: figure for name, figure in FIGURES.items() if byte or "int8" not in name}
+    print_row("LSTM", "batch", *figures)
+    print_row(*["---"] * (2 + len(figures)))
     for size in options.models.split(","):
         bench = Bench(size)
         for batch in map(int, options.batches.split(",")):
             rates = race(bench.variants(batch), options.rounds, options.seconds)
-            print_row(size, f"{batch:,}", *(figure(rates) for figure in FIGURES.values()))
+            print_row(size, f"{batch:,}", *(figure(rates) for figure in figures.values()))
 
 
 class Bench:
@@ -64,16 +65,16 @@ class Bench:
 
     def __init__(self, size: str) -> None:
         run = make_run(size)
-        bundle = make_bundle(run, *NUMBERS)
+        bundle = make_bundle(run, *precisions())
         self.models = {
             precision: Model.load(bundle, RunnerConfig(device="cpu", precision=precision))
-            for precision in NUMBERS
+            for precision in precisions()
         }
         model = load_checkpoint(run).model()
         cells, above = model.config.cells, model.config.layers - 1
         # The first layer's input is looked up; the others multiply both of their inputs at once.
         shapes = [(cells, 4 * cells), *[(2 * cells, 4 * cells)] * above, (cells, model.outputs)]
-        self.products = {precision: Products(shapes, precision) for precision in NUMBERS}
+        self.products = {precision: Products(shapes, precision) for precision in precisions()}
         self.one_call = OneCall(model)
         self.runtimes = {
             "one call a token": self.one_call.onnxruntime(),

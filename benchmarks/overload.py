@@ -21,7 +21,7 @@ import grpc.aio
 import msgspec
 
 import charloom.v1.charloom_pb2 as pb
-from benchmarks.bundles import ALPHABET, make_bundle, make_run
+from benchmarks.bundles import ALPHABET, make_bundle, make_run, precisions
 from benchmarks.processes import ServerProcess, processor
 from benchmarks.table import percentile, print_row
 from charloom.client import AsyncClient
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="of one window")
     parser.add_argument("--model", default="512x2", help="CELLSxLAYERS")
-    parser.add_argument("--precision", default="int8", help="float32 or int8")
+    parser.add_argument("--precision", default=precisions()[-1], help="float32 or int8")
     parser.add_argument("--threads", default="", help="of the engine; by default as charloom serve takes")
     parser.add_argument("--quick", action="store_true", help="a small model, and short: does it work?")
     parser.add_argument("--role", choices=["read", "flood"], help=argparse.SUPPRESS)

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from benchmarks.bundles import WORK, make_bundle, make_run
+from benchmarks.bundles import WORK, make_bundle, make_run, precisions
 from benchmarks.table import print_row
 from charloom.bundle import Bundle, Precision
 from charloom.burst import PLAIN_INPUTS, Feeds, neutral
-from export.main import NUMBERS
 
 STEPS, BURSTS = 16, 20
 LISTED = 8
@@ -30,8 +29,8 @@ def main() -> None:
     parser.add_argument("--batches", default="1,32,128", help="rows of one thread, comma-separated")
     options = parser.parse_args()
     batches = [int(batch) for batch in options.batches.split(",")]
-    bundle = Bundle.open(make_bundle(make_run(options.model), *NUMBERS))
-    for precision in NUMBERS:
+    bundle = Bundle.open(make_bundle(make_run(options.model), *precisions()))
+    for precision in precisions():
         times = {batch: profile(bundle, precision, batch) for batch in batches}
         print(f"\nLSTM {options.model}, {precision}: microseconds a step\n")
         print_row("operator", *(f"{batch} rows" for batch in batches))

@@ -17,7 +17,7 @@ import msgspec
 
 from benchmarks import k6
 from benchmarks.bare import bare_rate
-from benchmarks.bundles import ALPHABET, make_bundle, make_run
+from benchmarks.bundles import ALPHABET, make_bundle, make_run, precisions
 from benchmarks.load import LONG, SHORT, Load, Reception
 from benchmarks.processes import CpuTime, ServerProcess, processor
 from benchmarks.table import Column, median, print_table, times
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement, about")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds to watch an idle server")
     parser.add_argument("--model", default="512x2", help="CELLSxLAYERS")
-    parser.add_argument("--precision", default="int8", help="float32 or int8")
+    parser.add_argument("--precision", default=precisions()[-1], help="float32 or int8")
     parser.add_argument("--quick", action="store_true", help="a small model, and short: does it work?")
     options = parser.parse_args()
     if options.quick:

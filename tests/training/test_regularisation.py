@@ -12,9 +12,9 @@ from training.regularisation import RegularisationConfig, RegularisedModel
 INPUTS, OUTPUTS = 12, 11
 RATES = [option.name for option in fields(RegularisationConfig)]
 CELLS = ["lstm", "gru", "rnn"]
-BFLOAT16 = pytest.param(
-    True, marks=pytest.mark.skipif(not emulates_bfloat16(), reason="this CPU has no kernels in bfloat16")
-)
+RUNS_BFLOAT16 = emulates_bfloat16()
+LACKS = "this processor has no kernels in bfloat16"
+BFLOAT16 = pytest.param(True, marks=pytest.mark.skipif(not RUNS_BFLOAT16, reason=LACKS))
 
 
 def made(config, **rates):

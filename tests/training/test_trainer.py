@@ -68,7 +68,7 @@ def test_resuming_at_the_end_of_an_epoch(options, make_trainer, tmp_path):
     assert same_weights(rest.model, whole.model)
 
 
-@pytest.mark.skipif(not emulates_bfloat16(), reason="this CPU has no kernels in bfloat16")
+@pytest.mark.skipif(not emulates_bfloat16(), reason="this processor has no kernels in bfloat16")
 def test_bfloat16_resumes_exactly_too(options, make_trainer, tmp_path):
     options = replace(options, hardware=replace(options.hardware, precision="bfloat16"))
     whole = make_trainer(options, tmp_path / "whole")
