@@ -59,9 +59,7 @@ def test_what_holds_everywhere(cell: str, precision: Precision, golden: Model) -
 def test_what_holds_within_a_class(cell: str, golden: Model) -> None:
     place = str(golden.runner.execution_class)
     if place not in ANSWERS:
-        pytest.skip(
-            f"nothing is recorded for this processor, {place}: `make golden` adds it to tests/golden/texts.json"
-        )
+        pytest.skip(f"nothing is recorded for this processor: `make golden` adds {place}")
     recorded = ANSWERS[place][cell]
     cases = {name: BY_CLASS[name] for name in recorded}
     for burst in (5, 64):
