@@ -6,6 +6,7 @@ one; a table per subcommand); the command line wins, then the environment, then 
 """
 
 import os
+import signal
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -49,6 +50,9 @@ def build_app(config: Path | None = None) -> App:
     for name, (target, summary) in COMMANDS.items():
         app.command(target, name=name, help=summary)
 
+    for part in (app, app.meta):
+        part.suppress_keyboard_interrupt = False  # `main` says what happened
+
     @app.meta.default
     def launch(
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
@@ -84,6 +88,10 @@ def check_config(path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits with its code: no traceback reaches a user."""
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        # As Ctrl-C does, so that nothing half-written stays behind; and the first process of a container,
+        # to which the kernel gives no default action, ends at all.
+        signal.signal(signal.SIGTERM, lambda number, _: fail("terminated", 128 + number))
     app = build_app()
     try:
         if DEFAULT_CONFIG.is_file():

@@ -1,11 +1,13 @@
 """`charloom generate` as a user of a shell meets it."""
 
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,27 @@ def test_an_output_file_appears_whole(from_bundle: tuple[object, ...], tmp_path:
     assert link.is_symlink()
     assert target.read_bytes() == generate(*from_bundle).stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.txt", "real.txt"]
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_leaves_nothing_half_written(
+    number: signal.Signals, said: str, bundle_dir: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "charloom", "generate", "--bundle", str(bundle_dir)]
+    process = subprocess.Popen(
+        [*command, "--max-tokens", "1000000000", "--output", tmp_path / "out.txt"],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size for path in tmp_path.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert error.decode().endswith(f"charloom: error: {said}\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pipe_is_written_to_and_stays_a_pipe(from_bundle: tuple[object, ...], tmp_path: Path) -> None:
