@@ -13,6 +13,7 @@ commands and events; connections are the client's.
 
 import contextlib
 import queue
+from collections import Counter
 from collections.abc import Callable, Iterator
 from threading import Lock, Thread
 from typing import Any, Self
@@ -51,6 +52,8 @@ class Conversation:
         """Opens it; raises RequestError if the server does not hold it."""
         self._sent: queue.SimpleQueue[pb.ConverseRequest | None] = queue.SimpleQueue()
         self._heard: dict[str, Events] = {}
+        self._owed: Counter[str] = Counter()
+        """Answers on each branch that nobody waits for any more, since Ctrl-C broke the wait off."""
         self._generating: set[str] = set()
         self._lock = Lock()
         self.states: dict[str, bytes] = {}
@@ -71,8 +74,7 @@ class Conversation:
 
     def feed(self, text: str, *, branch: str = "", skip_unknown: bool = False) -> None:
         """Has the model read a text."""
-        self._send(branch, feed=pb.Feed(text=text, skip_unknown=skip_unknown))
-        self._wait(branch, "fed")
+        self._ask(branch, "fed", feed=pb.Feed(text=text, skip_unknown=skip_unknown))
 
     def generate(self, prompt: str = "", *, branch: str = "", **options: Any) -> Iterator[str]:
         """Reads a prompt, generates a text and yields it as it is made; begins with the first `next`.
@@ -95,12 +97,11 @@ class Conversation:
             ended = True
             raise
         finally:
-            if not ended:
-                with contextlib.suppress(CharloomError, ConnectionError):  # the conversation may be over
-                    self._send(branch, stop=pb.Stop())
-                    while not self._wait(branch, "generated").generated.HasField("finish"):
-                        pass
-            self._generating.discard(branch)
+            try:
+                if not ended:
+                    self._stop(branch)
+            finally:
+                self._generating.discard(branch)
 
     def stop(self, *, branch: str = "") -> None:
         """Ends the generation that runs; it finishes as cancelled. From any thread."""
@@ -108,28 +109,24 @@ class Conversation:
 
     def rewind(self, tokens: int, *, branch: str = "") -> str:
         """Takes the last so many tokens back and gives their text."""
-        self._send(branch, rewind=pb.Rewind(tokens=tokens))
-        return self._wait(branch, "rewound").rewound.text
+        return self._ask(branch, "rewound", rewind=pb.Rewind(tokens=tokens)).rewound.text
 
     def suggest(self, count: int = 10, *, branch: str = "") -> list[tuple[str, float]]:
         """The likeliest next tokens, likeliest first: their text and log-probability."""
-        self._send(branch, suggest=pb.Suggest(count=count))
-        return [(a.text, a.logprob) for a in self._wait(branch, "suggested").suggested.alternatives]
+        suggested = self._ask(branch, "suggested", suggest=pb.Suggest(count=count)).suggested
+        return [(a.text, a.logprob) for a in suggested.alternatives]
 
     def fork(self, name: str, *, branch: str = "") -> None:
         """Makes a branch of this name that goes on alone from here."""
-        self._send(branch, fork=pb.Fork(name=name))
-        self._wait(branch, "forked")
+        self._ask(branch, "forked", fork=pb.Fork(name=name))
 
     def drop(self, branch: str) -> None:
         """Forgets a branch."""
-        self._send(branch, drop=pb.Drop())
-        self._wait(branch, "dropped")
+        self._ask(branch, "dropped", drop=pb.Drop())
 
     def save(self, *, branch: str = "") -> bytes:
         """A state token of where the branch stands."""
-        self._send(branch, save=pb.Save())
-        return self._wait(branch, "saved").saved.token
+        return self._ask(branch, "saved", save=pb.Save()).saved.token
 
     def close(self) -> None:
         """Ends it."""
@@ -148,6 +145,30 @@ class Conversation:
             raise BusyError(branch)
         self._sent.put(pb.ConverseRequest(branch=branch, **command))
 
+    def _ask(self, branch: str, kind: str, **command: Any) -> pb.ConverseResponse:
+        """Sends a command that has one answer, of this kind, and gives it."""
+        self._send(branch, **command)
+        with self._owing(branch):
+            return self._wait(branch, kind)
+
+    def _stop(self, branch: str) -> None:
+        """Ends the generation of a branch, and waits for its end."""
+        with contextlib.suppress(CharloomError, ConnectionError), self._owing(branch):  # it may be over
+            self._send(branch, stop=pb.Stop())
+            while not self._wait(branch, "generated").generated.HasField("finish"):
+                pass
+
+    @contextlib.contextmanager
+    def _owing(self, branch: str) -> Iterator[None]:
+        """Within it an answer is waited for, which who asks next does not get if that is broken off."""
+        try:
+            yield
+        except (CharloomError, ConnectionError):
+            raise
+        except BaseException:
+            self._owed[branch] += 1
+            raise
+
     def _events(self, branch: str) -> Events:
         with self._lock:
             events = self._heard.setdefault(branch, queue.SimpleQueue())
@@ -162,6 +183,9 @@ class Conversation:
             if isinstance(event, Exception):
                 raise event
             self.position = event.position
+            if self._owed[branch]:
+                self._owed[branch] -= not event.HasField("generated") or event.generated.HasField("finish")
+                continue
             if event.HasField("failed"):
                 raise CommandError(event.failed)
             # A server that ends sends states which nobody asked for.

@@ -187,7 +187,8 @@ def unless_between(field: str, values: Iterable[float], lowest: float, highest: 
     """The violation of the first value that does not lie between its bounds; a NaN never does."""
     for value in values:
         if not lowest <= value <= highest:
-            yield Violation(field, f"must be {lowest:g} to {highest:g}, not {value:g}")
+            said = value if isinstance(value, int) else f"{value:g}"
+            yield Violation(field, f"must be {lowest:g} to {highest:g}, not {said}")
             return
 
 

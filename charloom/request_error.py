@@ -32,6 +32,7 @@ class RequestError(CharloomError):
     ) -> None:
         super().__init__(f"{code.name}: {reason}")
         self.code = code
+        self.exit_code = 2 if code == grpc.StatusCode.INVALID_ARGUMENT else 1
         self.violations = list(violations)
         self.retry_after = retry_after
 
