@@ -36,7 +36,7 @@ def peak(text, out):
 def test_a_long_text_takes_no_more_memory_than_a_short_one(tmp_path):
     peaks = []
     for name, size in (("short", 10_000_000), ("long", 100_000_000)):
-        write(tmp_path / name, size, " “ç”")
+        write(tmp_path / name, size, lambda line: f"{line} “ç”")
         peaks.append(peak(tmp_path / name, tmp_path / f"run {name}"))
         (tmp_path / name).unlink()
     assert peaks[1] - peaks[0] < 20_000_000, peaks
