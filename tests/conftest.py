@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import settings
 
-from charloom.execution_class import multiplies_bytes
+from benchmarks.bundles import precisions
 
 # Machines are slow at times; no test is about that.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 ROOT = Path(__file__).parents[1]
-PRECISIONS = ("float32", "int8") if multiplies_bytes() else ("float32",)
+PRECISIONS = precisions()
 """What this processor can run."""
 needs_int8 = pytest.mark.skipif("int8" not in PRECISIONS, reason="this processor has no VNNI")
 ALPHABETS = "Съешь же ещё этих мягких французских булок. 色は匂へど散りぬるを。 naïve café 👩‍🚀🎉\n"

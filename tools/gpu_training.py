@@ -68,27 +68,30 @@ def check_resume(text: Path, work: Path, hardware: Hardware, cells: int) -> bool
 
 def train(options: Options, corpus: Corpus, hardware: Hardware, out: Path, stop: int = 0) -> Trainer:
     """A run that is over; with `stop`, one that was left after so many steps and went on from its folder."""
-    folder = RunFolder(out)
-    folder.open(overwrite=True)
-    trainer = fresh(options, corpus, hardware, folder, Reporter(), None)
+    trainer = begun(options, corpus, hardware, out)
     if stop:
         trainer.open()
         trainer.evaluate()
         for _ in range(stop):
             trainer.advance()
         trainer.save()
-        trainer = resumed(options, corpus, hardware, folder, Reporter())
+        trainer = resumed(options, corpus, hardware, trainer.folder, Reporter())
     trainer.run()
     return trainer
+
+
+def begun(options: Options, corpus: Corpus, hardware: Hardware, out: Path) -> Trainer:
+    """A run before its first step, in place of any that the folder holds."""
+    folder = RunFolder(out)
+    folder.open(overwrite=True)
+    return fresh(options, corpus, hardware, folder, Reporter(), None)
 
 
 def check_steps(text: Path, work: Path, hardware: Hardware) -> bool:
     """Takes steps in which PyTorch lets nothing wait for a GPU; says whether anything would have."""
     options = Options(model=ModelConfig(cells=64), preview=PreviewConfig(preview_length=0))
     corpus = read_corpus(text, options.corpus)
-    folder = RunFolder(work)
-    folder.open(overwrite=True)
-    trainer = fresh(settled(options, corpus).options, corpus, hardware, folder, Reporter(), None)
+    trainer = begun(settled(options, corpus).options, corpus, hardware, work)
     trainer.open()
     trainer.evaluate()
     trainer.advance()  # the first step makes what later ones use
@@ -130,10 +133,8 @@ def print_speed(sizes: Sequence[Size], hardware: Hardware, rounds: int, seconds:
 
 def reach(text: Path, out: Path, hardware: Hardware, options: Options, target: float) -> bool:
     """Trains until the validation loss is low enough; says after how many minutes, and whether it was."""
-    folder = RunFolder(out)
-    folder.open(overwrite=True)
     corpus = read_corpus(text, options.corpus)
-    trainer = fresh(settled(options, corpus).options, corpus, hardware, folder, Reporter(), None)
+    trainer = begun(settled(options, corpus).options, corpus, hardware, out)
 
     def watch(trainer: Trainer) -> None:
         if trainer.progress.best_loss <= target:

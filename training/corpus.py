@@ -181,7 +181,7 @@ class Corpus:
         """What a checkpoint says of the text."""
         train, validation, test = self.parts
         return {
-            "name": self.path.name.encode("utf-8", "replace").decode(),  # a name may be any bytes
+            "name": readable_name(self.path),
             "sha256": self.digest,
             "characters": self.length,
             "train": train,
@@ -358,3 +358,8 @@ def code_points(text: str) -> npt.NDArray[np.unsignedinteger[Any]]:
     if text.isascii():
         return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le"), "<u4")
+
+
+def readable_name(path: Path) -> str:
+    """The name of a file or folder as text: it may be any bytes, and those that are no UTF-8 become ?."""
+    return path.name.encode("utf-8", "replace").decode()

@@ -21,7 +21,7 @@ from charloom.protocol import Ids
 from training.account import Account
 from training.batches import Lanes, as_tensor
 from training.checkpoint import Checkpoint, CheckpointError, TrainingState, load_checkpoint, write_checkpoint
-from training.corpus import Corpus, ShortTextError
+from training.corpus import Corpus, ShortTextError, readable_name
 from training.evaluation import held_out_loss
 from training.folder import RunFolder
 from training.hardware import Hardware
@@ -384,7 +384,7 @@ class Trainer:
 
     def show(self, state: str, test_loss: float | None = None) -> None:
         """Writes the page, which says how the run stands."""
-        name = self.folder.path.resolve().name.encode("utf-8", "replace").decode()  # it may be any bytes
+        name = readable_name(self.folder.path.resolve())
         self.ranks.from_first(
             lambda: self.logbook.show(self.account.facts(name, state, self.progress, test_loss))
         )
