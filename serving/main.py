@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import logging
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -49,9 +47,6 @@ def serve(
         Directories that `charloom export` made.
     """
     configure(logs)
-    # Until the server itself listens to it. As the first process of a container, one without a
-    # handler is deaf to SIGTERM.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     callers = Callers(calling.tokens)
     if not server.insecure_public:
         authenticates = callers.known or tls.tls_client_ca is not None
