@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from benchmarks.onnx_module import export_module, open_session
 from charloom.burst import Array
 from charloom.machine import available_cores
-from training.model import RecurrentModel
-from training.step import Step
+from networks.recurrent import RecurrentModel
+from networks.step import Step
 
 Infer = Callable[[list[Array]], list[Array]]
 """From the last tokens and the state to scores and the next state."""

@@ -26,13 +26,13 @@ from benchmarks.processes import processor
 from benchmarks.race import Call, race
 from benchmarks.table import print_row
 from charloom.machine import available_cores
-from training.corpus import CorpusConfig, read_corpus
+from networks.recurrent import RecurrentModel
+from training.data.corpus import CorpusConfig, read_corpus
 from training.folder import RunFolder
 from training.hardware import Hardware, HardwareConfig, computes_bfloat16, resolve
-from training.model import RecurrentModel
 from training.options import Options
 from training.presets import PRESETS
-from training.report import Reporter
+from training.reporting.report import Reporter
 from training.run import fresh
 from training.schedule import RunConfig
 from training.sweeping.space import changed

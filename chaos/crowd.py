@@ -13,7 +13,7 @@ import grpc
 from chaos.asks import Asks
 from chaos.proxy import Link
 from charloom.client import AsyncClient, RequestError
-from charloom.retries import RetryConfig
+from charloom.client.retries import RetryConfig
 
 ONCE = RetryConfig(attempts=1)
 STAY = (0.2, 2.0)

@@ -13,7 +13,7 @@ import grpc
 
 from chaos.asks import Ask, Asks
 from charloom.client import AsyncClient, AsyncGeneration, Ending, RequestError
-from charloom.retries import GONE, RetryConfig
+from charloom.client.retries import GONE, RetryConfig
 
 RETRIES = RetryConfig(attempts=40, longest=2.0, patience=3.0)
 """Of clients who mean to see the end of a text, whatever happens."""

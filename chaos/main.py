@@ -22,8 +22,8 @@ from chaos.proxy import Link
 from chaos.replicas import Replica, write_keys
 from chaos.report import Demands, Report
 from chaos.storm import Storm, StormConfig
+from charloom.client.retries import RetryConfig
 from charloom.machine import available_cores
-from charloom.retries import RetryConfig
 from serving.local import LocalModel
 
 REPLICAS = 3

@@ -25,10 +25,10 @@ COMMANDS = {
     "export": ("export.main:export", "Export a checkpoint to a verified ONNX bundle."),
     "evaluate": ("charloom.evaluate:evaluate", "Say how well a checkpoint or a bundle predicts a text."),
     "serve": ("serving.main:serve", "Stream from bundles over gRPC."),
-    "generate": ("serving.generate:generate", "Generate text from a server or a bundle."),
-    "score": ("serving.score:score", "Say how surprising texts are to a model."),
-    "similar": ("serving.similar:similar", "Find the texts that are most like another one."),
-    "write": ("charloom.writing.main:write", "Write with a model: your words and its words, in turns."),
+    "generate": ("serving.commands.generate:generate", "Generate text from a server or a bundle."),
+    "score": ("serving.commands.score:score", "Say how surprising texts are to a model."),
+    "similar": ("serving.commands.similar:similar", "Find the texts that are most like another one."),
+    "write": ("writing.main:write", "Write with a model: your words and its words, in turns."),
 }
 """Subcommand to the function behind it and its line of help."""
 

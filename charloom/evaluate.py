@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from charloom.bundle import MANIFEST
 from charloom.evaluation import Evaluation, EvaluationConfig, EvaluationError
 
-ROOMS = {"checkpoint": "training.evaluate:evaluate", "bundle": "serving.evaluate:evaluate"}
+ROOMS = {"checkpoint": "training.evaluate:evaluate", "bundle": "serving.commands.evaluate:evaluate"}
 """Kind of model to the function that evaluates it, loaded when it is called."""
 
 

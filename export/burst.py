@@ -32,8 +32,8 @@ from charloom.burst import (
 )
 from export import asking
 from export.asking import Named
-from training import sampler
-from training.step import RowState, Step
+from networks import sampler
+from networks.step import RowState, Step
 
 Memory = tuple[Tensor, ...]
 
@@ -204,7 +204,7 @@ def asks(given: Named) -> Named:
 def adjust(
     scores: Tensor, allowed: Tensor, token: Tensor, value: Tensor, active: Tensor, *penalties: Tensor
 ) -> Tensor:
-    """Biases, penalties and forbidden tokens; see `training/sampler.py`."""
+    """Biases, penalties and forbidden tokens; see `networks/sampler.py`."""
     scores = sampler.bias(scores, token, value, active)
     scores = sampler.penalise(scores, *penalties)
     return sampler.allow(scores, allowed)

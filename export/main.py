@@ -32,9 +32,9 @@ from export.burst import BURSTS
 from export.onnx_graph import describe, trace
 from export.quantize import Int8
 from export.verify import Outcome, Verifier
+from networks.recurrent import RecurrentModel
+from networks.step import Float32, Numbers, Step
 from training.checkpoint import Checkpoint, load_checkpoint
-from training.model import RecurrentModel
-from training.step import Float32, Numbers, Step
 
 NUMBERS: dict[Precision, type[Numbers]] = {"float32": Float32, "int8": Int8}
 MOST_COST = 0.005

@@ -19,7 +19,7 @@ from onnxscript.values import Op, Opset
 from torch import Tensor, nn
 
 from charloom.burst import BYTE_SCALE, BYTE_ZERO
-from training.step import Product, frozen
+from networks.step import Product, frozen
 
 
 @torch.library.custom_op("charloom::to_bytes", mutates_args=())
@@ -93,7 +93,7 @@ class Bytes(nn.Module):
         self.zero = frozen(torch.tensor(BYTE_ZERO, dtype=torch.uint8))
 
     def forward(self, h: Tensor) -> Tensor:
-        """See training.step.Numbers.encode."""
+        """See networks.step.Numbers.encode."""
         encoded: Tensor = to_bytes(h, self.scale, self.zero)
         return encoded
 
@@ -112,7 +112,7 @@ class Int8Product(nn.Module):
         self.encoding = encoding
 
     def forward(self, rows: Tensor, addend: Tensor | None = None) -> Tensor:
-        """See training.step.Product."""
+        """See networks.step.Product."""
         bias = self.bias if addend is None else None
         rows_scale, zero = self.encoding.scale, self.encoding.zero
         product: Tensor = byte_product(rows, self.weight, rows_scale, self.scale, zero, bias)
@@ -129,5 +129,5 @@ class Int8:
         self.encode = Bytes()
 
     def product(self, weight: Tensor, bias: Tensor | None = None) -> Product:
-        """See training.step.Numbers."""
+        """See networks.step.Numbers."""
         return Int8Product(weight, bias, self.encode)

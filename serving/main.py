@@ -10,15 +10,15 @@ from cyclopts import Parameter
 
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
-from serving.exposure import check_exposure
 from serving.logs import LogConfig, configure
 from serving.models import Model, Models
-from serving.rpc.callers import Callers, CallersConfig
 from serving.rpc.connections import ConnectionConfig
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
-from serving.rpc.sealing import Sealer, SealingConfig
-from serving.rpc.tls import TlsConfig
+from serving.rpc.security.callers import Callers, CallersConfig
+from serving.rpc.security.exposure import check_exposure
+from serving.rpc.security.sealing import Sealer, SealingConfig
+from serving.rpc.security.tls import TlsConfig
 from serving.server import Access, Server, ServerConfig
 
 Flat = Parameter(name="*")

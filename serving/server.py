@@ -20,17 +20,17 @@ from charloom.v1.charloom_pb2_grpc import add_CharloomServiceServicer_to_server
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import Report
 from serving.engine.scheduler import SchedulerConfig
-from serving.exposure import is_unix
 from serving.metrics import Metrics
 from serving.models import Model, Models
-from serving.rpc.callers import Callers
 from serving.rpc.calls import Calls
 from serving.rpc.connections import ConnectionConfig
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.decoding import DecodingInterceptor
 from serving.rpc.health import Health
-from serving.rpc.sealing import Sealer
+from serving.rpc.security.callers import Callers
+from serving.rpc.security.exposure import is_unix
+from serving.rpc.security.sealing import Sealer
 from serving.rpc.servicer import Servicer
 
 logger = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from charloom.errors import CharloomError
 from charloom.execution_class import multiplies_bytes
 from charloom.vocabulary import CharacterVocabulary
 from export.main import Exporter
+from networks.recurrent import ModelConfig, RecurrentModel
 from serving.engine.runner import Runner, RunnerConfig
 from serving.models import Model
 from tests.serving.golden import (
@@ -37,7 +38,6 @@ from tests.serving.golden import (
     write_texts,
 )
 from training.checkpoint import Checkpoint
-from training.model import ModelConfig, RecurrentModel
 
 VOCABULARY = CharacterVocabulary.of_text("привет 🚀🎉 the ship sails on, ocean blue!\n")
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")

@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.training import BARE, LOOP, Size, measure
-from training.corpus import Corpus, read_corpus
+from networks.recurrent import ModelConfig
+from training.data.corpus import Corpus, read_corpus
 from training.defaults import settled
 from training.folder import RunFolder
 from training.hardware import Hardware
-from training.model import ModelConfig
 from training.options import Options
-from training.preview import PreviewConfig
-from training.report import Reporter
+from training.reporting.preview import PreviewConfig
+from training.reporting.report import Reporter
 from training.run import fresh, resumed
 from training.schedule import RunConfig
 from training.trainer import Trainer

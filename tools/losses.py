@@ -9,7 +9,7 @@ from pathlib import Path
 
 from charloom.plot import document
 from training.folder import METRICS
-from training.page import loss_panel
+from training.reporting.page import loss_panel
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from charloom.writing.app import WriteApp
-from charloom.writing.main import WritingFlags, begin
-from charloom.writing.own_server import OwnServer
-from charloom.writing.writer import Writer
+from writing.app import WriteApp
+from writing.main import WritingFlags, begin
+from writing.own_server import OwnServer
+from writing.writer import Writer
 
 PICTURE = Path("docs/write.svg")
 SIZE = (84, 17)

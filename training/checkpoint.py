@@ -25,7 +25,7 @@ from torch import Tensor
 
 from charloom.errors import CharloomError, require
 from charloom.vocabulary import CharacterVocabulary
-from training.model import ModelConfig, RecurrentModel
+from networks.recurrent import ModelConfig, RecurrentModel
 
 FORMAT = 1
 KIND = "charloom checkpoint"

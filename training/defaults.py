@@ -7,8 +7,8 @@ of it is dropped. Only sizes decide, so the same text and options give the same 
 import math
 from dataclasses import asdict, dataclass, fields, replace
 
-from training.corpus import Corpus
-from training.model import ModelConfig, RecurrentModel
+from networks.recurrent import ModelConfig, RecurrentModel
+from training.data.corpus import Corpus
 from training.options import Options
 from training.regularisation import RegularisationConfig
 

@@ -7,7 +7,7 @@ from charloom.errors import require
 from charloom.evaluation import Evaluation, EvaluationConfig, Precision, measured
 from charloom.protocol import Lanes
 from training.checkpoint import Checkpoint, load_checkpoint
-from training.corpus import read_text
+from training.data.corpus import read_text
 from training.evaluation import held_out_loss
 from training.hardware import HardwareConfig, PrecisionName, enough_memory, resolve
 

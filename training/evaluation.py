@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charloom.protocol import CHUNK, UNCOUNTED, Ids, Lanes
+from networks.recurrent import RecurrentModel
 from training.hardware import Hardware
-from training.model import RecurrentModel
 from training.ranks import ALONE, Ranks
 
 

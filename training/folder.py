@@ -25,7 +25,7 @@ from training.checkpoint import (
     sync_folder,
     write_synced,
 )
-from training.corpus import TOKENS
+from training.data.corpus import TOKENS
 
 if sys.platform != "win32":
     import fcntl

@@ -11,9 +11,8 @@ from typing import Annotated, Any
 from cyclopts import App, Argument, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
-from training.board import BoardError
 from training.checkpoint import load_checkpoint
-from training.corpus import Corpus, ShortTextError, read_corpus
+from training.data.corpus import Corpus, ShortTextError, read_corpus
 from training.defaults import settled
 from training.folder import FILES, RunFolder, spare_text
 from training.hardware import enough_memory, resolve
@@ -21,7 +20,8 @@ from training.interrupt import StoppedError
 from training.options import FLAT, Options
 from training.presets import PRESETS, PresetName
 from training.ranks import Ranks
-from training.report import Reporter, Silence
+from training.reporting.board import BoardError
+from training.reporting.report import Reporter, Silence
 from training.run import ResumeError, describe, fresh, resumed, stored_options, too_large
 from training.trainer import DivergedError
 from training.transfer import TransferError

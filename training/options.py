@@ -8,15 +8,15 @@ from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Parameter
 
-from training.batches import BatchConfig
-from training.corpus import CorpusConfig
+from networks.recurrent import ModelConfig
+from training.data.batches import BatchConfig
+from training.data.corpus import CorpusConfig
 from training.hardware import HardwareConfig
-from training.logbook import LogbookConfig
-from training.model import ModelConfig
 from training.optimizer import OptimizerConfig
-from training.preview import PreviewConfig
 from training.regularisation import RegularisationConfig
-from training.report import ReportConfig
+from training.reporting.logbook import LogbookConfig
+from training.reporting.preview import PreviewConfig
+from training.reporting.report import ReportConfig
 from training.schedule import RunConfig
 
 FLAT = Parameter(name="*")

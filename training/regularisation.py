@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from charloom.errors import require
-from training.kernels import State, own_dtype, run_layers
+from networks.kernels import State, own_dtype, run_layers
+from networks.recurrent import RecurrentModel
 from training.masks import drop_tokens, drop_units, drop_weights
-from training.model import RecurrentModel
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from charloom.errors import CharloomError
+from networks.recurrent import RecurrentModel
 from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_training_state
-from training.corpus import Corpus
+from training.data.corpus import Corpus
 from training.folder import RunFolder
 from training.hardware import Hardware
-from training.model import RecurrentModel
 from training.options import Options
 from training.ranks import ALONE, Ranks
-from training.report import Reporter
+from training.reporting.report import Reporter
 from training.trainer import Trainer
 from training.transfer import transfer
 

@@ -18,28 +18,28 @@ from torch.nn import functional as F
 
 from charloom.errors import CharloomError
 from charloom.protocol import Ids
-from training.account import Account
-from training.batches import Lanes, as_tensor
+from networks.kernels import State
+from networks.recurrent import RecurrentModel
 from training.checkpoint import Checkpoint, CheckpointError, TrainingState, load_checkpoint, write_checkpoint
-from training.corpus import Corpus, ShortTextError, readable_name
+from training.data.batches import Lanes, as_tensor
+from training.data.corpus import Corpus, ShortTextError, readable_name
+from training.data.reader import Reader
 from training.evaluation import held_out_loss
 from training.folder import RunFolder
 from training.hardware import Hardware
 from training.interrupt import Interrupt, Interruption, StoppedError
-from training.kernels import State
-from training.logbook import Logbook
-from training.model import RecurrentModel
 from training.optimizer import Optimizer
 from training.options import Options
-from training.pace import Pace
-from training.preview import preview
 from training.progress import Progress
 from training.randomness import Randomness
 from training.ranks import ALONE, Ranks
-from training.reader import Reader
-from training.records import Record
 from training.regularisation import RegularisedModel
-from training.report import Reporter, Status, clock
+from training.reporting.account import Account
+from training.reporting.logbook import Logbook
+from training.reporting.pace import Pace
+from training.reporting.preview import preview
+from training.reporting.records import Record
+from training.reporting.report import Reporter, Status, clock
 from training.schedule import Schedule
 
 

@@ -8,8 +8,8 @@ import torch
 
 from charloom.errors import CharloomError
 from charloom.vocabulary import CharacterVocabulary
+from networks.recurrent import RecurrentModel
 from training.checkpoint import Checkpoint
-from training.model import RecurrentModel
 
 
 class TransferError(CharloomError):

@@ -21,7 +21,7 @@ from serving.engine.history import History
 from serving.engine.request import Request, Update, encode
 from serving.rpc import convert, state_token
 from serving.rpc.convert import RequestLimits, Text
-from serving.rpc.sealing import Sealer
+from serving.rpc.security.sealing import Sealer
 from serving.rpc.state_token import BESIDE_RESUME
 
 FOREIGN = BESIDE_RESUME - {"token_ids"} | {"n"}

@@ -25,9 +25,9 @@ from charloom.errors import CharloomError
 from serving.errors import DefectError, SlowReaderError, UnauthenticatedError
 from serving.logs import FIELDS, describe
 from serving.metrics import Metrics
-from serving.rpc.callers import ANYBODY, Caller, Callers, Places
 from serving.rpc.convert import text_count
 from serving.rpc.decoding import kind_of
+from serving.rpc.security.callers import ANYBODY, Caller, Callers, Places
 from serving.rpc.slow_reader import Watch
 from serving.rpc.status import abort, code_name, reject
 

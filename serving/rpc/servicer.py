@@ -31,7 +31,7 @@ from serving.rpc.calls import current_call
 from serving.rpc.continuation import Opening
 from serving.rpc.conversation import Conversation, ConversationLimits
 from serving.rpc.convert import Text
-from serving.rpc.sealing import Sealer
+from serving.rpc.security.sealing import Sealer
 from serving.rpc.status import abort, code_name, reject
 from serving.rpc.token_clock import TokenClock
 

@@ -9,7 +9,7 @@ from math import inf
 from time import monotonic
 from typing import Self
 
-from charloom.watchdog import Patience
+from charloom.client.watchdog import Patience
 from serving.errors import SlowReaderError
 
 

@@ -1,7 +1,7 @@
 """State tokens: where a stream stands and what its text was asked for, as bytes that a client keeps.
 
 It knows what is in them. That nobody reads or alters them on their way is the sealer's
-(`serving/rpc/sealing.py`); what is done with a stream that goes on is the engine's.
+(`serving/rpc/security/sealing.py`); what is done with a stream that goes on is the engine's.
 """
 
 import msgspec

@@ -17,7 +17,7 @@ import pytest
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.client import AsyncClient, Client, Generation, RequestError
-from charloom.retries import RetryConfig
+from charloom.client.retries import RetryConfig
 from charloom.v1.charloom_pb2_grpc import (
     CharloomServiceServicer,
     CharloomServiceStub,

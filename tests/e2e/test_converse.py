@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from charloom.client import Client, RequestError
-from charloom.conversation import BusyError, CommandError, Conversation
+from charloom.client.conversation import BusyError, CommandError, Conversation
 from tests.e2e.conftest import ServerProcess, metric, wait_until
 
 Serve = Callable[..., ServerProcess]

@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from charloom.client import Client, Generation, RequestError
-from charloom.retries import RetryConfig
+from charloom.client.retries import RetryConfig
 from serving.server import LIVENESS
 from tests.e2e.conftest import ServerProcess, metric, wait_until
 from tests.e2e.faulty_server import FAIL, HANG

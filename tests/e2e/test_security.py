@@ -19,9 +19,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.client import AsyncClient, Client, RequestError
+from charloom.client.retries import RetryConfig
 from charloom.connection import Tls
 from charloom.ready import ready_in
-from charloom.retries import RetryConfig
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 from serving.server import LIVENESS
 

@@ -11,13 +11,13 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
 from charloom.client import Client
-from charloom.writing.app import WriteApp
-from charloom.writing.line import Line
-from charloom.writing.main import WritingFlags, begin
-from charloom.writing.story import load
-from charloom.writing.writer import RefusedError, Writer
 from tests.e2e.conftest import ServerProcess
 from tests.serving.golden import FOLDER
+from writing.app import WriteApp
+from writing.line import Line
+from writing.main import WritingFlags, begin
+from writing.story import load
+from writing.writer import RefusedError, Writer
 
 Serve = Callable[..., ServerProcess]
 FLAGS = WritingFlags(seed=3)

@@ -13,9 +13,9 @@ from export.burst import BURSTS
 from export.main import NUMBERS
 from export.onnx_graph import trace
 from export.verify import Session
+from networks.recurrent import ModelConfig, RecurrentModel
+from networks.step import Float32, Numbers, Step
 from tests.conftest import PRECISIONS
-from training.model import ModelConfig, RecurrentModel
-from training.step import Float32, Numbers, Step
 
 W, N = 6, 3
 

@@ -11,6 +11,7 @@ from charloom.exactness import Subject, check
 from export.burst import BURSTS
 from export.main import NUMBERS
 from export.verify import Session
+from networks.recurrent import ModelConfig
 from tests.conftest import PRECISIONS
 from tests.export.conftest import (
     FLAT,
@@ -21,7 +22,6 @@ from tests.export.conftest import (
     trace_model,
     traced_once,
 )
-from training.model import ModelConfig
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,12 @@ from charloom.vocabulary import CharacterVocabulary
 from export import main as module
 from export.main import Exporter, export, held_out
 from export.verify import VerificationError
+from networks.recurrent import ModelConfig, RecurrentModel
 from serving.engine.runner import RunnerConfig
 from serving.local import LocalModel
 from tests.conftest import PRECISIONS, needs_int8
 from tests.export.test_verify import altered
 from training.checkpoint import Checkpoint, CheckpointError, find_checkpoint, load_checkpoint
-from training.model import ModelConfig, RecurrentModel
 
 ROOT = Path(__file__).resolve().parents[2]
 

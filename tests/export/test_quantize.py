@@ -15,9 +15,9 @@ from torch import nn
 from charloom.burst import BYTE_ZERO as ZERO
 from export.onnx_graph import quiet
 from export.quantize import Bytes, Int8, Int8Product, translations
+from networks.step import Float32, Step
 from tests.conftest import needs_int8
 from tests.export.conftest import TALL, TOKENS, random_model
-from training.step import Float32, Step
 
 F32 = np.float32
 outputs = arrays(F32, st.integers(1, 60), elements=st.floats(-1, 1, width=32))

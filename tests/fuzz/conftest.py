@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from benchmarks.scrape import scrape
-from serving.rpc.sealing import Key, Sealer
+from serving.rpc.security.sealing import Key, Sealer
 from tests.conftest import ROOT
 from tests.e2e.conftest import ServerProcess, launch
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.client import Client
-from serving.rpc.sealing import MAX_BYTES, MAX_PAYLOAD, Sealer
+from serving.rpc.security.sealing import MAX_BYTES, MAX_PAYLOAD, Sealer
 from tests.fuzz.conftest import Rounds, Target
 from tests.fuzz.messages import WHOLE, messages
 

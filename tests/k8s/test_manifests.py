@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from charloom.cli import build_app
-from serving.rpc.sealing import KEY_LINES
+from serving.rpc.security.sealing import KEY_LINES
 from serving.server import LIVENESS, SERVICE
 
 K8S = Path(__file__).parents[2] / "k8s"

@@ -22,8 +22,8 @@ from charloom.v1.charloom_pb2_grpc import (
 from serving.errors import OverloadedError, SlowReaderError
 from serving.logs import FIELDS
 from serving.metrics import Metrics
-from serving.rpc.callers import Callers
 from serving.rpc.calls import Calls, current_call, to_id
+from serving.rpc.security.callers import Callers
 from serving.rpc.slow_reader import Watch
 from serving.rpc.status import abort
 

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
+from charloom.client.servers import KEEPALIVE
 from charloom.errors import ConfigError
-from charloom.servers import KEEPALIVE
 from serving.rpc.connections import ConnectionConfig
 
 

@@ -29,7 +29,7 @@ from serving.rpc.branch import Place
 from serving.rpc.continuation import Opening
 from serving.rpc.conversation import Conversation, ConversationLimits
 from serving.rpc.convert import RequestLimits
-from serving.rpc.sealing import Key, Sealer
+from serving.rpc.security.sealing import Key, Sealer
 from tests.conftest import PRECISIONS
 from tests.serving.golden import CELLS, FOLDER
 from tests.serving.test_snapshot import run, same

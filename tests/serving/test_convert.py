@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.client import Alternative, Ending, Progress
-from charloom.message import to_message
+from charloom.client.message import to_message
 from charloom.options import GenerateOptions, InvalidRequestError
 from charloom.vocabulary import CharacterVocabulary
 from serving.engine.choices import Choices, no_choices

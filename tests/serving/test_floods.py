@@ -15,7 +15,7 @@ from serving.metrics import Metrics
 from serving.models import Model, Models
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
-from serving.rpc.sealing import Key, Sealer
+from serving.rpc.security.sealing import Key, Sealer
 from serving.rpc.servicer import Servicer
 from tests.serving.golden import FOLDER
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from charloom.options import InvalidRequestError, Violation
 from charloom.vocabulary import CharacterVocabulary
+from serving.commands.given import MOST_CHARACTERS, MOST_TEXTS, Given, TextError, groups, named, read_texts
 from serving.engine.given import to_scored
 from serving.engine.request import Request
-from serving.given import MOST_CHARACTERS, MOST_TEXTS, Given, TextError, groups, named, read_texts
 
 
 @pytest.fixture

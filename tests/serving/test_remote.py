@@ -7,9 +7,9 @@ import grpc
 import pytest
 
 from charloom.client import Client, RequestError
-from charloom.generation import Piece
+from charloom.client.generation import Piece
 from charloom.options import GenerateOptions, InvalidRequestError, Violation
-from serving.remote import RemoteModel, in_parts
+from serving.commands.remote import RemoteModel, in_parts
 
 
 class Small:

@@ -17,13 +17,13 @@ from charloom.bundle import Precision
 from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, INPUTS, OUTPUTS, Feeds, GraphKind, neutral, take
 from charloom.exactness import same
 from charloom.vocabulary import CharacterVocabulary
+from networks.recurrent import ModelConfig
 from serving.engine.runner import Runner, RunnerConfig
 from serving.models import Model
 from tests.conftest import PRECISIONS
 from tests.export.conftest import random_model
 from tests.serving.test_interleavings import OneWay
 from tests.serving.unverified import write_unverified
-from training.model import ModelConfig
 
 pytestmark = pytest.mark.slow  # tracing a network takes half a minute
 

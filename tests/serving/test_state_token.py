@@ -15,7 +15,7 @@ from serving.models import Model, Models
 from serving.rpc import state_token
 from serving.rpc.continuation import MOST_NAME, Opening, fresh, resumed
 from serving.rpc.convert import RequestLimits, Text
-from serving.rpc.sealing import Key, Sealer
+from serving.rpc.security.sealing import Key, Sealer
 from tests.serving.golden import FOLDER
 
 OPTIONS: dict[str, Any] = {"seed": 3, "max_tokens": 9, "top_k": 4, "stop": ["x"], "logprobs": 2}

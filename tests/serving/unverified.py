@@ -8,8 +8,8 @@ from charloom.exactness import Exactness
 from charloom.vocabulary import CharacterVocabulary
 from export.main import Exporter
 from export.verify import Outcome
+from networks.recurrent import RecurrentModel
 from training.checkpoint import Checkpoint
-from training.model import RecurrentModel
 
 
 class Trusting:

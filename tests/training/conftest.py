@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from training.batches import BatchConfig
+from networks.recurrent import ModelConfig, RecurrentModel
 from training.checkpoint import load_checkpoint, load_training_state
-from training.corpus import CorpusConfig, read_corpus
+from training.data.batches import BatchConfig
+from training.data.corpus import CorpusConfig, read_corpus
 from training.folder import RunFolder
 from training.hardware import HardwareConfig, resolve
-from training.model import ModelConfig, RecurrentModel
 from training.optimizer import OptimizerConfig
 from training.options import Options
-from training.preview import PreviewConfig
 from training.regularisation import RegularisationConfig
-from training.report import Reporter
+from training.reporting.preview import PreviewConfig
+from training.reporting.report import Reporter
 from training.schedule import RunConfig
 from training.trainer import Trainer
 

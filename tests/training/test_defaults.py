@@ -2,8 +2,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from networks.recurrent import ModelConfig, RecurrentModel
 from training.defaults import STRONGEST, settle
-from training.model import ModelConfig, RecurrentModel
 from training.options import Options
 from training.presets import PRESETS
 from training.regularisation import RegularisationConfig

@@ -4,9 +4,9 @@ import torch
 from torch.nn import functional as F
 
 from charloom.protocol import CHUNK, PIECE
+from networks.recurrent import ModelConfig, RecurrentModel
 from training import evaluation
 from training.hardware import HardwareConfig, resolve
-from training.model import ModelConfig, RecurrentModel
 
 START = 6
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from networks.recurrent import ModelConfig, RecurrentModel
 from training.checkpoint import find_checkpoint, load_checkpoint
-from training.model import ModelConfig, RecurrentModel
 from training.optimizer import Optimizer, OptimizerConfig
 from training.presets import PRESETS
 

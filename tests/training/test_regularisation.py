@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from charloom.errors import ConfigError
+from networks.recurrent import ModelConfig, RecurrentModel
 from training.hardware import emulates_bfloat16
-from training.model import ModelConfig, RecurrentModel
 from training.regularisation import RegularisationConfig, RegularisedModel
 
 INPUTS, OUTPUTS = 12, 11

@@ -7,12 +7,12 @@ from itertools import pairwise
 import pytest
 import torch
 
+from networks.recurrent import ModelConfig
 from training.checkpoint import load_checkpoint, load_training_state
-from training.corpus import read_corpus
+from training.data.corpus import read_corpus
 from training.folder import RunFolder
 from training.hardware import emulates_bfloat16
 from training.interrupt import StoppedError
-from training.model import ModelConfig
 from training.regularisation import RegularisationConfig
 from training.trainer import DivergedError
 

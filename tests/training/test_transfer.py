@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from charloom.vocabulary import CharacterVocabulary
+from networks.recurrent import ModelConfig, RecurrentModel
 from training.checkpoint import Checkpoint
-from training.model import ModelConfig, RecurrentModel
 from training.transfer import TransferError, transfer
 
 

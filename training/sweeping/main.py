@@ -11,12 +11,12 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from charloom.errors import require
-from training.corpus import Corpus, read_corpus
+from training.data.corpus import Corpus, read_corpus
 from training.hardware import resolve
 from training.main import fallbacks
 from training.options import FLAT, Options
 from training.presets import PresetName
-from training.report import Reporter
+from training.reporting.report import Reporter
 from training.run import CHANGEABLE
 from training.sweeping.outcome import Row, best_of
 from training.sweeping.space import Space

@@ -27,7 +27,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from charloom.errors import CharloomError, how_to_install, require
-from training.corpus import readable_name
+from training.data.corpus import readable_name
 from training.sweeping.outcome import MARKS, Kind, Outcome, Row, trial_name
 from training.sweeping.space import Choice, Space, Value, Variation
 

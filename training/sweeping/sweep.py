@@ -16,15 +16,15 @@ from pathlib import Path
 from rich.progress import TextColumn
 
 from charloom.errors import CharloomError
-from training.board import BoardError
 from training.checkpoint import PARTIAL, SaveError, read_pointer, remove, sync_folder, write_synced
-from training.corpus import TOKENS, Corpus
+from training.data.corpus import TOKENS, Corpus
 from training.defaults import settled
 from training.folder import LOCK, RunFolder, RunFolderError, discard, spare_others, spare_text
 from training.hardware import Hardware, enough_memory
 from training.interrupt import Interrupt, StoppedError
 from training.options import Options
-from training.report import ReportConfig, Reporter
+from training.reporting.board import BoardError
+from training.reporting.report import ReportConfig, Reporter
 from training.run import fresh, resumed, too_large
 from training.sweeping.outcome import MARKS, Kind, Outcome, Row, best_of, trial_name
 from training.sweeping.plot import plot

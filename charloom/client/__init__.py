@@ -1,0 +1,31 @@
+"""The Python client, synchronous and asyncio.
+
+from charloom.client import Client
+
+with Client("127.0.0.1:50051") as client:
+for text in client.generate("ROMEO:", max_tokens=200, seed=1):
+print(text, end="", flush=True)
+"""
+
+from charloom.client.client import AsyncClient, Client, ModelInfo
+from charloom.client.generation import Alternative, AsyncGeneration, Ending, Generation, Piece, Progress
+from charloom.client.request_error import RequestError
+from charloom.client.retries import RetryConfig
+from charloom.connection import Tls
+from charloom.score import Score
+
+__all__ = [
+    "Alternative",
+    "AsyncClient",
+    "AsyncGeneration",
+    "Client",
+    "Ending",
+    "Generation",
+    "ModelInfo",
+    "Piece",
+    "Progress",
+    "RequestError",
+    "RetryConfig",
+    "Score",
+    "Tls",
+]

@@ -1,0 +1,208 @@
+"""A conversation with a server: one stream that is fed, generates, is rewound, forked and saved.
+
+    with Client("127.0.0.1:50051").converse() as conversation:
+        conversation.feed("Once upon a time ")
+        for piece in conversation.generate(max_tokens=100):
+            print(piece, end="")
+        conversation.rewind(10)
+        print(conversation.suggest(5))
+
+Between commands the server holds the state and nothing else of it. It knows the wire contract's
+commands and events; connections are the client's.
+"""
+
+import contextlib
+import queue
+from collections import Counter
+from collections.abc import Callable, Iterator
+from threading import Lock, Thread
+from typing import Any, Self
+
+import grpc
+
+import charloom.v1.charloom_pb2 as pb
+from charloom.client.message import to_message
+from charloom.client.request_error import RequestError
+from charloom.errors import CharloomError
+from charloom.options import GenerateOptions
+
+Events = queue.SimpleQueue["pb.ConverseResponse | Exception"]
+
+
+class CommandError(CharloomError):
+    """The server could not do a command; the conversation goes on. `code` is gRPC's status code."""
+
+    def __init__(self, failure: pb.Failure) -> None:
+        self.code = next(code for code in grpc.StatusCode if code.value[0] == failure.code)
+        super().__init__(f"{self.code.name}: {failure.message}")
+
+
+class BusyError(CharloomError):
+    """A text is being generated on the branch."""
+
+    def __init__(self, branch: str) -> None:
+        where = f"branch {branch!r}" if branch else "the conversation"
+        super().__init__(f"{where} is generating a text: read it to its end, close its iterator, or stop it")
+
+
+class Conversation:
+    """Commands one by one; different branches may be used by different threads."""
+
+    def __init__(self, start: Callable[[Iterator[pb.ConverseRequest]], Any], opening: pb.Open) -> None:
+        """Opens it; raises RequestError if the server does not hold it."""
+        self._sent: queue.SimpleQueue[pb.ConverseRequest | None] = queue.SimpleQueue()
+        self._heard: dict[str, Events] = {}
+        self._owed: Counter[str] = Counter()
+        """Answers on each branch that nobody waits for any more, since Ctrl-C broke the wait off."""
+        self._generating: set[str] = set()
+        self._lock = Lock()
+        self.states: dict[str, bytes] = {}
+        """The newest state token of each branch; a server that ends sends one of every branch."""
+        self.position = 0
+        """Tokens of the branch that was heard of last."""
+        self._send("", open=opening)
+        self._over: Exception | None = None
+        self._call = start(iter(self._sent.get, None))
+        Thread(target=self._listen, name="conversation", daemon=True).start()
+        try:
+            opened = self._wait("", "opened").opened
+        except BaseException:
+            self.close()  # else gRPC's thread would wait for commands for ever
+            raise
+        self.model, self.exact = opened.model, opened.exact
+        self.bundle_digest, self.execution_class = opened.bundle_digest, opened.execution_class
+
+    def feed(self, text: str, *, branch: str = "", skip_unknown: bool = False) -> None:
+        """Has the model read a text."""
+        self._ask(branch, "fed", feed=pb.Feed(text=text, skip_unknown=skip_unknown))
+
+    def generate(self, prompt: str = "", *, branch: str = "", **options: Any) -> Iterator[str]:
+        """Reads a prompt, generates a text and yields it as it is made; begins with the first `next`.
+
+        The options are the fields of `charloom.options.GenerateOptions`. Who leaves the loop early stops it:
+        what was generated until then is part of the stream.
+        """
+        message = to_message(prompt, GenerateOptions(**options))
+        message.ClearField("n")  # a branch has one text at a time
+        self._send(branch, generate=message)
+        self._generating.add(branch)
+        ended = False
+        try:
+            while not ended:
+                response = self._wait(branch, "generated").generated
+                ended = response.HasField("finish")
+                if response.text:
+                    yield response.text
+        except CharloomError:
+            ended = True
+            raise
+        finally:
+            try:
+                if not ended:
+                    self._stop(branch)
+            finally:
+                self._generating.discard(branch)
+
+    def stop(self, *, branch: str = "") -> None:
+        """Ends the generation that runs; it finishes as cancelled. From any thread."""
+        self._send(branch, stop=pb.Stop())
+
+    def rewind(self, tokens: int, *, branch: str = "") -> str:
+        """Takes the last so many tokens back and gives their text."""
+        return self._ask(branch, "rewound", rewind=pb.Rewind(tokens=tokens)).rewound.text
+
+    def suggest(self, count: int = 10, *, branch: str = "") -> list[tuple[str, float]]:
+        """The likeliest next tokens, likeliest first: their text and log-probability."""
+        suggested = self._ask(branch, "suggested", suggest=pb.Suggest(count=count)).suggested
+        return [(a.text, a.logprob) for a in suggested.alternatives]
+
+    def fork(self, name: str, *, branch: str = "") -> None:
+        """Makes a branch of this name that goes on alone from here."""
+        self._ask(branch, "forked", fork=pb.Fork(name=name))
+
+    def drop(self, branch: str) -> None:
+        """Forgets a branch."""
+        self._ask(branch, "dropped", drop=pb.Drop())
+
+    def save(self, *, branch: str = "") -> bytes:
+        """A state token of where the branch stands."""
+        return self._ask(branch, "saved", save=pb.Save()).saved.token
+
+    def close(self) -> None:
+        """Ends it."""
+        self._sent.put(None)
+        self._call.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, branch: str, **command: Any) -> None:
+        """Sends a command; raises BusyError for one that would wait for a text which nobody reads."""
+        if branch in self._generating and "stop" not in command:
+            raise BusyError(branch)
+        self._sent.put(pb.ConverseRequest(branch=branch, **command))
+
+    def _ask(self, branch: str, kind: str, **command: Any) -> pb.ConverseResponse:
+        """Sends a command that has one answer, of this kind, and gives it."""
+        self._send(branch, **command)
+        with self._owing(branch):
+            return self._wait(branch, kind)
+
+    def _stop(self, branch: str) -> None:
+        """Ends the generation of a branch, and waits for its end."""
+        with contextlib.suppress(CharloomError, ConnectionError), self._owing(branch):  # it may be over
+            self._send(branch, stop=pb.Stop())
+            while not self._wait(branch, "generated").generated.HasField("finish"):
+                pass
+
+    @contextlib.contextmanager
+    def _owing(self, branch: str) -> Iterator[None]:
+        """Within it an answer is waited for, which who asks next does not get if that is broken off."""
+        try:
+            yield
+        except (CharloomError, ConnectionError):
+            raise
+        except BaseException:
+            self._owed[branch] += 1
+            raise
+
+    def _events(self, branch: str) -> Events:
+        with self._lock:
+            events = self._heard.setdefault(branch, queue.SimpleQueue())
+            if self._over is not None:
+                events.put(self._over)
+            return events
+
+    def _wait(self, branch: str, kind: str) -> pb.ConverseResponse:
+        """The answer of this kind to the last command of a branch; raises what went wrong instead."""
+        while True:
+            event = self._events(branch).get()
+            if isinstance(event, Exception):
+                raise event
+            self.position = event.position
+            if self._owed[branch]:
+                self._owed[branch] -= not event.HasField("generated") or event.generated.HasField("finish")
+                continue
+            if event.HasField("failed"):
+                raise CommandError(event.failed)
+            # A server that ends sends states which nobody asked for.
+            if event.WhichOneof("event") == kind:
+                return event
+
+    def _listen(self) -> None:
+        """Sorts events by branch until the call ends, in a thread of its own."""
+        over: Exception = ConnectionError("the conversation is over")
+        try:
+            for event in self._call:
+                if event.HasField("saved"):
+                    self.states[event.branch] = event.saved.token
+                self._events(event.branch).put(event)
+        except grpc.RpcError as error:
+            over = RequestError.of(error)
+        with self._lock:
+            self._over = over
+            for events in self._heard.values():
+                events.put(over)

@@ -1,0 +1,1 @@
+"""Networks and samplers, whole chunks and step by step. Needs torch."""

@@ -1,0 +1,1 @@
+"""The commands that ask a model for something: generate, score, similar, evaluate."""

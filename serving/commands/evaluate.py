@@ -1,0 +1,76 @@
+"""Evaluates a bundle: the part of `charloom evaluate` that needs onnxruntime.
+
+It runs the burst graphs on the lanes themselves, without streams and engines, so that a text is read
+exactly as training reads it.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from charloom.bundle import Bundle
+from charloom.burst import FULL_INPUTS, Feeds, neutral
+from charloom.errors import ConfigError
+from charloom.evaluation import Evaluation, EvaluationConfig, measured
+from charloom.protocol import UNCOUNTED, Lanes
+from serving.commands.given import read_texts
+from serving.engine.runner import Runner, RunnerConfig, open_runner
+
+
+def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
+    """Measures what a bundle makes of a text.
+
+    Raises:
+        CharloomError: the bundle, the text or a setting cannot be used.
+    """
+    if config.precision == "bfloat16":
+        raise ConfigError("precision", "bfloat16 is that of a checkpoint, not of a bundle")
+    bundle = Bundle.open(path)
+    runner, _ = open_runner(bundle, RunnerConfig(config.device, config.precision))
+    [given] = read_texts([text], lines=False)
+    about = bundle.manifest.training.get("text")
+    own = about if isinstance(about, dict) else {}
+    of = measured(given.text, given.file, config, bundle.vocabulary, own)
+    lanes = Lanes(of.tokens, bundle.vocabulary.start, config.lanes)
+    begun = time.monotonic()
+    nats = total(runner, lanes, bundle.vocabulary.size)
+    return Evaluation(
+        model=bundle.name,
+        kind="bundle",
+        device=runner.device,
+        precision=runner.precision,
+        of=of,
+        lanes=lanes.count,
+        nats=nats,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def total(runner: Runner, lanes: Lanes, size: int) -> float:
+    """The nats of all tokens of a text; the vocabulary has so many."""
+    state = primed_state(runner, lanes)
+    nats = 0.0
+    for inputs, targets in lanes.chunks():
+        counted = targets != UNCOUNTED  # [K, B]
+        feeds = neutral(FULL_INPUTS, B=lanes.count, K=len(targets), V=size, W=1, N=1)
+        feeds |= {"last": inputs[0], "forced": np.where(counted, targets, 0)}
+        feeds["forced_len"][:] = feeds["steps"][:] = len(targets)
+        outputs = runner.run("full", feeds | state)
+        state = {spec.name: outputs[spec.output] for spec in runner.state}
+        nats -= float(outputs["logprob"].sum(where=counted, dtype=np.float64))
+    return nats
+
+
+def primed_state(runner: Runner, lanes: Lanes) -> Feeds:
+    """The state in which each lane begins."""
+    first = {spec.name: spec.initial_rows(1) for spec in runner.state}
+    others = lanes.count - 1
+    if not others:
+        return first
+    prime = lanes.prime()  # [P, B - 1]
+    # A step feeds the token before it; the last one of all is fed first when the lanes begin.
+    forced = np.concatenate([prime[1:], np.zeros((1, others), np.int64)])
+    state = {spec.name: spec.initial_rows(others) for spec in runner.state}
+    outputs = runner.run("read", {"last": prime[0], "forced": forced} | state)
+    return {spec.name: np.concatenate([first[spec.name], outputs[spec.output]]) for spec in runner.state}

@@ -1,0 +1,103 @@
+"""The `score` command: what a model makes of given texts."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from charloom.score import Score
+from serving.commands.given import Given, TextError, groups, named, read_texts
+from serving.commands.output import destination, plain
+from serving.commands.source import Source, Texts
+
+HEADER = f"{'nats':>12} {'nats/token':>10} {'bits/char':>10} {'perplexity':>10}  text\n"
+
+
+def score(
+    *files: Path,
+    source: Annotated[Source, Parameter(name="*")] = Source(),
+    lines: bool = False,
+    prompt: str = "",
+    skip_unknown: bool = False,
+    tokens: bool = False,
+    json: bool = False,
+    sort: bool = False,
+) -> None:
+    """Say how surprising texts are to a model, on a server (--address) or in a bundle (--bundle).
+
+    For each text: the nats of all of it, of a token on the average, bits a character, perplexity.
+
+    Parameters
+    ----------
+    files
+        UTF-8 files, a text each; standard input if none is named.
+    lines
+        Every line is a text; empty ones are passed over.
+    prompt
+        Text to read before each, which is not scored.
+    skip_unknown
+        Leave out characters that the model does not know, instead of refusing the text.
+    tokens
+        Also each token, with its log-probability in nats.
+    json
+        One JSON object a line.
+    sort
+        The strangest first, by nats a token, instead of as given.
+    """
+    render = as_json if json else as_table
+    with source.open() as model, destination() as file:
+        scored = score_all(model, read_texts(files, lines=lines), prompt, skip_unknown=skip_unknown)
+        rows: Iterable[tuple[float, str]] = (
+            (score.nats_per_token, render(given, score, tokens=tokens)) for given, score in scored
+        )
+        if sort:
+            rows = sorted(rows, key=lambda row: -row[0])
+        for number, (_, row) in enumerate(rows):
+            if number == 0 and not json:
+                file.write(HEADER)
+            file.write(row)
+            file.flush()
+
+
+def score_all(
+    model: Texts, given: Iterator[Given], prompt: str, *, skip_unknown: bool
+) -> Iterator[tuple[Given, Score]]:
+    """Each text with its score.
+
+    Raises:
+        TextError: one cannot be scored.
+    """
+    for group in groups(given):
+        with named(group):
+            scores = model.score([one.text for one in group], prompt, skip_unknown=skip_unknown)
+        for one, score in zip(group, scores, strict=True):
+            if not score.logprobs:
+                raise TextError(f"{one.place} has no character that the model knows")
+            yield one, score
+
+
+def as_table(given: Given, score: Score, *, tokens: bool) -> str:
+    """A line of the table, and one for each token if they are wanted."""
+    numbers = f"{score.nats:12.3f} {score.nats_per_token:10.4f} {score.bits_per_character:10.4f}"
+    line = f"{numbers} {score.perplexity:10.4g}  {given.label}\n"
+    listed = zip(score.text, score.logprobs, strict=True) if tokens else ()  # a token is a character
+    return line + "".join(f"{logprob:12.4f}  {token!r}\n" for token, logprob in listed)
+
+
+def as_json(given: Given, score: Score, *, tokens: bool) -> str:
+    """A line of JSON; NaN and infinity become null."""
+    about: dict[str, Any] = {
+        "file": plain(given.file),
+        "line": given.line,
+        "text": None if given.line is None else given.text,
+        "tokens": len(score.logprobs),
+        "nats": score.nats,
+        "nats_per_token": score.nats_per_token,
+        "bits_per_character": score.bits_per_character,
+        "perplexity": score.perplexity,
+    }
+    if tokens:
+        about["logprobs"] = list(zip(score.text, score.logprobs, strict=True))
+    return msgspec.json.encode(about).decode() + "\n"

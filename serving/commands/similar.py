@@ -1,0 +1,73 @@
+"""The `similar` command: which of given texts are most like another one, to a model."""
+
+import heapq
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from cyclopts import Parameter
+
+from charloom.errors import require
+from serving.commands.given import Given, groups, named, read_texts
+from serving.commands.output import destination, plain
+from serving.commands.source import Source, Texts
+
+
+def similar(
+    text: str,
+    candidates: Path | None = None,
+    /,
+    *,
+    source: Annotated[Source, Parameter(name="*")] = Source(),
+    n: Annotated[int, Parameter(name=["--n", "-n"])] = 10,
+    skip_unknown: bool = False,
+    json: bool = False,
+) -> None:
+    """Find the lines most like a text to a model, on a server (--address) or in a bundle (--bundle).
+
+    Likeness is the inner product of the vectors in which the model holds the two texts: at most 1.
+
+    Parameters
+    ----------
+    text
+        What they are to be like.
+    candidates
+        UTF-8 file of lines; standard input if none is named.
+    n
+        How many, the most similar first.
+    skip_unknown
+        Leave out characters that the model does not know, instead of refusing the text.
+    json
+        One JSON object a line.
+    """
+    require(n >= 1, "n", "must be at least 1")
+    files = [candidates] if candidates is not None else []
+    with source.open() as model, destination() as file:
+        compared = compare(model, text, read_texts(files, lines=True), skip_unknown=skip_unknown)
+        for similarity, given in heapq.nlargest(n, compared, key=lambda pair: pair[0]):
+            file.write(as_json(similarity, given) if json else f"{similarity:9.6f}  {plain(given.text)}\n")
+
+
+def compare(
+    model: Texts, text: str, candidates: Iterator[Given], *, skip_unknown: bool
+) -> Iterator[tuple[float, Given]]:
+    """How similar each candidate is to a text.
+
+    Raises:
+        TextError: one of them has no vector.
+    """
+    with named([Given(text, "the text")]):
+        target = np.array(model.embed([text], skip_unknown=skip_unknown)[0])
+    for group in groups(candidates):
+        with named(group):
+            vectors = model.embed([given.text for given in group], skip_unknown=skip_unknown)
+        # One by one: the last bit of a product with a matrix would hang on how the texts are grouped.
+        yield from zip([float(np.array(vector) @ target) for vector in vectors], group, strict=True)
+
+
+def as_json(similarity: float, given: Given) -> str:
+    """A line of JSON."""
+    found = {"similarity": similarity, "file": plain(given.file), "line": given.line, "text": given.text}
+    return msgspec.json.encode(found).decode() + "\n"

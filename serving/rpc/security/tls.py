@@ -1,0 +1,92 @@
+"""The server's side of TLS: its certificate, and whose clients it lets connect.
+
+It knows files and gRPC's credentials; who calls over a connection is told by `callers.py`.
+"""
+
+import ssl
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from charloom.errors import ConfigError, require
+from serving.rpc.security.reloaded import Reloaded
+
+
+@dataclass(frozen=True)
+class TlsConfig:
+    """How connections are encrypted. A new connection gets what the files hold by then."""
+
+    tls_certificate: Path | None = None
+    """File of the server's certificate and those between it and its root (PEM): encrypts connections."""
+    tls_key: Path | None = None
+    """File of the certificate's private key (PEM, without a passphrase)."""
+    tls_client_ca: Path | None = None
+    """File of root certificates (PEM): clients must have a certificate that one of these vouches for."""
+
+    def __post_init__(self) -> None:
+        pair = (self.tls_certificate is None) == (self.tls_key is None)
+        require(pair, "tls-certificate and tls-key", "need each other")
+        alone = self.tls_client_ca is not None and self.tls_certificate is None
+        require(not alone, "tls-client-ca", "needs tls-certificate and tls-key")
+
+    def credentials(self) -> grpc.ServerCredentials | None:
+        """What encrypts connections; None where nothing does.
+
+        Raises:
+            ConfigError: a file cannot be used.
+        """
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        files = [self.tls_certificate, self.tls_key]
+        if self.tls_client_ca is not None:
+            files.append(self.tls_client_ca)
+        held = Reloaded(files, partial(read, self.tls_certificate, self.tls_key, self.tls_client_ca))
+
+        def newer() -> Any:
+            # gRPC asks before each handshake, in threads of its own; None keeps what it has.
+            return held.value if held.refresh() else None
+
+        return grpc.dynamic_ssl_server_credentials(held.value, newer, self.tls_client_ca is not None)
+
+
+def read(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCertificateConfiguration:
+    """The files as gRPC takes them.
+
+    Raises:
+        ConfigError: one cannot be read, or is not what it should be.
+    """
+    chain = read_certificates(certificate, "tls-certificate")
+    private = read_bytes(key, "tls-key")
+    try:
+        # The empty passphrase keeps OpenSSL from asking for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ConfigError("tls-key", f"{key} does not belong to the certificate {certificate}") from error
+        raise ConfigError("tls-key", f"{key} is no private key in PEM without a passphrase") from error
+    except OSError as error:  # they were there a moment ago; OpenSSL does not say which is gone
+        reason = f"{certificate} or {key} cannot be read: {error.strerror}"
+        raise ConfigError("tls-certificate or tls-key", reason) from error
+    roots = None if client_ca is None else read_certificates(client_ca, "tls-client-ca")
+    return grpc.ssl_server_certificate_configuration([(private, chain)], roots)
+
+
+def read_certificates(path: Path, name: str) -> bytes:
+    """The certificates in a file; raises ConfigError, which calls it by the name of its setting."""
+    raw = read_bytes(path, name)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=raw.decode("ascii"))
+    except (ssl.SSLError, UnicodeDecodeError, ValueError) as error:
+        raise ConfigError(name, f"{path} holds no certificate in PEM") from error
+    return raw
+
+
+def read_bytes(path: Path, name: str) -> bytes:
+    """What a file holds; raises ConfigError, which calls it by the name of its setting."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(name, f"{path} cannot be read: {error.strerror}") from error

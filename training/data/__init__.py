@@ -1,0 +1,1 @@
+"""From text to the chunks of token ids that training steps take."""

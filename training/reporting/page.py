@@ -1,0 +1,196 @@
+"""The page of a run: report.html, all that a person wants to know of it in one file.
+
+It is complete in itself: no script, nothing loaded, and whatever the text holds is only ever text. It knows
+nothing of models; `page.html` beside it is its template.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from charloom import plot
+from charloom.nats import bits
+from charloom.plot import Curve, Panel, Point
+from networks.recurrent import ModelConfig
+from training.reporting.advice import Measurement, advice
+from training.reporting.frequency import Frequency
+from training.reporting.records import Record
+from training.reporting.report import clock, printable
+
+TEMPLATE = "page.html"
+MOST_SAMPLES = 12
+"""Evaluations whose samples are shown, evenly spread over the run."""
+WIDEST = 9.0
+"""Width of the bar of the most frequent character."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a page says of a run beside what was noted as it went."""
+
+    name: str
+    state: str
+    """How the run stands, in words."""
+    model: ModelConfig
+    options: Mapping[str, Mapping[str, Any]]
+    """By group."""
+    defaults: Mapping[str, Mapping[str, Any]]
+    summary: dict[str, Any]
+    """As a checkpoint has it."""
+    frequent: Sequence[Frequency]
+    """The most frequent characters of the training text."""
+    evaluations: Sequence[Record]
+    test_loss: float | None = None
+
+
+class Page:
+    """The page of any run."""
+
+    def __init__(self) -> None:
+        self.template = Environment(
+            loader=FileSystemLoader(Path(__file__).parent),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        ).get_template(TEMPLATE)
+
+    def render(
+        self, facts: Facts, metrics: Sequence[Record], samples: Sequence[Record], now: datetime
+    ) -> str:
+        """The page of one run, from what it noted."""
+        measured = [
+            Measurement(one["epoch"], one["training_loss"], one["validation_loss"])
+            for one in facts.evaluations
+            if one["training_loss"] is not None
+        ]
+        # Plots are ours, and escape what they are given; everything else is escaped as it is put in.
+        return self.template.render(
+            name=facts.name,
+            state=facts.state,
+            now=now.astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            plot_style=Markup(plot.STYLE),  # noqa: S704
+            facts=list(key_figures(facts, metrics)),
+            advice=advice(
+                measured, facts.model, max(rate or 0.0 for rate in facts.options["regularisation"].values())
+            ),
+            losses=Markup(losses(metrics)),  # noqa: S704
+            course=Markup(course(metrics)),  # noqa: S704
+            samples=[as_shown(sample) for sample in chosen(samples)],
+            text=list(text_figures(facts)),
+            frequent=[as_bar(one, facts.frequent[0].share) for one in facts.frequent],
+            options=list(groups(facts.options, facts.defaults)),
+            hardware=list(facts.summary["hardware"].items()),
+        )
+
+
+def key_figures(facts: Facts, metrics: Sequence[Record]) -> Iterator[tuple[str, str]]:
+    """What stands at the top, by label."""
+    summary = facts.summary
+    best = summary["best_validation_loss"]
+    yield "best validation loss", f"{best:.4f}"
+    yield "in bits a character", f"{bits(best):.3f}"
+    if facts.test_loss is not None:
+        yield "test loss", f"{facts.test_loss:.4f}"
+    if summary["training_loss"] is not None:
+        yield "training loss", f"{summary['training_loss']:.4f}"
+    yield "epochs", f"{summary['epoch']:.2f}"
+    yield "steps", f"{summary['steps']:,}"
+    yield "parameters", f"{summary['parameters']:,}"
+    if speeds := points(metrics, "characters_per_second"):
+        yield "characters a second", f"{speeds[-1][1]:,.0f}"
+    yield "time", clock(summary["seconds"])
+
+
+def points(records: Sequence[Record], name: str) -> list[Point]:
+    """The values of that name over epochs, where records have them."""
+    return [(one["epoch"], one[name]) for one in records if one[name] is not None]
+
+
+def losses(metrics: Sequence[Record]) -> str:
+    """Training and validation loss; that of the untrained model would press all else together."""
+    trained = [one for one in metrics if one["step"]]
+    return plot.figure("training and validation loss", [loss_panel(trained)], "epoch")
+
+
+def loss_panel(records: Sequence[Record]) -> Panel:
+    """Training and validation loss over epochs."""
+    curves = [Curve(name, points(records, f"{name}_loss")) for name in ("training", "validation")]
+    return Panel(curves, from_zero=False, height=280)
+
+
+def course(metrics: Sequence[Record]) -> str:
+    """Learning rate and speed."""
+    panels = [
+        Panel([Curve("learning rate", points(metrics, "learning_rate"))], height=100),
+        Panel([Curve("characters/s", points(metrics, "characters_per_second"))], height=100),
+    ]
+    return plot.figure("learning rate and speed", panels, "epoch")
+
+
+def chosen(samples: Sequence[Record]) -> Sequence[Record]:
+    """Some of the evaluations, the newest first, evenly spread."""
+    if len(samples) <= MOST_SAMPLES:
+        return samples[::-1]
+    last = len(samples) - 1
+    return [samples[round(last * i / (MOST_SAMPLES - 1))] for i in range(MOST_SAMPLES)][::-1]
+
+
+def as_shown(sample: Record) -> dict[str, Any]:
+    """What the model wrote at an evaluation."""
+    texts = [(f"{one['temperature']:g}", printable(one["text"])) for one in sample["samples"]]
+    return {"epoch": f"{sample['epoch']:.2f}", "texts": texts}
+
+
+def text_figures(facts: Facts) -> Iterator[tuple[str, str]]:
+    """What there is to say of the text, by label."""
+    text = facts.summary["text"]
+    yield "name", text["name"]
+    for label, key in (
+        ("characters", "characters"),
+        ("to train on", "train"),
+        ("to validate on", "validation"),
+        ("to test on", "test"),
+    ):
+        yield label, f"{text[key]:,}"
+    yield "different characters", f"{facts.summary['vocabulary_size']:,}"
+    yield "a parameter has", f"{text['train'] / facts.summary['parameters']:.2g} characters to learn from"
+    yield "read so far", f"{facts.summary['characters_seen']:,} characters"
+
+
+def as_bar(frequency: Frequency, largest: float) -> dict[str, str]:
+    """A character with its share as number and length."""
+    share = f"{frequency.share:.1%}"
+    return {
+        "name": frequency.name,
+        "share": share,
+        "width": f"{WIDEST * frequency.share / largest:.2f}",
+    }
+
+
+def groups(
+    options: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """All options by group, each with whether it differs from its default."""
+    for group, values in options.items():
+        shown = [
+            {
+                "name": name.replace("_", "-"),
+                "value": said(value),
+                "changed": value != defaults[group][name],
+            }
+            for name, value in values.items()
+        ]
+        yield group, shown
+
+
+def said(value: object) -> str:
+    """An option's value as one writes it."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return str(value)

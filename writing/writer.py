@@ -1,0 +1,268 @@
+"""Writing together: versions of a text, of which the model has always read what is shown.
+
+The model is asked first, and the draft follows if it could be done. So it holds whatever fails: the
+text of a version is what its branch of the conversation has read, and a server that is gone takes
+nothing along. Every version is a branch; the branch without a name stands at the beginning for good,
+for versions that must be read anew. It knows no terminal and no gRPC.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol, TypeVar
+
+from charloom.errors import CharloomError
+from charloom.options import seed_of
+from writing.draft import Draft, Step
+from writing.ending import Ending, past
+
+BEGINNING = ""
+"""The branch that no version is."""
+FIRST = "first"
+"""The version that there is from the beginning."""
+MOST = 20_000
+"""Characters that the model writes at one key, at the most: somebody may have gone home."""
+
+
+T = TypeVar("T")
+
+
+class RefusedError(CharloomError):
+    """The model could not do it, and stands where it stood."""
+
+
+class GoneError(CharloomError):
+    """The server is gone, and all its branches with it."""
+
+
+class Talk(Protocol):
+    """A conversation, as far as writing needs it. Calls block; each raises RefusedError or GoneError."""
+
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+
+    def feed(self, text: str, branch: str) -> None:
+        """Has the model read a text."""
+
+    def generate(self, seed: int, branch: str) -> str:
+        """Has it write a few characters."""
+
+    def rewind(self, count: int, branch: str) -> None:
+        """Takes characters back."""
+
+    def suggest(self, count: int, branch: str) -> list[tuple[str, float]]:
+        """The likeliest next characters and their log-probabilities."""
+
+    def fork(self, name: str, branch: str) -> None:
+        """Makes a branch that goes on alone from here."""
+
+    def drop(self, branch: str) -> None:
+        """Forgets a branch."""
+
+    def save(self, branch: str) -> bytes:
+        """A state token."""
+
+    def close(self) -> None:
+        """Ends it, also while another thread waits for it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What there is to see; it never changes, so that another thread may show it."""
+
+    model: str = ""
+    before: str = ""
+    """The text before all steps; those of before a state are known if its text is."""
+    steps: tuple[Step, ...] = ()
+    suggestions: tuple[tuple[str, float], ...] = ()
+    """Next characters and their log-probabilities."""
+    versions: tuple[str, ...] = (FIRST,)
+    current: str = FIRST
+    unsaved: tuple[str, ...] = ()
+    """Versions that would be lost."""
+    gone: bool = False
+    """Whether there is no server."""
+
+
+class Writer:
+    """Everything that keys can do to a text."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Talk],
+        before: str = "",
+        *,
+        suggestions: int = 9,
+        seed: int = 0,
+        pause: float = 0.05,
+    ) -> None:
+        """Takes what begins conversations, all at the same place, and the text before it if it is known.
+
+        The first few characters are written with the seed, the next with the next; between them is
+        a pause of so many seconds, for the eyes.
+
+        Raises:
+            GoneError, RefusedError: there is no conversation.
+        """
+        self._connect, self._count, self._seed, self._pause = connect, suggestions, seed, pause
+        self._before, self._current, self._written = before, FIRST, 0
+        self._drafts: dict[str, Draft] = {FIRST: Draft()}
+        self._suggestions: tuple[tuple[str, float], ...] = ()
+        self._saved = {""}
+        self._begin()
+
+    @property
+    def draft(self) -> Draft:
+        """The current version."""
+        return self._drafts[self._current]
+
+    @property
+    def text(self) -> str:
+        """All of the current version."""
+        return self._before + self.draft.text
+
+    @property
+    def view(self) -> View:
+        """What there is to see."""
+        return View(
+            model=self._talk.model,
+            before=self._before,
+            steps=self.draft.steps,
+            suggestions=self._suggestions,
+            versions=tuple(self._drafts),
+            current=self._current,
+            unsaved=tuple(name for name, draft in self._drafts.items() if draft.text not in self._saved),
+            gone=self._gone,
+        )
+
+    def type(self, text: str) -> None:
+        """Adds your text."""
+        self._ask(lambda: self._talk.feed(text, self._branch()))
+        self._follow(self.draft.typed(text))
+
+    def pick(self, place: int) -> None:
+        """Adds the suggestion at a place, from 0; there must be one."""
+        if place >= len(self._suggestions):
+            raise RefusedError("there is no such suggestion")
+        text, _ = self._suggestions[place]
+        self._ask(lambda: self._talk.feed(text, self._branch()))
+        self._follow(self.draft.added(text, "model"))
+
+    def write_on(self, ending: Ending | None, stopped: Event) -> Iterator[None]:
+        """Lets the model write until the ending, or until it is stopped; yields whenever there is more."""
+        begun, text = self.draft, ""
+        while len(text) < MOST and not stopped.is_set():
+            text += self._ask(self._write)
+            self._follow(begun.added(text, "model"))
+            excess = past(ending, text)
+            if excess:
+                self._take_back(begun.added(text[:-excess], "model"))
+            yield
+            if excess is not None or stopped.wait(self._pause):
+                return
+
+    def undo(self) -> None:
+        """Takes the last step back, yours or the model's."""
+        if not self.draft.steps:
+            raise RefusedError("there is nothing to undo")
+        self._take_back(self.draft.back())
+
+    def erase(self) -> None:
+        """Takes the last character back."""
+        if not self.draft.steps:
+            raise RefusedError("there is nothing to erase")
+        self._take_back(self.draft.erased())
+
+    def redo(self) -> None:
+        """Adds the step again that was undone last."""
+        if not self.draft.undone:
+            raise RefusedError("there is nothing to redo")
+        self._ask(lambda: self._talk.feed(self.draft.undone[-1].text, self._branch()))
+        self._follow(self.draft.forth())
+
+    def fork(self, name: str) -> None:
+        """Keeps this version as it is, and goes on in a new one of this name."""
+        if not name or name in self._drafts:
+            raise RefusedError(f"there is a version {name!r} already" if name else "a version needs a name")
+        self._ask(lambda: self._talk.fork(name, self._branch()))
+        self._branches.add(name)
+        self._drafts[name] = self.draft
+        self._current = name
+
+    def switch(self, name: str) -> None:
+        """Goes on in another version."""
+        assert name in self._drafts, "one of those that are shown"
+        self._current, self._suggestions = name, ()
+
+    def look_ahead(self) -> None:
+        """Finds out what may come next."""
+        self._suggestions = tuple(self._ask(lambda: self._talk.suggest(self._count, self._branch())))
+
+    def state(self) -> bytes:
+        """A state token of the current version."""
+        return self._ask(lambda: self._talk.save(self._branch()))
+
+    def saved(self) -> None:
+        """Takes note that the current version is safe."""
+        self._saved.add(self.draft.text)
+
+    def reconnect(self) -> None:
+        """Begins a new conversation, which reads again what is shown; other versions, at their turn."""
+        self._talk.close()
+        self._begin()
+        self._ask(self._branch)
+
+    def close(self) -> None:
+        """Ends it, also while another thread waits for it."""
+        self._talk.close()
+
+    def _begin(self) -> None:
+        self._talk = self._connect()
+        self._branches: set[str] = set()
+        self._gone = False
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """Does a call of the conversation, and notes if there is nobody any more."""
+        try:
+            return call()
+        except GoneError:
+            self._gone = True
+            raise
+
+    def _follow(self, draft: Draft) -> None:
+        """Stands where the model stands."""
+        self._drafts[self._current], self._suggestions = draft, ()
+
+    def _branch(self) -> str:
+        """The branch of the current version, which has read its text."""
+        if self._current not in self._branches:
+            self._read(self.draft)
+        return self._current
+
+    def _read(self, draft: Draft) -> None:
+        """Makes the branch of the current version from the beginning."""
+        self._talk.fork(self._current, BEGINNING)
+        self._branches.add(self._current)
+        if draft.text:
+            self._talk.feed(draft.text, self._current)
+
+    def _write(self) -> str:
+        """The model's next few characters."""
+        seed = seed_of(self._seed, self._written)
+        self._written += 1
+        return self._talk.generate(seed, self._branch())
+
+    def _take_back(self, draft: Draft) -> None:
+        """Stands at an earlier draft."""
+        self._ask(lambda: self._go_back(draft))
+        self._follow(draft)
+
+    def _go_back(self, draft: Draft) -> None:
+        branch = self._branch()
+        try:
+            self._talk.rewind(len(self.draft.text) - len(draft.text), branch)
+        except RefusedError:  # longer ago than the server remembers
+            self._talk.drop(branch)
+            self._branches.discard(branch)
+            self._read(draft)
