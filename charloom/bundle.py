@@ -1,13 +1,12 @@
 """Bundles: a directory with everything that serving a model needs, and proof that it is whole.
 
-    manifest.json        what the bundle is; the digest of every other file
-    vocabulary.json
-    float32.read.onnx    the burst graph that reads,
-    float32.plain.onnx   the one that samples by temperature,
-    float32.full.onnx    the one with every sampler
-    int8.*.onnx          the same with products in int8: a bundle holds either, or both
-
-It knows nothing of how graphs are made or run.
+manifest.json        what the bundle is; the digest of every other file
+vocabulary.json
+float32.safetensors  the weights of all graphs in float32
+float32.read.onnx    the burst graph that reads,
+float32.plain.onnx   the one that samples by temperature,
+float32.full.onnx    the one with every sampler
+int8.*               the same with products in int8: a bundle holds either, or both
 """
 
 import hashlib
@@ -17,9 +16,10 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 import msgspec
 
@@ -27,7 +27,7 @@ from charloom.burst import GraphKind, StateSpec
 from charloom.errors import CharloomError
 from charloom.vocabulary import CharacterVocabulary
 
-FORMAT = 2
+FORMAT = 3
 """The bundle format that this version reads and writes."""
 
 MANIFEST = "manifest.json"
@@ -36,10 +36,8 @@ VOCABULARY = "vocabulary.json"
 Precision = Literal["float32", "int8"]
 """The numbers in which a bundle's products are computed."""
 
-LARGEST = {MANIFEST: 4 * 2**20, VOCABULARY: 64 * 2**20}
-"""Bytes of a file of JSON, far beyond any real one ..."""
-LARGEST_GRAPH = 2**31
-"""... and of a graph: no ONNX model is larger."""
+LARGEST = {".json": 64 * 2**20, ".onnx": 16 * 2**20, ".safetensors": 2**36}
+"""Bytes that a file of each kind may have, far beyond any real one."""
 LARGEST_STATE = 4 * 2**20
 """Bytes of a stream's state, likewise."""
 
@@ -83,6 +81,8 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A bundle's graphs in one precision. All precisions share everything else."""
 
+    weights: str
+    """The file of the weights that the graphs share."""
     graphs: dict[GraphKind, Graph]
     state: list[TensorInfo]
     verification: dict[str, Any]
@@ -122,48 +122,107 @@ class Manifest(msgspec.Struct, frozen=True):
     license: str = ""
 
     @property
-    def graph_files(self) -> list[str]:
-        """The files of all graphs."""
-        return [graph.file for variant in self.precisions.values() for graph in variant.graphs.values()]
+    def needed_files(self) -> list[str]:
+        """The files without which the bundle cannot be served."""
+        variants = self.precisions.values()
+        graphs = [graph.file for variant in variants for graph in variant.graphs.values()]
+        return [VOCABULARY, *(variant.weights for variant in variants), *graphs]
+
+
+class Files(Protocol):
+    """The files of a bundle, wherever they are."""
+
+    @property
+    def path(self) -> Path:
+        """Where they are, or what they were made of: for messages."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file of the manifest, verified; raises BundleError."""
+        ...
 
 
 class Bundle:
-    """A bundle on disk whose every file was found whole."""
+    """A bundle whose every file was found whole."""
 
-    def __init__(self, path: Path, manifest: Manifest, digest: str, vocabulary: CharacterVocabulary) -> None:
-        self.path = path
+    def __init__(
+        self, files: Files, manifest: Manifest, digest: str, vocabulary: CharacterVocabulary
+    ) -> None:
+        self.files = files
         self.manifest = manifest
         self.digest = digest
         self.vocabulary = vocabulary
 
     @classmethod
     def open(cls, path: str | Path) -> "Bundle":
-        """Reads and checks a bundle.
+        """Reads and checks a bundle on disk.
 
         Raises:
             BundleError: a file is missing, truncated, altered, malformed or of a newer format.
         """
-        path = Path(path)
-        raw = read_file(path / MANIFEST)
-        manifest = parse_manifest(path / MANIFEST, raw)
-        contents = {name: read_checked(path, name, file) for name, file in manifest.files.items()}
-        for needed in (VOCABULARY, *manifest.graph_files):
-            if needed not in contents:
-                raise BundleError(path / MANIFEST, f"does not list {needed}")
-        vocabulary = parse_vocabulary(path / VOCABULARY, contents[VOCABULARY])
+        raw = read_file(Path(path) / MANIFEST)
+        manifest = parse_manifest(Path(path) / MANIFEST, raw)
+        files = FilesOnDisk(Path(path), manifest.files)
+        for name in manifest.files:
+            files.read(name)
+        return cls._of(files, manifest, raw)
+
+    @classmethod
+    def in_memory(cls, origin: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> "Bundle":
+        """A bundle that is written nowhere, made of what is at `origin`."""
+        return cls._of(FilesInMemory(origin, contents), manifest, encode_manifest(manifest))
+
+    @classmethod
+    def _of(cls, files: Files, manifest: Manifest, raw: bytes) -> "Bundle":
+        for needed in manifest.needed_files:
+            if needed not in manifest.files:
+                raise BundleError(files.path / MANIFEST, f"does not list {needed}")
+        vocabulary = parse_vocabulary(files.path / VOCABULARY, files.read(VOCABULARY))
         if vocabulary.size != manifest.vocabulary_size:
-            raise BundleError(path / VOCABULARY, "does not have the size that the manifest gives")
-        return cls(path, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}", vocabulary)
+            raise BundleError(files.path / VOCABULARY, "does not have the size that the manifest gives")
+        return cls(files, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}", vocabulary)
 
     @property
     def name(self) -> str:
         """Name of the model."""
         return self.manifest.name
 
+    @property
+    def path(self) -> Path:
+        """Where the bundle is, or what it was made of."""
+        return self.files.path
+
     def graph(self, precision: Precision, kind: GraphKind) -> bytes:
-        """The serialised ONNX model of a burst graph, checked once more as it is read."""
-        name = self.manifest.precisions[precision].graphs[kind].file
-        return read_checked(self.path, name, self.manifest.files[name])
+        """The serialized ONNX model of a burst graph, verified once more as it is read."""
+        return self.files.read(self.manifest.precisions[precision].graphs[kind].file)
+
+    def weights(self, precision: Precision) -> bytes:
+        """The file of weights that the graphs of a precision share, verified likewise."""
+        return self.files.read(self.manifest.precisions[precision].weights)
+
+
+@dataclass(frozen=True)
+class FilesOnDisk:
+    """The files of a directory, compared with a manifest whenever one is read."""
+
+    path: Path
+    listed: Mapping[str, File]
+
+    def read(self, name: str) -> bytes:
+        """See Files."""
+        return read_checked(self.path, name, self.listed[name])
+
+
+@dataclass(frozen=True)
+class FilesInMemory:
+    """Files that are written nowhere."""
+
+    path: Path
+    contents: Mapping[str, bytes]
+
+    def read(self, name: str) -> bytes:
+        """See Files."""
+        return self.contents[name]
 
 
 def parse_manifest(path: Path, raw: bytes) -> Manifest:
@@ -233,7 +292,7 @@ def read_file(path: Path, stated: int | None = None) -> bytes:
         if stated is not None and about.st_size != stated:
             reason = f"has {about.st_size} bytes where the manifest says {stated}: copy it again"
             raise BundleError(path, reason)
-        if about.st_size > (most := LARGEST.get(path.name, LARGEST_GRAPH)):
+        if about.st_size > (most := LARGEST.get(path.suffix, LARGEST[".json"])):
             raise BundleError(path, f"has {about.st_size} bytes, more than the {most} it may have")
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -246,6 +305,21 @@ def read_file(path: Path, stated: int | None = None) -> bytes:
 def graph_file(precision: Precision, kind: GraphKind) -> str:
     """The file of a burst graph."""
     return f"{precision}.{kind}.onnx"
+
+
+def weights_file(precision: Precision) -> str:
+    """The file of the weights that the graphs of a precision share."""
+    return f"{precision}.safetensors"
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of a manifest's file."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+
+
+def describe_file(data: bytes) -> File:
+    """What a manifest says of a file of these bytes."""
+    return File(hashlib.sha256(data).hexdigest(), len(data))
 
 
 class BundleWriter:
@@ -283,11 +357,11 @@ class BundleWriter:
     def add(self, name: str, data: bytes) -> None:
         """Writes one file and notes its digest."""
         self._write(name, data)
-        self.files[name] = File(hashlib.sha256(data).hexdigest(), len(data))
+        self.files[name] = describe_file(data)
 
     def commit(self, manifest: Manifest) -> Bundle:
         """Writes the manifest, puts the bundle in its place, and opens it."""
-        raw = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+        raw = encode_manifest(manifest)
         parse_manifest(self.path / MANIFEST, raw)
         self._write(MANIFEST, raw)
         try:

@@ -18,6 +18,7 @@ from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, pad, take
 from charloom.errors import CharloomError, require
 from charloom.execution_class import ExecutionClass, instruction_set, multiplies_bytes
 from charloom.machine import available_cores
+from serving.engine.graph_reader import GraphError, read_weights
 from serving.engine.ways import Ways
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -116,11 +117,11 @@ class Runner:
         self._fastest = {kind: Ways() for kind in INPUTS}
         self._pool = ThreadPoolExecutor(max(1, self.threads - 1), "burst")
         self._check_contract(bundle)
-        graphs = {kind: bundle.graph(precision, kind) for kind in INPUTS}
+        data = bundle.weights(precision)
         self._sessions = {
-            (kind, threads): self._open(graph, threads)
+            (kind, threads): self._open(bundle, kind, data, threads)
             for threads in {way.threads for way in self.ways}
-            for kind, graph in graphs.items()
+            for kind in INPUTS
         }
         self._names = {
             kind: [output.name for output in session.get_outputs()]
@@ -143,8 +144,18 @@ class Runner:
                 reason = f"{graph.file} was exported by another version of Charloom: export it again"
                 raise BundleError(bundle.path, reason)
 
-    def _open(self, graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+    def _open(
+        self, bundle: Bundle, kind: GraphKind, weights: bytes, threads: int
+    ) -> onnxruntime.InferenceSession:
+        variant = bundle.manifest.precisions[self.precision]
+        graph = bundle.graph(self.precision, kind)
+        try:
+            tensors = read_weights(graph, variant.weights, weights)
+        except GraphError as error:
+            raise BundleError(bundle.path / variant.graphs[kind].file, str(error)) from error
         options = onnxruntime.SessionOptions()
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
+        options.add_external_initializers(list(tensors), values)
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         provider = PROVIDERS[self.device]

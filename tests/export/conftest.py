@@ -7,11 +7,11 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from export.onnx_graph import trace
 
 from charloom.burst import FULL_INPUTS, INPUTS, Feeds, neutral
 from export.burst import BURSTS
 from export.main import NUMBERS
-from export.onnx_graph import trace
 from export.verify import Session
 from networks.recurrent import ModelConfig, RecurrentModel
 from networks.step import Float32, Numbers, Step

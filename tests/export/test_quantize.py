@@ -7,14 +7,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from export.onnx_graph import quiet
+from export.quantize import Bytes, Int8, Int8Product, translations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from charloom.burst import BYTE_ZERO as ZERO
-from export.onnx_graph import quiet
-from export.quantize import Bytes, Int8, Int8Product, translations
 from networks.step import Float32, Step
 from tests.conftest import needs_int8
 from tests.export.conftest import TALL, TOKENS, random_model
