@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from benchmarks.onnx_module import export_module, open_session
 from charloom.burst import Array
 from charloom.machine import available_cores
-from networks.recurrent import RecurrentModel
-from networks.step import Step
+from networks.language_model import LanguageModel, Step
 
 Infer = Callable[[list[Array]], list[Array]]
 """From the last tokens and the state to scores and the next state."""
@@ -35,8 +34,8 @@ class StepModule(nn.Module):
 class OneCall:
     """A model, one token at a time."""
 
-    def __init__(self, model: RecurrentModel) -> None:
-        self.step = Step(model)
+    def __init__(self, model: LanguageModel) -> None:
+        self.step = model.step()
         names = ["last", *(spec.name for spec in self.step.specs)]
         self.graph = export_module(StepModule(self.step), self.fresh(2), names)
 

@@ -33,7 +33,8 @@ from charloom.burst import (
 from export import asking
 from export.asking import Named
 from networks import sampler
-from networks.step import RowState, Step
+from networks.language_model import State
+from networks.recurrent.step import RecurrentStep
 
 Memory = tuple[Tensor, ...]
 
@@ -44,7 +45,7 @@ class Burst(nn.Module):
     inputs: Specs
     outputs: Specs = ()
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: RecurrentStep) -> None:
         super().__init__()
         self.step = step
 
@@ -53,7 +54,7 @@ class Burst(nn.Module):
         given = dict(zip((spec.name for spec in self.inputs), tensors, strict=False))
         return self.run(given, tensors[len(self.inputs) :])
 
-    def run(self, given: Named, state: RowState) -> tuple[Tensor, ...]:
+    def run(self, given: Named, state: State) -> tuple[Tensor, ...]:
         """The burst itself."""
         raise NotImplementedError
 
@@ -64,8 +65,8 @@ class ReadBurst(Burst):
     inputs = READ_INPUTS
 
     @override
-    def run(self, given: Named, state: RowState) -> tuple[Tensor, ...]:
-        def one_step(state: RowState, fed: Tensor) -> tuple[RowState, tuple[Tensor, ...]]:
+    def run(self, given: Named, state: State) -> tuple[Tensor, ...]:
+        def one_step(state: State, fed: Tensor) -> tuple[State, tuple[Tensor, ...]]:
             return self.step.advance(fed, state)[1], ()
 
         fed = torch.cat([given["last"][None], given["forced"][:-1]])  # [K, B]
@@ -80,15 +81,15 @@ class PlainBurst(Burst):
     outputs = PLAIN_OUTPUTS
 
     @override
-    def run(self, given: Named, state: RowState) -> tuple[Tensor, ...]:
+    def run(self, given: Named, state: State) -> tuple[Tensor, ...]:
         inverse = sampler.inverse(given["temperature"])[..., None]  # [K, B, 1]
         uniform = sampler.settle(given["uniform"][..., None], inverse)
         indices = torch.arange(uniform.shape[0])
         is_forced = indices[:, None] < given["forced_len"]  # [K, B]
 
         def one_step(
-            carry: tuple[Tensor, RowState, Memory], x: tuple[Tensor, ...]
-        ) -> tuple[tuple[Tensor, RowState, Memory], tuple[Tensor, ...]]:
+            carry: tuple[Tensor, State, Memory], x: tuple[Tensor, ...]
+        ) -> tuple[tuple[Tensor, State, Memory], tuple[Tensor, ...]]:
             last, state, memory = carry
             index, is_forced, forced, inverse, uniform = x
             scores, following = self.step(last, state)
@@ -148,7 +149,7 @@ class FullBurst(PlainBurst):
     outputs = FULL_OUTPUTS
 
     @override
-    def run(self, given: Named, state: RowState) -> tuple[Tensor, ...]:
+    def run(self, given: Named, state: State) -> tuple[Tensor, ...]:
         return super().run(given | asking.find(asks(given)), state)
 
     @override

@@ -19,7 +19,6 @@ from charloom.bundle import (
     BundleWriter,
     Manifest,
     Precision,
-    TensorInfo,
     Variant,
     graph_file,
     to_json,
@@ -32,8 +31,8 @@ from export.burst import BURSTS
 from export.onnx_graph import describe, trace
 from export.quantize import Int8
 from export.verify import Outcome, Verifier
-from networks.recurrent import RecurrentModel
-from networks.step import Float32, Numbers, Step
+from networks.recurrent.model import RecurrentModel
+from networks.recurrent.step import Float32, Numbers, RecurrentStep
 from training.checkpoint import Checkpoint, load_checkpoint
 
 NUMBERS: dict[Precision, type[Numbers]] = {"float32": Float32, "int8": Int8}
@@ -100,7 +99,9 @@ class Exporter:
         self.source = source
         self.writer = writer
         self.most_cost = most_cost
-        self.model = source.model()
+        model = source.model()
+        assert isinstance(model, RecurrentModel), "the only network with graphs"
+        self.model = model
         self.verifier = Verifier(self.model, held_out(source))
 
     def export(self, precisions: Iterable[Precision], name: str, version: str, license_note: str) -> Bundle:
@@ -119,10 +120,13 @@ class Exporter:
             name=name,
             version=version,
             architecture=Architecture(
-                config.cell, config.layers, config.cells, config.embedding, self.model.parameter_count()
+                **config.to_json(),
+                parameters=self.model.parameter_count(),
+                description=config.description,
             ),
             vocabulary_size=self.source.vocabulary.size,
             precisions=variants,
+            embedding=list(self.model.embedding_state),
             training=self.source.summary,
             files=self.writer.files,
             created_by=f"charloom {charloom.__version__}",
@@ -151,7 +155,7 @@ class Exporter:
 
     def _trace(self, precision: Precision) -> tuple[Graphs, list[StateSpec]]:
         say(f"tracing and verifying the burst graphs in {precision}")
-        step = Step(self.model, NUMBERS[precision]())
+        step = RecurrentStep(self.model, NUMBERS[precision]())
         return trace_all(step, self.model), step.specs
 
     def _add(self, graphs: Graphs, state: list[StateSpec], outcome: Outcome) -> Variant:
@@ -160,12 +164,12 @@ class Exporter:
             self.writer.add(files[kind], data)
         return Variant(
             graphs={kind: describe(data, files[kind]) for kind, data in graphs.items()},
-            state=[TensorInfo(spec.name, spec.dtype, ["B", *spec.shape], spec.initial) for spec in state],
+            state=list(state),
             verification=outcome.to_json(),
         )
 
 
-def trace_all(step: Step, model: RecurrentModel) -> Graphs:
+def trace_all(step: RecurrentStep, model: RecurrentModel) -> Graphs:
     """All burst graphs of one step."""
     return {kind: trace(burst(step), model.outputs, step.specs) for kind, burst in BURSTS.items()}
 

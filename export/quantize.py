@@ -18,8 +18,7 @@ from onnxscript import opset20 as op
 from onnxscript.values import Op, Opset
 from torch import Tensor, nn
 
-from charloom.burst import BYTE_SCALE, BYTE_ZERO
-from networks.step import Product, frozen
+from networks.recurrent.step import BYTE_SCALE, BYTE_ZERO, Product, frozen
 
 
 @torch.library.custom_op("charloom::to_bytes", mutates_args=())
@@ -93,7 +92,7 @@ class Bytes(nn.Module):
         self.zero = frozen(torch.tensor(BYTE_ZERO, dtype=torch.uint8))
 
     def forward(self, h: Tensor) -> Tensor:
-        """See networks.step.Numbers.encode."""
+        """See networks.recurrent.step.Numbers.encode."""
         encoded: Tensor = to_bytes(h, self.scale, self.zero)
         return encoded
 
@@ -112,7 +111,7 @@ class Int8Product(nn.Module):
         self.encoding = encoding
 
     def forward(self, rows: Tensor, addend: Tensor | None = None) -> Tensor:
-        """See networks.step.Product."""
+        """See networks.recurrent.step.Product."""
         bias = self.bias if addend is None else None
         rows_scale, zero = self.encoding.scale, self.encoding.zero
         product: Tensor = byte_product(rows, self.weight, rows_scale, self.scale, zero, bias)
@@ -129,5 +128,5 @@ class Int8:
         self.encode = Bytes()
 
     def product(self, weight: Tensor, bias: Tensor | None = None) -> Product:
-        """See networks.step.Numbers."""
+        """See networks.recurrent.step.Numbers."""
         return Int8Product(weight, bias, self.encode)

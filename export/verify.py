@@ -18,7 +18,7 @@ from charloom.errors import CharloomError
 from charloom.exactness import Exactness, Subject, check
 from charloom.execution_class import ExecutionClass, instruction_set
 from charloom.vocabulary import Tokens
-from networks.recurrent import RecurrentModel
+from networks.recurrent.model import RecurrentModel
 
 Logprobs = npt.NDArray[np.float32]
 

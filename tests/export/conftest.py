@@ -13,8 +13,9 @@ from export.burst import BURSTS
 from export.main import NUMBERS
 from export.onnx_graph import trace
 from export.verify import Session
-from networks.recurrent import ModelConfig, RecurrentModel
-from networks.step import Float32, Numbers, Step
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
+from networks.recurrent.step import Float32, Numbers, RecurrentStep
 from tests.conftest import PRECISIONS
 
 W, N = 6, 3
@@ -25,7 +26,7 @@ class Traced:
     """A model, its step in some numbers, and its burst graphs."""
 
     model: RecurrentModel
-    step: Step
+    step: RecurrentStep
     graphs: dict
     session: Session
 
@@ -54,7 +55,7 @@ class Traced:
 
 
 def trace_model(model, kinds=("plain", "full"), numbers: Numbers = Float32()) -> Traced:
-    step = Step(model, numbers)
+    step = RecurrentStep(model, numbers)
     graphs = {kind: trace(BURSTS[kind](step), model.outputs, step.specs) for kind in kinds}
     return Traced(model, step, graphs, Session(graphs, threads=1))
 
@@ -77,8 +78,8 @@ def one_thread():
 
 
 TOKENS = 12
-TALL = (ModelConfig("lstm", 2, 7, 5), ModelConfig("gru", 2, 17, 0), ModelConfig("rnn", 2, 11, 4))
-FLAT = (ModelConfig("lstm", 1, 33, 0), ModelConfig("gru", 1, 9, 3), ModelConfig("rnn", 1, 1, 0))
+TALL = (RecurrentConfig("lstm", 2, 7, 5), RecurrentConfig("gru", 2, 17, 0), RecurrentConfig("rnn", 2, 11, 4))
+FLAT = (RecurrentConfig("lstm", 1, 33, 0), RecurrentConfig("gru", 1, 9, 3), RecurrentConfig("rnn", 1, 1, 0))
 """All cells at odd sizes, each with and without an embedding."""
 WHOLE = [case for case in product(PRECISIONS, TALL) if case != ("float32", TALL[1]) and case[1] != TALL[2]]
 """Those with all graphs, which take ten seconds to trace; the others only read."""
@@ -116,7 +117,7 @@ def net() -> Traced:
 @pytest.fixture(scope="session")
 def words() -> Traced:
     """A vocabulary of words: so large that drawing and filtering go other ways."""
-    return trace_model(random_model(ModelConfig("gru", 1, 24, 5), 5003, scale=2.5))
+    return trace_model(random_model(RecurrentConfig("gru", 1, 24, 5), 5003, scale=2.5))
 
 
 DICE = (0.3, 0.3, 0.2, 0.1, 0.05, 0.04, 0.01, 0.0)
@@ -125,7 +126,7 @@ DICE = (0.3, 0.3, 0.2, 0.1, 0.05, 0.04, 0.01, 0.0)
 @pytest.fixture(scope="session")
 def dice() -> Traced:
     """A model whose tokens have the probabilities DICE at every step, whatever it read."""
-    model = RecurrentModel(ModelConfig("rnn", 1, 2, 0), len(DICE) + 1, len(DICE)).eval()
+    model = RecurrentModel(RecurrentConfig("rnn", 1, 2, 0), len(DICE) + 1, len(DICE)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()

@@ -11,7 +11,7 @@ from charloom.exactness import Subject, check
 from export.burst import BURSTS
 from export.main import NUMBERS
 from export.verify import Session
-from networks.recurrent import ModelConfig
+from networks.recurrent.config import RecurrentConfig
 from tests.conftest import PRECISIONS
 from tests.export.conftest import (
     FLAT,
@@ -130,7 +130,7 @@ def test_all_graphs_are_exact_on_one_thread_and_two(network):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(
     ("config", "tokens"),
-    [(ModelConfig("lstm", 2, 512, 64), 5003), (ModelConfig("gru", 1, 333, 0), 131)],
+    [(RecurrentConfig("lstm", 2, 512, 64), 5003), (RecurrentConfig("gru", 1, 333, 0), 131)],
     ids=["blocks", "odd"],
 )
 def test_sizes_that_matrix_kernels_cut_in_blocks_are_exact(precision, config, tokens):

@@ -18,7 +18,8 @@ from charloom.vocabulary import CharacterVocabulary
 from export import main as module
 from export.main import Exporter, export, held_out
 from export.verify import VerificationError
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
 from serving.engine.runner import RunnerConfig
 from serving.local import LocalModel
 from tests.conftest import PRECISIONS, needs_int8
@@ -83,12 +84,11 @@ def test_the_manifest_describes_the_bundle(bundle, run_dir):
     assert names(bundle.path) == sorted([MANIFEST, *manifest.files])
     architecture = manifest.architecture
     config = source.config
-    assert (architecture.cell, architecture.layers, architecture.cells) == (
-        config.cell,
-        config.layers,
-        config.cells,
-    )
-    assert architecture.embedding == config.embedding == 16
+    assert (architecture.kind, architecture.version) == ("recurrent", 1)
+    assert architecture.config == vars(config)
+    assert vars(config) == {"cell": "lstm", "layers": 2, "cells": 48, "embedding": 16}
+    assert architecture.description == "LSTM, 2 x 48 cells, embedding 16"
+    assert manifest.embedding == ["h_0", "h_1"]
     assert architecture.parameters == sum(tensor.numel() for tensor in source.weights.values())
 
 
@@ -98,8 +98,9 @@ def test_the_manifest_describes_the_state(bundle, precision):
     h, c = (("uint8", 128) if precision == "int8" else ("float32", 0)), ("float32", 0)
     state = {tensor.name: (tensor.dtype, tensor.initial) for tensor in variant.state}
     assert state == {"h_0": h, "c_0": c, "h_1": h, "c_1": c}
-    assert all(tensor.shape == ["B", 48] for tensor in variant.state)
-    assert [(s.name, s.initial) for s in variant.state_specs] == [(t.name, t.initial) for t in variant.state]
+    assert all(tensor.shape == (48,) for tensor in variant.state)
+    quantised = {tensor.name: (tensor.scale, tensor.zero) for tensor in variant.state if tensor.scale}
+    assert quantised == (dict.fromkeys(["h_0", "h_1"], (1 / 127, 128)) if precision == "int8" else {})
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -133,7 +134,7 @@ def test_the_graphs_take_and_give_what_the_contract_and_the_manifest_say(bundle,
     session = onnxruntime.InferenceSession(bundle.graph(precision, kind), providers=["CPUExecutionProvider"])
     variant = bundle.manifest.precisions[precision]
     described = variant.graphs[kind]
-    state = [(spec.name, spec.output, spec.dtype) for spec in variant.state_specs]
+    state = [(spec.name, spec.output, spec.dtype) for spec in variant.state]
     inputs = [(name, dtype) for name, _, dtype in state]
     outputs = [(name, dtype) for _, name, dtype in state]
     for specs, tensors, listed, kept in (
@@ -252,7 +253,7 @@ def checkpoint(text, **sizes) -> Checkpoint:
     """A model of random weights for the characters of a text."""
     vocabulary = CharacterVocabulary.of_text(text)
     torch.manual_seed(0)
-    config = ModelConfig(**sizes)
+    config = RecurrentConfig(**sizes)
     weights = RecurrentModel(config, vocabulary.inputs, vocabulary.size).state_dict()
     return Checkpoint("test", config, vocabulary, weights, {}, {}, text)
 

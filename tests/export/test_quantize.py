@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
-from charloom.burst import BYTE_ZERO as ZERO
 from export.onnx_graph import quiet
 from export.quantize import Bytes, Int8, Int8Product, translations
-from networks.step import Float32, Step
+from networks.recurrent.step import BYTE_ZERO as ZERO
+from networks.recurrent.step import Float32, RecurrentStep
 from tests.conftest import needs_int8
 from tests.export.conftest import TALL, TOKENS, random_model
 
@@ -187,7 +187,7 @@ def test_a_rows_product_has_the_same_bits_in_any_company(exported, rows, row, se
 
 @pytest.mark.parametrize("config", TALL, ids=lambda config: config.cell)
 def test_what_only_products_see_is_kept_as_bytes(config):
-    specs = {s.name: (s.dtype, s.initial) for s in Step(random_model(config, TOKENS), Int8()).specs}
+    specs = {s.name: (s.dtype, s.initial) for s in RecurrentStep(random_model(config, TOKENS), Int8()).specs}
     h = ("float32", 0) if config.cell == "gru" else ("uint8", 128)
     kept = {"h": h, "c": ("float32", 0)} if config.cell == "lstm" else {"h": h}
     assert specs == {f"{kind}_{i}": what for i in range(2) for kind, what in kept.items()}
@@ -198,7 +198,7 @@ def test_what_only_products_see_is_kept_as_bytes(config):
 def test_a_text_costs_about_the_same_in_int8(config):
     model = random_model(config, TOKENS)
     text = torch.from_numpy(np.random.default_rng(0).integers(0, TOKENS, (300, 8)))
-    logprobs = [score(Step(model, numbers), text) for numbers in (Float32(), Int8())]
+    logprobs = [score(RecurrentStep(model, numbers), text) for numbers in (Float32(), Int8())]
     difference = (logprobs[0] - logprobs[1]).abs()
     assert 0 < difference.mean() < 0.1 * logprobs[0].std()
 

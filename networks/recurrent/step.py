@@ -1,24 +1,29 @@
 """The recurrent network one token at a time, as explicit arithmetic.
 
-The one definition of the cells outside the fused kernels: previews while training and the
-exported burst graphs run it. It knows nothing of sampling (`networks/sampler.py`), and leaves open
-in which numbers its products are computed: here in float32, in `export/quantize.py` in int8.
+It is the one definition of the cells outside the fused kernels: previews and exported graphs run it.
+The numbers in which its products are computed are exchangeable: float32 here, int8 in
+`export/quantize.py`.
 
 Whatever depends on constants alone is computed beforehand: embedding, first input product and
 bias become one table of a row per token, which is looked up and not multiplied.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from charloom.burst import StateSpec
-from networks.recurrent import RecurrentModel
+from networks.language_model import State, Step
+from networks.recurrent.config import RecurrentConfig
 
-RowState = tuple[Tensor, ...]
-"""One tensor [B, H] per layer and kind: (h_0, c_0, h_1, c_1, ...) of an LSTM, (h_0, h_1, ...) else."""
+if TYPE_CHECKING:
+    from networks.recurrent.model import RecurrentModel
+
+BYTE_SCALE = 127
+BYTE_ZERO = 128
+"""An h, which lies within -1 and 1, as a byte: h * BYTE_SCALE + BYTE_ZERO, to the nearest."""
 
 
 def frozen(value: Tensor) -> nn.Parameter:
@@ -126,7 +131,7 @@ class LayerSums(nn.Module):
 class Layer:
     """The weights of one layer of a trained model, as products take them, G gates side by side."""
 
-    def __init__(self, model: RecurrentModel, index: int) -> None:
+    def __init__(self, model: "RecurrentModel", index: int) -> None:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         parameters = (getattr(model.recurrent, f"{name}_l{index}").detach() for name in names)
         inputs, hidden, self.input_bias, self.hidden_bias = parameters
@@ -161,7 +166,7 @@ class LstmCell(nn.Module):
         self.sums = layer.sums(numbers)
         self.numbers = numbers
 
-    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, RowState]:
+    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, State]:
         """From the input and the state to the encoded output and the next state, each [B, H]."""
         i, f, g, o = self.sums(x, h).chunk(4, 1)  # each [B, H]
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
@@ -171,8 +176,7 @@ class LstmCell(nn.Module):
     @staticmethod
     def state(numbers: Numbers, size: int, layer: int) -> list[StateSpec]:
         """The state tensors of one layer."""
-        h = StateSpec(f"h_{layer}", numbers.dtype, (size,), numbers.zero)
-        return [h, StateSpec(f"c_{layer}", "float32", (size,))]
+        return [encoded_h(numbers, size, layer), StateSpec(f"c_{layer}", "float32", (size,))]
 
 
 class GruCell(nn.Module):
@@ -193,7 +197,7 @@ class GruCell(nn.Module):
         # The reset gate scales the recurrent bias, so it stays apart.
         self.hidden = numbers.product(layer.hidden_weight, layer.hidden_bias)
 
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, RowState]:
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, State]:
         """From the input and the state to the encoded output and the next state, each [B, H]."""
         size = h.shape[1]
         inputs, recurrent = self.inputs(x), self.hidden(self.numbers.encode(h))  # each [B, 3H]
@@ -216,7 +220,7 @@ class RnnCell(nn.Module):
         self.sums = layer.sums(numbers)
         self.numbers = numbers
 
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, RowState]:
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, State]:
         """From the input and the state to the encoded output and the next state, each [B, H]."""
         h = self.numbers.encode(torch.tanh(self.sums(x, h)))
         return h, (h,)
@@ -224,7 +228,7 @@ class RnnCell(nn.Module):
     @staticmethod
     def state(numbers: Numbers, size: int, layer: int) -> list[StateSpec]:
         """The state tensors of one layer."""
-        return [StateSpec(f"h_{layer}", numbers.dtype, (size,), numbers.zero)]
+        return [encoded_h(numbers, size, layer)]
 
 
 CELLS: dict[str, type[LstmCell] | type[GruCell] | type[RnnCell]] = {
@@ -234,27 +238,35 @@ CELLS: dict[str, type[LstmCell] | type[GruCell] | type[RnnCell]] = {
 }
 
 
-class Step(nn.Module):
+def encoded_h(numbers: Numbers, size: int, layer: int) -> StateSpec:
+    """Specifies an h that the state holds as products take it."""
+    scale = None if numbers.dtype == "float32" else 1 / BYTE_SCALE
+    return StateSpec(
+        f"h_{layer}", numbers.dtype, (size,), initial=numbers.zero, scale=scale, zero=numbers.zero
+    )
+
+
+def state_specs(config: RecurrentConfig, numbers: Numbers = Float32()) -> list[StateSpec]:
+    """Specifies the state tensors of all layers: (h_0, c_0, h_1, ...) of an LSTM, (h_0, h_1, ...) else."""
+    cell = CELLS[config.cell]
+    return [spec for layer in range(config.layers) for spec in cell.state(numbers, config.cells, layer)]
+
+
+class RecurrentStep(Step):
     """One step of a whole network: feeds a token to every row and gives scores and next state."""
 
-    def __init__(self, model: RecurrentModel, numbers: Numbers = Float32()) -> None:
+    specs: list[StateSpec]
+
+    def __init__(self, model: "RecurrentModel", numbers: Numbers = Float32()) -> None:
         """Copies and folds the weights of a trained model; later changes to it do not show."""
         super().__init__()
         config = model.config
         cell = CELLS[config.cell]
         self.cells = nn.ModuleList(cell(Layer(model, index), numbers) for index in range(config.layers))
         self.output = numbers.product(model.output.weight.detach().T, model.output.bias)
-        self.specs = [
-            spec for index in range(config.layers) for spec in cell.state(numbers, config.cells, index)
-        ]
-        """The state tensors in their order: h_0, c_0, h_1, ..."""
+        self.specs = state_specs(config, numbers)
 
-    def initial_state(self, rows: int) -> RowState:
-        """The state of `rows` fresh streams."""
-        device = next(self.parameters()).device
-        return tuple(torch.from_numpy(spec.initial_rows(rows)).to(device) for spec in self.specs)
-
-    def advance(self, last: Tensor, state: RowState) -> tuple[Tensor, RowState]:
+    def advance(self, last: Tensor, state: State) -> tuple[Tensor, State]:
         """Feeds last, int64 [B]; gives the top layer's encoded output [B, H] and the next state."""
         width = len(self.specs) // len(self.cells)
         x = last
@@ -264,7 +276,7 @@ class Step(nn.Module):
             following += new
         return x, tuple(following)
 
-    def forward(self, last: Tensor, state: RowState) -> tuple[Tensor, RowState]:
-        """Feeds last, int64 [B]; gives scores [B, V] and the next state."""
+    def forward(self, last: Tensor, state: State) -> tuple[Tensor, State]:
+        """See Step."""
         h, following = self.advance(last, state)
         return self.output(h), following
