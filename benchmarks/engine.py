@@ -71,9 +71,7 @@ class Bench:
             for precision in precisions()
         }
         model = load_checkpoint(run).model()
-        cells, above = model.config.cells, model.config.layers - 1
-        # The first layer's input is looked up; the others multiply both of their inputs at once.
-        shapes = [(cells, 4 * cells), *[(2 * cells, 4 * cells)] * above, (cells, model.outputs)]
+        shapes = list(model.step_products)
         self.products = {precision: Products(shapes, precision) for precision in precisions()}
         self.one_call = OneCall(model)
         self.runtimes = {

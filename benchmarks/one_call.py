@@ -10,8 +10,8 @@ from charloom.burst import Array, TensorSpec
 from charloom.machine import available_cores
 from export.graph import GraphBuilder, Initializers, graph_input
 from export.products import FloatProducts
-from export.step import STEPS
-from networks.recurrent import RecurrentModel
+from export.step import STEP_BUILDERS
+from networks.language_model import LanguageModel
 
 Infer = Callable[[list[Array]], list[Array]]
 """From the last tokens and the state to scores and the next state."""
@@ -20,9 +20,9 @@ Infer = Callable[[list[Array]], list[Array]]
 class OneCall:
     """A model, one token at a time."""
 
-    def __init__(self, model: RecurrentModel) -> None:
+    def __init__(self, model: LanguageModel) -> None:
         products = FloatProducts()
-        self.step = STEPS["recurrent"](model, products)
+        self.step = STEP_BUILDERS[model.config.kind](model, products)
         op = GraphBuilder(Initializers(inline(products.weights)))
         state = self.step.state
         takes = [TensorSpec(spec.name, spec.dtype, ("B", *spec.shape)) for spec in state]

@@ -75,7 +75,7 @@ def make_feeds(bundle: Bundle, precision: Precision, batch: int) -> Feeds:
     feeds = neutral(PLAIN_INPUTS, B=batch, K=STEPS)
     feeds["last"][:] = random.integers(0, bundle.vocabulary.size, batch)
     feeds["uniform"][:] = random.random((STEPS, batch))
-    state = bundle.manifest.precisions[precision].state_specs
+    state = bundle.manifest.precisions[precision].state
     return feeds | {spec.name: spec.initial_rows(batch) for spec in state}
 
 

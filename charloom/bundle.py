@@ -11,6 +11,7 @@ int8.*               the same with products in int8: a bundle holds either, or b
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from stat import S_ISREG
 from typing import Annotated, Any, Literal, Protocol, get_args
 
 import msgspec
+import numpy as np
 
 from charloom.burst import GraphKind, StateSpec
 from charloom.errors import CharloomError
@@ -40,6 +42,10 @@ LARGEST = {".json": 64 * 2**20, ".onnx": 16 * 2**20, ".safetensors": 2**36}
 """Bytes that a file of each kind may have, far beyond any real one."""
 LARGEST_STATE = 4 * 2**20
 """Bytes of a stream's state, likewise."""
+
+INTEGERS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
+STATE_TYPES = INTEGERS | {"bool", "float16", "float32", "float64"}
+"""Types that a state tensor can have: those that numpy and ONNX share."""
 
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -66,8 +72,6 @@ class TensorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     dtype: str
     shape: list[str | int]
-    initial: int = 0
-    """What fills the row of a fresh stream, of a state tensor."""
 
 
 class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,27 +88,32 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: str
     """The file of the weights that the graphs share."""
     graphs: dict[GraphKind, Graph]
-    state: list[TensorInfo]
+    state: list[StateSpec]
+    """The state tensors; every precision has those of the same names and shapes."""
     verification: dict[str, Any]
     """What was measured where the bundle was made."""
 
-    @property
-    def state_specs(self) -> list[StateSpec]:
-        """The state tensors, each with the shape of one stream's row."""
-        return [StateSpec(t.name, t.dtype, tuple(int(d) for d in t.shape[1:]), t.initial) for t in self.state]
-
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""An integer that JSON and google.protobuf.Struct hold exactly."""
+Setting = Whole | float | bool | Annotated[str, msgspec.Meta(max_length=1024)] | None
+"""A value in the configuration of a network."""
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Kind and size of the network."""
+    """Kind and size of the network. Programs that only run its graphs need to know neither."""
 
-    cell: str
-    layers: Count
-    cells: Count
-    embedding: Count
+    kind: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    """Kind of network, such as `recurrent`."""
+    version: Count
+    """Version of the configuration of this kind."""
+    config: dict[str, Setting]
+    """Size and options of the network, as `charloom train` has them."""
     parameters: Count
+    """Number of trained parameters."""
+    description: Annotated[str, msgspec.Meta(max_length=256)]
+    """The network in a few words, for people."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -116,6 +125,8 @@ class Manifest(msgspec.Struct, frozen=True):
     architecture: Architecture
     vocabulary_size: Count
     precisions: dict[Precision, Variant]
+    embedding: list[str]
+    """Names of the state tensors that joined make the embedding of a text; none if it has none."""
     training: dict[str, Any]
     files: dict[str, File]
     created_by: str
@@ -236,12 +247,10 @@ def parse_manifest(path: Path, raw: bytes) -> Manifest:
         if stated < FORMAT:
             raise BundleError(path, f"has format {stated}; this Charloom reads {FORMAT}: export it again")
         manifest = msgspec.json.decode(raw, type=Manifest)
-        states = [spec for variant in manifest.precisions.values() for spec in variant.state_specs]
         float(manifest.training.get("validation_loss", "nan"))
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError, OverflowError) as error:
         raise BundleError(path, f"is malformed: {error}") from error
-    if not all(usable(spec) for spec in states):
-        raise BundleError(path, "has a state of an unusable type, size or beginning")
+    check_state(path, manifest)
     if not MODEL_NAME.fullmatch(manifest.name):
         raise BundleError(path, f"has an unusable model name {manifest.name!r}")
     if not manifest.precisions:
@@ -252,11 +261,36 @@ def parse_manifest(path: Path, raw: bytes) -> Manifest:
     return manifest
 
 
+def check_state(path: Path, manifest: Manifest) -> None:
+    """Raises BundleError unless streams can have the states of a manifest."""
+    variants = manifest.precisions.values()
+    for spec in (spec for variant in variants for spec in variant.state):
+        if not usable(spec):
+            raise BundleError(path, f"has a state {spec.name!r} of an unusable type, size or beginning")
+    for variant in variants:
+        names = [spec.name for spec in variant.state]
+        if len(set(names)) != len(names):
+            raise BundleError(path, "has two state tensors of one name")
+        if not set(manifest.embedding) <= set(names):
+            raise BundleError(path, "has an embedding of state tensors that it does not list")
+    shapes = [{spec.name: spec.shape for spec in variant.state} for variant in variants]
+    if any(shape != shapes[0] for shape in shapes):
+        raise BundleError(path, "has another state in each precision")
+
+
 def usable(spec: StateSpec) -> bool:
-    """Whether a stream can have such a state."""
+    """Returns whether a stream can have such a state tensor."""
     sized = all(1 <= size <= LARGEST_STATE for size in spec.shape)
-    fits = spec.dtype in ("float32", "uint8") and sized and spec.nbytes <= LARGEST_STATE
-    return fits and 0 <= spec.initial <= 255
+    if spec.dtype not in STATE_TYPES or not sized or spec.nbytes > LARGEST_STATE:
+        return False
+    if spec.dtype not in INTEGERS:
+        return spec.initial in (0, 1) and spec.scale is None and spec.limit is None
+    bounds = np.iinfo(spec.dtype)
+    if not all(bounds.min <= value <= bounds.max for value in (spec.initial, spec.zero)):
+        return False
+    if spec.limit is not None and not 0 <= spec.initial < spec.limit:
+        return False
+    return spec.scale is None or 0 < spec.scale < math.inf
 
 
 def parse_vocabulary(path: Path, raw: bytes) -> CharacterVocabulary:

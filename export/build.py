@@ -7,9 +7,9 @@ from typing import Any
 from charloom.bundle import Graph, Precision, TensorInfo, Variant, graph_file, weights_file
 from charloom.burst import GraphKind, StateSpec, TensorSpec
 from export.burst import GRAPHS
-from export.step import PRECISIONS, STEPS
+from export.step import PRECISIONS, STEP_BUILDERS, StepBuilders
 from export.weights import WeightsFile
-from networks.recurrent import RecurrentModel
+from networks.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -33,31 +33,32 @@ class BurstGraphs:
 
     def variant(self, verification: Mapping[str, Any]) -> Variant:
         """What the manifest says of this precision."""
-        state = [TensorInfo(spec.name, spec.dtype, ["B", *spec.shape], spec.initial) for spec in self.state]
         return Variant(
             weights=weights_file(self.precision),
             graphs=dict(self.described),
-            state=state,
+            state=self.state,
             verification=dict(verification),
         )
 
 
-def build_graphs(model: RecurrentModel, precision: Precision) -> BurstGraphs:
+def build_graphs(
+    model: LanguageModel, precision: Precision, builders: StepBuilders = STEP_BUILDERS
+) -> BurstGraphs:
     """Builds all graphs of a model; later changes of its weights do not show."""
     products = PRECISIONS[precision]()
-    step = STEPS["recurrent"](model, products)
+    step = builders[model.config.kind](model, products)
     weights = WeightsFile(products.weights)
     references = weights.references(weights_file(precision))
-    builders = {kind: make(step, model.outputs, references) for kind, make in GRAPHS.items()}
+    bursts = {kind: make(step, model.outputs, references) for kind, make in GRAPHS.items()}
     return BurstGraphs(
         precision=precision,
-        graphs={kind: builder.build() for kind, builder in builders.items()},
+        graphs={kind: burst.build() for kind, burst in bursts.items()},
         weights=weights,
         state=step.state,
-        weights_of={kind: builder.op.initializers.used for kind, builder in builders.items()},
+        weights_of={kind: burst.op.initializers.used for kind, burst in bursts.items()},
         described={
-            kind: Graph(graph_file(precision, kind), described(builder.takes), described(builder.gives))
-            for kind, builder in builders.items()
+            kind: Graph(graph_file(precision, kind), described(burst.takes), described(burst.gives))
+            for kind, burst in bursts.items()
         },
     )
 

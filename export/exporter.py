@@ -25,7 +25,7 @@ from charloom.bundle import (
 from charloom.vocabulary import Tokens
 from export.build import BurstGraphs, build_graphs
 from export.verify import Outcome, Verifier
-from networks.recurrent import RecurrentModel
+from networks.language_model import LanguageModel
 from training.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -34,7 +34,7 @@ class Contents:
     """What a bundle of a checkpoint will hold: the files beside the manifest, and what it says."""
 
     source: Checkpoint
-    model: RecurrentModel
+    model: LanguageModel
     name: str
     version: str = "1"
     license: str = ""
@@ -55,10 +55,13 @@ class Contents:
             name=self.name,
             version=self.version,
             architecture=Architecture(
-                config.cell, config.layers, config.cells, config.embedding, self.model.parameter_count()
+                **config.to_json(),
+                parameters=self.model.parameter_count(),
+                description=config.description,
             ),
             vocabulary_size=vocabulary.size,
             precisions=self.variants,
+            embedding=list(self.model.embedding_state),
             training=self.source.summary,
             files={name: describe_file(data) for name, data in self.files.items()},
             created_by=f"charloom {charloom.__version__}",

@@ -11,8 +11,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from charloom.burst import BYTE_SCALE, BYTE_ZERO
+from charloom.burst import StateSpec
 from export.graph import MICROSOFT, GraphBuilder, Value
+
+BYTE_SCALE = 127
+BYTE_ZERO = 128
+"""A factor within -1 and 1 as a byte: factor * BYTE_SCALE + BYTE_ZERO, to the nearest."""
 
 Floats = npt.NDArray[np.float32]
 Weights = dict[str, npt.NDArray[np.generic]]
@@ -32,9 +36,11 @@ class Products(Protocol):
 
     dtype: str
     """Type of an encoded factor."""
-    zero: int
-    """What encodes 0."""
     weights: Weights
+
+    def encoded(self, spec: StateSpec) -> StateSpec:
+        """Specifies a state tensor of factors as `encode` gives it."""
+        ...
 
     def encode(self, op: GraphBuilder, h: Value) -> Value:
         """Factors, float32 [B, H] within -1 and 1, as products take them."""
@@ -61,10 +67,13 @@ class FloatProducts:
     """Products in float32: a factor is its own encoding."""
 
     dtype = "float32"
-    zero = 0
 
     def __init__(self) -> None:
         self.weights: Weights = {}
+
+    def encoded(self, spec: StateSpec) -> StateSpec:
+        """See Products."""
+        return spec
 
     def encode(self, op: GraphBuilder, h: Value) -> Value:  # noqa: ARG002
         """See Products."""
@@ -104,10 +113,13 @@ class ByteProducts:
     """Products in int8: an encoded factor is a vector of bytes."""
 
     dtype = "uint8"
-    zero = BYTE_ZERO
 
     def __init__(self) -> None:
         self.weights: Weights = {}
+
+    def encoded(self, spec: StateSpec) -> StateSpec:
+        """See Products."""
+        return StateSpec(spec.name, self.dtype, spec.shape, BYTE_ZERO, scale=1 / BYTE_SCALE, zero=BYTE_ZERO)
 
     def encode(self, op: GraphBuilder, h: Value) -> Value:
         """See Products."""

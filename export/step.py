@@ -1,13 +1,14 @@
 """The step of a network as ONNX nodes, and which builder makes it for which network."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from charloom.bundle import Precision
 from charloom.burst import StateSpec
 from export.graph import GraphBuilder, Value, Values
 from export.products import ByteProducts, FloatProducts, Products
-from export.recurrent import RecurrentStep
+from export.recurrent import RecurrentStepBuilder
+from networks.language_model import LanguageModel
 
 
 class StepBuilder(Protocol):
@@ -28,5 +29,6 @@ class StepBuilder(Protocol):
 
 
 PRECISIONS: Mapping[Precision, Callable[[], Products]] = {"float32": FloatProducts, "int8": ByteProducts}
-STEPS: Mapping[str, Callable[[Any, Products], StepBuilder]] = {"recurrent": RecurrentStep}
-"""The builder of each kind of network."""
+StepBuilders = Mapping[str, Callable[[LanguageModel, Products], StepBuilder]]
+STEP_BUILDERS: StepBuilders = {"recurrent": RecurrentStepBuilder}
+"""The builder for each kind of network that the commands know."""

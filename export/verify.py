@@ -18,7 +18,7 @@ from charloom.exactness import Exactness, Subject, check
 from charloom.execution_class import ExecutionClass, instruction_set
 from charloom.vocabulary import Tokens
 from export.build import BurstGraphs
-from networks.recurrent import RecurrentModel
+from networks.language_model import LanguageModel
 
 Logprobs = npt.NDArray[np.float32]
 
@@ -100,7 +100,7 @@ class Outcome:
 class Verifier:
     """Checks the graphs of a model against it, and those of int8 against those of float32."""
 
-    def __init__(self, model: RecurrentModel, text: Tokens) -> None:
+    def __init__(self, model: LanguageModel, text: Tokens) -> None:
         """Takes token ids [T] of text that the model was not trained on."""
         self.model = model
         self.text = text
@@ -176,7 +176,7 @@ def score_graph(session: Session, state: list[StateSpec], size: int, lanes: Toke
 
 
 @torch.inference_mode()
-def score_model(model: RecurrentModel, lanes: Tokens) -> Logprobs:
+def score_model(model: LanguageModel, lanes: Tokens) -> Logprobs:
     """Log-probability [T, B] of every token of lanes [T, B] of text, by the model's fused kernels."""
     start = np.full((1, lanes.shape[1]), model.outputs)
     fed = torch.from_numpy(np.concatenate([start, lanes[:-1]]))
@@ -192,7 +192,7 @@ def score_model(model: RecurrentModel, lanes: Tokens) -> Logprobs:
 
 @torch.inference_mode()
 def compare_greedy(
-    model: RecurrentModel, session: Session, state: list[StateSpec], prompt: Tokens, difference: float
+    model: LanguageModel, session: Session, state: list[StateSpec], prompt: Tokens, difference: float
 ) -> int:
     """How many greedy tokens agree before the first that may not: two candidates too close to call.
 

@@ -16,7 +16,7 @@ from typing import Any
 from charloom.options import GenerateOptions, check
 from charloom.score import Score
 from serving.engine import given
-from serving.engine.embedding import embedding
+from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.engine import Engine
 from serving.engine.request import Request, Stream, Update, prepare
 from serving.engine.runner import RunnerConfig
@@ -101,14 +101,16 @@ class LocalModel:
         """Gives a vector of length 1 for each text; the inner product of two says how near they are.
 
         Raises:
-            InvalidRequestError: one is empty, or has characters that the model has not.
+            InvalidRequestError: one is empty, or has characters that the model has not, or the model has no
+                embeddings.
             ServingError: a burst failed.
         """
+        specs = embedding_specs(self.model.bundle.manifest.embedding, self.model.runner.state)
         requests = given.to_read(texts, self.model.bundle.vocabulary, skip=skip_unknown)
         vectors: list[list[float]] = [[] for _ in texts]
         for index, update in self._read(requests):
             if update.snapshot is not None:
-                vectors[index] = embedding(update.snapshot).tolist()
+                vectors[index] = embedding(update.snapshot.state, specs).tolist()
         return vectors
 
     def _engine(self, streams: int) -> Engine:

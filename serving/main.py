@@ -64,14 +64,11 @@ def serve(
 def load(path: Path, running: RunnerConfig, largest_batch: int) -> Model:
     """Loads a bundle and says what became of it."""
     model = Model.load(path, running, largest_batch)
-    architecture = model.bundle.manifest.architecture
     logging.getLogger(__name__).info(
-        "model %s %s: %s, %d x %d cells, exact on %s",
+        "model %s %s: %s, exact on %s",
         model.name,
         model.bundle.manifest.version,
-        architecture.cell.upper(),
-        architecture.layers,
-        architecture.cells,
+        model.bundle.manifest.architecture.description,
         model.runner.execution_class,
     )
     return model

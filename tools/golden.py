@@ -23,7 +23,8 @@ from charloom.errors import CharloomError
 from charloom.execution_class import multiplies_bytes
 from charloom.vocabulary import CharacterVocabulary
 from export.exporter import Exporter
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
 from serving.engine.runner import Runner, RunnerConfig
 from serving.models import Model
 from tests.serving.golden import (
@@ -94,7 +95,7 @@ def main() -> int:
 
 def golden_model(cell: str) -> RecurrentModel:
     """A small network of weights that are made, not learnt: the same on every machine."""
-    config = ModelConfig(cell, layers=2, cells=8, embedding=4)  # type: ignore[arg-type]
+    config = RecurrentConfig(cell, layers=2, cells=8, embedding=4)  # type: ignore[arg-type]
     model = RecurrentModel(config, VOCABULARY.inputs, VOCABULARY.size).eval()
     source = np.random.Philox(key=CELLS.index(cell))
     with torch.no_grad():

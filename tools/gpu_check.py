@@ -25,7 +25,7 @@ import torch
 from benchmarks.training import SIZES, TINY
 from charloom.burst import FULL_INPUTS, neutral
 from charloom.options import Sampling
-from networks.recurrent import ModelConfig
+from networks.recurrent.config import RecurrentConfig
 from serving.engine.request import Request
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
@@ -108,7 +108,7 @@ def check_training(options: argparse.Namespace, text: Path, device: DeviceName) 
     if options.text is None:
         return well
     config = Options(
-        model=ModelConfig(cells=options.cells),
+        model=RecurrentConfig(cells=options.cells),
         run=RunConfig(max_minutes=options.minutes),
         preview=PreviewConfig(preview_length=0),
     )

@@ -30,8 +30,8 @@ from training.data.corpus import TOKENS
 if sys.platform != "win32":
     import fcntl
 
-METRICS, SAMPLES, PAGE, BOARD = "metrics.jsonl", "samples.jsonl", "report.html", "tensorboard"
-"""What the logbook of a run writes."""
+METRICS, SAMPLES, PAGE, TENSORBOARD = "metrics.jsonl", "samples.jsonl", "report.html", "tensorboard"
+"""What the log of a run writes."""
 EVENTS = "events.out.tfevents.*"
 LOCK = ".lock"
 FILES = ("last", "best", TOKENS, METRICS, SAMPLES, PAGE)
@@ -148,7 +148,7 @@ class RunFolder:
 
     def events(self) -> list[Path]:
         """TensorBoard's files."""
-        return list((self.path / BOARD).glob(EVENTS))
+        return list((self.path / TENSORBOARD).glob(EVENTS))
 
     def checkpoints(self) -> list[Path]:
         """All checkpoints, oldest first."""

@@ -111,7 +111,7 @@ class Runner:
         self.threads = threads or available_cores()
         self.instruction_set = instruction_set()  # read once: every request reports its class
         self.padding = 1
-        self.state = bundle.manifest.precisions[precision].state_specs
+        self.state = bundle.manifest.precisions[precision].state
         weights = bundle.manifest.architecture.parameters
         self.ways = self._find_ways(weights * (1 if precision == "int8" else 4))
         self._fastest = {kind: Ways() for kind in INPUTS}

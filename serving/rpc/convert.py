@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from google.protobuf.struct_pb2 import Struct
+
 import charloom.v1.charloom_pb2 as pb
 from charloom.errors import require
 from charloom.options import (
@@ -183,16 +185,21 @@ def to_model(model: Model) -> pb.Model:
     """A model's description."""
     manifest = model.bundle.manifest
     architecture = manifest.architecture
+    config = Struct()
+    config.update(architecture.config)
     return pb.Model(
         name=manifest.name,
         version=manifest.version,
         bundle_digest=model.bundle.digest,
         execution_class=str(model.runner.execution_class),
         precision=model.runner.precision,
-        cell=architecture.cell,
-        layers=architecture.layers,
-        cells=architecture.cells,
-        parameters=architecture.parameters,
+        network=pb.Network(
+            kind=architecture.kind,
+            version=architecture.version,
+            config=config,
+            parameters=architecture.parameters,
+            description=architecture.description,
+        ),
         vocabulary_size=manifest.vocabulary_size,
         validation_loss=float(manifest.training.get("validation_loss", "nan")),
         state_bytes=sum(spec.nbytes for spec in model.runner.state),

@@ -14,12 +14,13 @@ from typing import Any
 import grpc.aio
 
 import charloom.v1.charloom_pb2 as pb
+from charloom.burst import StateSpec
 from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError, Violation
 from charloom.v1.charloom_pb2_grpc import CharloomServiceServicer
 from serving.engine.appointments import Appointments
 from serving.engine.async_engine import AsyncEngine
-from serving.engine.embedding import embedding
+from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.request import Update
 from serving.errors import DefectError, DrainingError, OverloadedError, SilentOpenerError
 from serving.metrics import Metrics
@@ -122,9 +123,11 @@ class Servicer(CharloomServiceServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
         """Gives a vector for each text."""
+        specs: list[StateSpec] = []
 
         def begin() -> Job:
             model = self._models().find(request.model)
+            specs[:] = embedding_specs(model.bundle.manifest.embedding, model.runner.state)
             requests = texts.to_read(request, model.bundle.vocabulary, self.limits)
             return Job(model, lambda engine, deadline: engine.open_all(requests, deadline))
 
@@ -132,7 +135,8 @@ class Servicer(CharloomServiceServicer):
             vectors = [pb.Embedding() for _ in answer.index]
             async for update in answer.updates():
                 if update is not None and update.snapshot is not None:
-                    vectors[answer.index[update.stream]].values.extend(embedding(update.snapshot).tolist())
+                    vector = embedding(update.snapshot.state, specs)
+                    vectors[answer.index[update.stream]].values.extend(vector.tolist())
         return pb.EmbedResponse(embeddings=vectors)
 
     async def ListModels(  # noqa: N802

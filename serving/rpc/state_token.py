@@ -4,11 +4,14 @@ It knows what is in them. That nobody reads or alters them on their way is the s
 (`serving/rpc/security/sealing.py`); what is done with a stream that goes on is the engine's.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.burst import Feeds, StateSpec, recode
+from charloom.bundle import Precision
+from charloom.burst import Array, Feeds, StateSpec
 from charloom.options import MAX_WINDOW, InvalidRequestError, Violation
 from serving.engine.request import Request
 from serving.engine.snapshot import Snapshot
@@ -53,8 +56,10 @@ class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     position: int
     recent: bytes
     """Little-endian uint32 each."""
-    state: dict[str, tuple[str, bytes]]
-    """Type and bytes of each tensor."""
+    precision: Precision
+    """The precision whose state tensors these are."""
+    state: dict[str, bytes]
+    """The tensors, little-endian and row by row."""
 
 
 def save(text: Text, request: Request, snapshot: Snapshot) -> bytes:
@@ -78,7 +83,8 @@ def save(text: Text, request: Request, snapshot: Snapshot) -> bytes:
             last=snapshot.last,
             position=snapshot.position,
             recent=snapshot.recent.astype("<u4").tobytes(),
-            state={name: (tensor.dtype.name, tensor.tobytes()) for name, tensor in snapshot.state.items()},
+            precision=text.model.runner.precision,
+            state={name: to_bytes(tensor) for name, tensor in snapshot.state.items()},
         )
     )
 
@@ -110,23 +116,54 @@ def restore(saved: Saved, model: Model) -> Snapshot:
     size = model.bundle.vocabulary.size
     if not 0 <= saved.last <= size or (recent >= size).any():
         raise unusable("holds tokens that the model has not")
-    return Snapshot(restore_state(saved, model.runner.state), saved.last, saved.position, recent)
+    precisions = model.bundle.manifest.precisions
+    if saved.precision not in precisions:
+        raise unusable(f"is in the precision {saved.precision}, which the bundle does not have")
+    state = restore_state(saved.state, precisions[saved.precision].state, model.runner.state)
+    return Snapshot(state, saved.last, saved.position, recent)
 
 
-def restore_state(saved: Saved, specs: list[StateSpec]) -> Feeds:
-    """The state tensors, [1, ...] each; those of another precision in this one."""
-    if saved.state.keys() != {spec.name for spec in specs}:
+def restore_state(saved: dict[str, bytes], theirs: Sequence[StateSpec], ours: Sequence[StateSpec]) -> Feeds:
+    """Makes state tensors [1, ...] of bytes, converted from the precision that saved them to ours.
+
+    Args:
+        saved: bytes of each tensor by name.
+        theirs: the state in the precision that saved it.
+        ours: the state in the precision of this runner, with the same names and shapes.
+
+    Raises:
+        InvalidRequestError: they are no state of this model.
+    """
+    if saved.keys() != {spec.name for spec in theirs}:
         raise unusable("does not hold the tensors of the model's state")
+    by_name = {spec.name: spec for spec in theirs}
     state: Feeds = {}
-    for spec in specs:
-        dtype, data = saved.state[spec.name]
-        if dtype not in ("float32", "uint8") or len(data) != spec.size * np.dtype(dtype).itemsize:
-            raise unusable(f"holds a tensor {spec.name} of another size")
-        tensor = np.frombuffer(data, dtype).reshape(1, *spec.shape)
-        if dtype != "uint8" and not np.isfinite(tensor).all():
-            raise unusable(f"holds a tensor {spec.name} that is not finite")
-        state[spec.name] = recode(tensor, spec.dtype)
+    for spec in ours:
+        source = by_name[spec.name]
+        state[spec.name] = spec.converted(from_bytes(saved[spec.name], source), source)
     return state
+
+
+def to_bytes(tensor: Array) -> bytes:
+    """Returns the bytes of a tensor, the same on every machine."""
+    return tensor.astype(tensor.dtype.newbyteorder("<")).tobytes()
+
+
+def from_bytes(data: bytes, spec: StateSpec) -> Array:
+    """Returns the tensor [1, ...] of bytes.
+
+    Raises:
+        InvalidRequestError: they are no tensor of this specification.
+    """
+    if len(data) != spec.nbytes:
+        raise unusable(f"holds a tensor {spec.name} of another size")
+    dtype = np.dtype(spec.dtype)
+    tensor = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(1, *spec.shape)
+    if dtype.kind == "f" and not np.isfinite(tensor).all():
+        raise unusable(f"holds a tensor {spec.name} that is not finite")
+    if spec.limit is not None and not ((tensor >= 0) & (tensor < spec.limit)).all():
+        raise unusable(f"holds a tensor {spec.name} of numbers that no stream has")
+    return tensor
 
 
 def unusable(reason: str) -> InvalidRequestError:

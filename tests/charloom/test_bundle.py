@@ -326,7 +326,7 @@ def test_a_vocabulary_that_is_none(copy, data):
 
 
 def test_a_state_whose_shape_holds_no_numbers(copy):
-    edit(copy, lambda m: m["precisions"]["float32"]["state"][0].update(shape=["B", "H"]))
+    edit(copy, lambda m: m["precisions"]["float32"]["state"][0].update(shape=["H"]))
     refused(copy, MANIFEST, "malformed")
 
 

@@ -53,7 +53,7 @@ def verdict(bundle, text_file):
 
     def check_run(run, seed=0, precision="float32", **others):
         size = bundle.vocabulary.size
-        state = tuple(bundle.manifest.precisions[precision].state_specs)
+        state = tuple(bundle.manifest.precisions[precision].state)
         return check(Subject(run, size, size, state, others), text, seed=seed)
 
     return check_run
@@ -228,5 +228,5 @@ def test_the_padding_saves_other_ways_too(good, verdict):
 
 def test_a_short_text_is_enough(good, bundle):
     size = bundle.vocabulary.size
-    subject = Subject(good, size, size, tuple(bundle.manifest.precisions["float32"].state_specs))
+    subject = Subject(good, size, size, tuple(bundle.manifest.precisions["float32"].state))
     assert check(subject, np.array([1])).padding == padding(bundle)

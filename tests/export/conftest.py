@@ -11,7 +11,8 @@ import torch
 from charloom.burst import FULL_INPUTS, INPUTS, Feeds, neutral
 from export.build import BurstGraphs, build_graphs
 from export.verify import Session
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
 from tests.conftest import PRECISIONS
 
 W, N = 6, 3
@@ -72,8 +73,8 @@ def one_thread():
 
 
 TOKENS = 12
-TALL = (ModelConfig("lstm", 2, 7, 5), ModelConfig("gru", 2, 17, 0), ModelConfig("rnn", 2, 11, 4))
-FLAT = (ModelConfig("lstm", 1, 33, 0), ModelConfig("gru", 1, 9, 3), ModelConfig("rnn", 1, 1, 0))
+TALL = (RecurrentConfig("lstm", 2, 7, 5), RecurrentConfig("gru", 2, 17, 0), RecurrentConfig("rnn", 2, 11, 4))
+FLAT = (RecurrentConfig("lstm", 1, 33, 0), RecurrentConfig("gru", 1, 9, 3), RecurrentConfig("rnn", 1, 1, 0))
 """All cells at odd sizes, each with and without an embedding."""
 
 
@@ -102,7 +103,7 @@ def net() -> Built:
 @pytest.fixture(scope="session")
 def words() -> Built:
     """A vocabulary of words: so large that drawing and filtering go other ways."""
-    return build_model(random_model(ModelConfig("gru", 1, 24, 5), 5003, scale=2.5))
+    return build_model(random_model(RecurrentConfig("gru", 1, 24, 5), 5003, scale=2.5))
 
 
 DICE = (0.3, 0.3, 0.2, 0.1, 0.05, 0.04, 0.01, 0.0)
@@ -111,7 +112,7 @@ DICE = (0.3, 0.3, 0.2, 0.1, 0.05, 0.04, 0.01, 0.0)
 @pytest.fixture(scope="session")
 def dice() -> Built:
     """A model whose tokens have the probabilities DICE at every step, whatever it read."""
-    model = RecurrentModel(ModelConfig("rnn", 1, 2, 0), len(DICE) + 1, len(DICE)).eval()
+    model = RecurrentModel(RecurrentConfig("rnn", 1, 2, 0), len(DICE) + 1, len(DICE)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()

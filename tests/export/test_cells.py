@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, INPUTS, READ_INPUTS, take
 from charloom.exactness import Subject, check
 from export.verify import Session
-from networks.recurrent import ModelConfig
-from networks.step import Step
+from networks.recurrent.config import RecurrentConfig
 from tests.conftest import PRECISIONS
 from tests.export.conftest import (
     FLAT,
@@ -60,7 +59,7 @@ def stack(network, states):
 def test_the_step_in_torch_is_that_in_numpy(config, steps, text):
     network = built_once("float32", config)
     _, expected, after = steps(network)
-    step = Step(network.model)
+    step = network.model.step()
     state = step.initial_state(1)
     for place, token in enumerate([TOKENS, *text[:-1].tolist()]):
         scores, state = step(torch.tensor([token]), state)
@@ -149,7 +148,7 @@ def test_all_graphs_are_exact_on_one_thread_and_two(network):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(
     ("config", "tokens"),
-    [(ModelConfig("lstm", 2, 512, 64), 5003), (ModelConfig("gru", 1, 333, 0), 131)],
+    [(RecurrentConfig("lstm", 2, 512, 64), 5003), (RecurrentConfig("gru", 1, 333, 0), 131)],
     ids=["blocks", "odd"],
 )
 def test_sizes_that_matrix_kernels_cut_in_blocks_are_exact(precision, config, tokens):

@@ -31,7 +31,8 @@ from export.exporter import Exporter, build_bundle, held_out
 from export.main import export
 from export.verify import VerificationError
 from export.weights import WeightsFile
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
 from serving.engine.runner import Runner, RunnerConfig
 from serving.local import LocalModel
 from tests.conftest import PRECISIONS, needs_int8
@@ -103,12 +104,11 @@ def test_the_manifest_describes_the_bundle(bundle, run_dir):
     assert names(bundle.path) == sorted([MANIFEST, *manifest.files])
     architecture = manifest.architecture
     config = source.config
-    assert (architecture.cell, architecture.layers, architecture.cells) == (
-        config.cell,
-        config.layers,
-        config.cells,
-    )
-    assert architecture.embedding == config.embedding == 16
+    assert (architecture.kind, architecture.version) == ("recurrent", 1)
+    assert architecture.config == vars(config)
+    assert vars(config) == {"cell": "lstm", "layers": 2, "cells": 48, "embedding": 16}
+    assert architecture.description == "LSTM, 2 x 48 cells, embedding 16"
+    assert manifest.embedding == ["h_0", "h_1"]
     assert architecture.parameters == sum(tensor.numel() for tensor in source.weights.values())
 
 
@@ -118,8 +118,9 @@ def test_the_manifest_describes_the_state(bundle, precision):
     h, c = (("uint8", 128) if precision == "int8" else ("float32", 0)), ("float32", 0)
     state = {tensor.name: (tensor.dtype, tensor.initial) for tensor in variant.state}
     assert state == {"h_0": h, "c_0": c, "h_1": h, "c_1": c}
-    assert all(tensor.shape == ["B", 48] for tensor in variant.state)
-    assert [(s.name, s.initial) for s in variant.state_specs] == [(t.name, t.initial) for t in variant.state]
+    assert all(tensor.shape == (48,) for tensor in variant.state)
+    quantised = {tensor.name: (tensor.scale, tensor.zero) for tensor in variant.state if tensor.scale}
+    assert quantised == (dict.fromkeys(["h_0", "h_1"], (1 / 127, 128)) if precision == "int8" else {})
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -153,7 +154,7 @@ def test_the_graphs_take_and_give_what_the_contract_and_the_manifest_say(bundle,
     session = Runner(bundle, "cpu", precision, threads=1)._sessions[kind, 1]
     variant = bundle.manifest.precisions[precision]
     described = variant.graphs[kind]
-    state = [(spec.name, spec.output, spec.dtype) for spec in variant.state_specs]
+    state = [(spec.name, spec.output, spec.dtype) for spec in variant.state]
     inputs = [(name, dtype) for name, _, dtype in state]
     outputs = [(name, dtype) for _, name, dtype in state]
     for specs, tensors, listed, kept in (
@@ -270,7 +271,7 @@ def checkpoint(text, **sizes) -> Checkpoint:
     """A model of random weights for the characters of a text."""
     vocabulary = CharacterVocabulary.of_text(text)
     torch.manual_seed(0)
-    config = ModelConfig(**sizes)
+    config = RecurrentConfig(**sizes)
     weights = RecurrentModel(config, vocabulary.inputs, vocabulary.size).state_dict()
     return Checkpoint("test", config, vocabulary, weights, {}, {}, text)
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmarks.sessions import inline
-from charloom.burst import BYTE_ZERO as ZERO
 from charloom.burst import TensorSpec
 from export.build import build_graphs
 from export.graph import GraphBuilder, Initializers, graph_input
+from export.products import BYTE_ZERO as ZERO
 from export.products import ByteProducts, FloatProducts
 from tests.conftest import needs_int8
 from tests.export.conftest import TALL, TOKENS, random_model

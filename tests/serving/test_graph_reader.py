@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from charloom.bundle import Bundle, BundleError
 from export.build import build_graphs
-from networks.recurrent import ModelConfig
+from networks.recurrent.config import RecurrentConfig
 from serving.engine.graph_reader import GraphError, read_weights
 from serving.engine.runner import Runner
 from tests.export.conftest import random_model
@@ -17,7 +17,7 @@ FILE = "float32.safetensors"
 
 @pytest.fixture(scope="module")
 def built():
-    return build_graphs(random_model(ModelConfig("lstm", 2, 5, 3), 7), "float32")
+    return build_graphs(random_model(RecurrentConfig("lstm", 2, 5, 3), 7), "float32")
 
 
 def refused(model, weights, *words):

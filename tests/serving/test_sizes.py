@@ -17,7 +17,7 @@ from charloom.bundle import Precision
 from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, INPUTS, OUTPUTS, Feeds, GraphKind, neutral, take
 from charloom.exactness import same
 from charloom.vocabulary import CharacterVocabulary
-from networks.recurrent import ModelConfig
+from networks.recurrent.config import RecurrentConfig
 from serving.engine.runner import Runner, RunnerConfig
 from serving.models import Model
 from tests.conftest import PRECISIONS
@@ -38,7 +38,7 @@ FEW = settings(deadline=None, max_examples=40)
 class Size:
     """A network and its vocabulary."""
 
-    config: ModelConfig
+    config: RecurrentConfig
     tokens: int
 
     def __str__(self) -> str:
@@ -46,10 +46,10 @@ class Size:
 
 
 SIZES = (
-    Size(ModelConfig("rnn", 1, 1, 0), 1),
-    Size(ModelConfig("rnn", 1, 1, 3), 2),
-    Size(ModelConfig("lstm", 2, 512, 64), 129),
-    Size(ModelConfig("gru", 3, 37, 5), 5003),
+    Size(RecurrentConfig("rnn", 1, 1, 0), 1),
+    Size(RecurrentConfig("rnn", 1, 1, 3), 2),
+    Size(RecurrentConfig("lstm", 2, 512, 64), 129),
+    Size(RecurrentConfig("gru", 3, 37, 5), 5003),
 )
 
 

@@ -8,7 +8,7 @@ from charloom.exactness import Exactness
 from charloom.vocabulary import CharacterVocabulary
 from export.exporter import Exporter
 from export.verify import Outcome
-from networks.recurrent import RecurrentModel
+from networks.recurrent.model import RecurrentModel
 from training.checkpoint import Checkpoint
 
 

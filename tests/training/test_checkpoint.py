@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from training import checkpoint as module
 from training.checkpoint import CheckpointError, SaveError, load_checkpoint, load_training_state
 
+RECURRENT = {"kind": "recurrent", "version": 1, "config": {"cells": 24}}
+
 
 @pytest.fixture
 def run(options, make_trainer, tmp_path):
@@ -60,15 +62,25 @@ def test_a_damaged_training_state_is_found(run):
     ("change", "message"),
     [
         ({"kind": "other"}, "does not describe"),
-        ({"format": 2}, "has format 2"),
+        ({"format": 3}, "has format 3"),
         ({"vocabulary": {"kind": "word"}}, "malformed"),
         ({"vocabulary": {"kind": "character", "characters": ["a", "b"]}}, r"weights\.safetensors"),
         ({"options": {}}, "malformed"),
-        ({"options": {"model": {"cells": -3}}}, "malformed"),
-        ({"options": {"model": {"cells": 0}}}, "malformed"),
-        ({"options": {"model": 3}}, "malformed"),
+        ({"options": {"model": 3}}, "does not state the kind of its network"),
+        ({"options": {"model": {"kind": 3}}}, "does not state the kind of its network"),
         ({"options": []}, "malformed"),
-        ({"options": {"model": {"colour": 3}}}, "malformed"),
+        (
+            {"options": {"model": RECURRENT | {"kind": "tree"}}},
+            "kind 'tree', and this Charloom has recurrent",
+        ),
+        ({"options": {"model": RECURRENT | {"version": 2}}}, "has version 2, .* update Charloom"),
+        ({"options": {"model": RECURRENT | {"version": 0}}}, "malformed"),
+        ({"options": {"model": RECURRENT | {"version": None}}}, "malformed"),
+        ({"options": {"model": RECURRENT | {"config": []}}}, "malformed"),
+        ({"options": {"model": RECURRENT | {"config": {"cells": -3}}}}, "malformed: cells must be"),
+        ({"options": {"model": RECURRENT | {"config": {"cells": "many"}}}}, "malformed: Expected `int`"),
+        ({"options": {"model": RECURRENT | {"config": {"cells": 0}}}}, "malformed: a size is left open"),
+        ({"options": {"model": RECURRENT | {"config": {"colour": 3}}}}, "malformed: it has colour"),
         ({"summary": None}, r"checkpoint\.json is malformed: its summary"),
         ({"summary": {"hardware": {}}}, "its summary has no text"),
         ({"summary": {"text": None, "hardware": {}}}, "its summary has no text"),

@@ -23,8 +23,8 @@ from training.folder import LOCK, RunFolder, RunFolderError, discard, spare_othe
 from training.hardware import Hardware, enough_memory
 from training.interrupt import Interrupt, StoppedError
 from training.options import Options
-from training.reporting.board import BoardError
-from training.reporting.report import ReportConfig, Reporter
+from training.reporting.reporter import ReportConfig, Reporter
+from training.reporting.tensorboard import TensorBoardError
 from training.run import fresh, resumed, too_large
 from training.sweeping.outcome import MARKS, Kind, Outcome, Row, best_of, trial_name
 from training.sweeping.plot import plot
@@ -39,7 +39,7 @@ if sys.platform != "win32":
 LOOK_SECONDS = 0.5
 """How often to see whether there is something to do when all that is left has processes."""
 
-PASSING = (BoardError, SaveError, RunFolderError, StorageError, StoppedError)
+PASSING = (TensorBoardError, SaveError, RunFolderError, StorageError, StoppedError)
 """What ends a trial that is not to blame for it, and with it this process."""
 
 
@@ -319,7 +319,7 @@ def outcome_of(trainer: Trainer | None, kind: Kind, note: str = "") -> Outcome:
         kind,
         loss=loss if math.isfinite(loss) else None,
         epoch=trainer.epoch,
-        seconds=trainer.elapsed(),
+        seconds=trainer.clock.elapsed(),
         parameters=trainer.model.parameter_count(),
         note=note,
     )

@@ -6,16 +6,17 @@ from rich.console import Console
 
 from charloom.errors import ConfigError
 from charloom.vocabulary import CharacterVocabulary
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
 from training.reporting.preview import PreviewConfig, preview
-from training.reporting.report import Reporter, Status, clock, printable, quoted
+from training.reporting.reporter import Reporter, Status, clock, printable, quoted
 
 STATUS = Status(0.25, 1.5, 2.0, 1.9, 12_345.6, 75, step=300, steps=1200)
 
 
 def test_previews_are_bounded_repeatable_and_leave_the_random_numbers_alone():
     vocabulary = CharacterVocabulary("ab\n[red]é🧵")
-    model = RecurrentModel(ModelConfig(cells=8), vocabulary.inputs, vocabulary.size)
+    model = RecurrentModel(RecurrentConfig(cells=8), vocabulary.inputs, vocabulary.size)
     before = torch.get_rng_state()
     config = PreviewConfig((0.0, 0.7), 30)
     samples = preview(model, vocabulary, config, (1, 2))

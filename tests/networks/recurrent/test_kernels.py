@@ -5,19 +5,20 @@ from typing import get_args
 import pytest
 import torch
 
-from networks.kernels import Cell, own_dtype, run_layers
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import Cell, RecurrentConfig
+from networks.recurrent.kernels import own_dtype, run_layers
+from networks.recurrent.model import RecurrentModel
 
 
 @pytest.fixture(params=get_args(Cell))
 def model(request):
     torch.manual_seed(0)
-    return RecurrentModel(ModelConfig(cell=request.param, layers=2, cells=16, embedding=8), 5, 5)
+    return RecurrentModel(RecurrentConfig(cell=request.param, layers=2, cells=16, embedding=8), 5, 5)
 
 
 def test_layers_run_as_in_their_module(model):
-    x, state = torch.randn(7, 3, 8), model.initial_state(3)
-    expected, after = model.recur(x, state)
+    x, state = torch.randn(7, 3, 8), model.stacked(model.initial_state(3))
+    expected, after = model.recur_at_once(x, state)
     y, mine = run_layers(model.config.cell, x, state, model.recurrent.all_weights)
     torch.testing.assert_close(y, expected)
     for one, other in zip(mine, after, strict=True):
@@ -25,8 +26,8 @@ def test_layers_run_as_in_their_module(model):
 
 
 def test_a_dtype_holds_for_all_of_it_and_gradients_come_back(model):
-    x, state = torch.randn(7, 3, 8), model.initial_state(3)
-    expected, _ = model.recur(x, state)
+    x, state = torch.randn(7, 3, 8), model.stacked(model.initial_state(3))
+    expected, _ = model.recur_at_once(x, state)
     y, after = run_layers(model.config.cell, x, state, model.recurrent.all_weights, torch.bfloat16)
     assert {y.dtype, *(part.dtype for part in after)} == {torch.bfloat16}
     torch.testing.assert_close(y.float(), expected, atol=0.03, rtol=0)

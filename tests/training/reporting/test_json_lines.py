@@ -5,8 +5,8 @@ import json
 import pytest
 
 from training.checkpoint import SaveError
-from training.reporting import records
-from training.reporting.records import Records
+from training.reporting import json_lines
+from training.reporting.json_lines import JsonLines
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def path(tmp_path):
 
 
 def written(path, steps, through=-1):
-    made = Records(path)
+    made = JsonLines(path)
     made.open(through)
     for step in steps:
         made.add({"step": step, "loss": 1 / (step + 1)})
@@ -28,7 +28,7 @@ def steps(path):
 
 
 def test_each_record_is_in_the_file_at_once(path):
-    records = Records(path)
+    records = JsonLines(path)
     records.open(-1)
     for step in (0, 5, 7):
         records.add({"step": step, "text": "a\nb\u2028é"})
@@ -39,7 +39,7 @@ def test_each_record_is_in_the_file_at_once(path):
 
 
 def test_of_very_many_a_part_is_in_memory_and_all_in_the_file(path, monkeypatch):
-    monkeypatch.setattr(records, "MOST", 10)
+    monkeypatch.setattr(json_lines, "MOST", 10)
     kept = written(path, range(1000)).kept
     again = written(path, [1000], 999).kept
     assert steps(path) == list(range(1001))
@@ -84,11 +84,11 @@ def test_what_a_kill_has_cut_is_dropped(path, end):
 def test_a_folder_that_is_not_there_or_in_the_way_is_named(tmp_path):
     for path in (tmp_path / "none" / "metrics.jsonl", tmp_path):
         with pytest.raises(SaveError, match=str(path)):
-            Records(path).open(-1)
+            JsonLines(path).open(-1)
 
 
 def test_no_number_that_json_has_not(path):
-    records = Records(path)
+    records = JsonLines(path)
     records.open(-1)
     with pytest.raises(ValueError, match="JSON"):
         records.add({"step": 1, "loss": float("nan")})

@@ -1,7 +1,7 @@
-"""Reports: how training tells people how it is going, on standard error.
+"""The console reporter: how training tells people how it is going, on standard error.
 
 On a terminal it is a progress bar with samples scrolling past above it; anywhere else a plain log
-with a line now and then and no escape codes. It knows nothing of models.
+with a line now and then and no escape codes.
 """
 
 import sys
@@ -26,7 +26,7 @@ TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What is said while training."""
+    """What training prints."""
 
     print_every: int = 0
     """Steps between two lines on how the run stands; 0: a line in half a minute, or a moving bar on a
@@ -38,7 +38,7 @@ class ReportConfig:
 
 @dataclass(frozen=True)
 class Status:
-    """How a run stands."""
+    """The status of a run."""
 
     share: float
     """Share of the run that is done."""
@@ -52,10 +52,10 @@ class Status:
     seconds_left: float
     step: int
     steps: int
-    """Of the whole run."""
+    """Steps of the whole run."""
 
     def line(self) -> str:
-        """The status in words."""
+        """Writes the status as a line."""
         return (
             f"epoch {self.epoch:.2f}  loss {self.loss:.4f}  validation {self.validation:.4f}  "
             f"{self.speed:,.0f} characters/s  {clock(self.seconds_left)} left"
@@ -63,7 +63,7 @@ class Status:
 
 
 class Reporter:
-    """Writes to standard error in the way that suits it."""
+    """Writes to standard error, as a terminal or as a log."""
 
     def __init__(self, console: Console | None = None, config: ReportConfig = ReportConfig()) -> None:
         self.config = config
@@ -92,16 +92,16 @@ class Reporter:
         self.bar.stop()
 
     def due(self) -> bool:
-        """Whether it is time to show something again."""
+        """Returns whether it is time to show something again."""
         return time.monotonic() >= self.next
 
     def status_due(self, step: int) -> bool:
-        """Whether it is time to show how the run stands, after so many steps."""
+        """Returns whether it is time to show the status, after so many steps."""
         every = self.config.print_every
         return step > 0 and step % every == 0 if every else self.due()
 
     def status(self, status: Status) -> None:
-        """Shows how the run stands."""
+        """Shows the status."""
         self.next = time.monotonic() + self.interval
         if self.terminal:
             self.bar.update(self.task, completed=status.share, description=status.line())
@@ -111,7 +111,12 @@ class Reporter:
             self.say(f"{status.share:4.0%}  {status.line()}")
 
     def busy(self, doing: str, share: float) -> None:
-        """Shows, when it is time, how far something is that the run waits for."""
+        """Shows, when it is time, how far something is that the run waits for.
+
+        Args:
+            doing: what it is, such as `validating`.
+            share: share of it that is done.
+        """
         if not self.due():
             return
         self.next = time.monotonic() + self.interval
@@ -139,8 +144,8 @@ class Reporter:
                 self.say(f"      at {temperature:g}: {quoted(text)}")
 
 
-class Silence(Reporter):
-    """Says nothing; another rank speaks."""
+class QuietReporter(Reporter):
+    """Writes nothing: the reporter of all ranks but the first."""
 
     def __init__(self) -> None:
         super().__init__(Console(file=StringIO()))
@@ -171,7 +176,7 @@ def quoted(text: str) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A duration as a person reads it."""
+    """Formats a duration, as 1:02:03."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,14 +1,12 @@
-"""The account of a run: what its checkpoints and its page say of it.
-
-It knows nothing of how it is trained, and writes nothing.
-"""
+"""The summary of a run: what its checkpoints and its page state about it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from networks.recurrent import RecurrentModel
+from networks.language_model import LanguageModel
+from networks.registry import NetworkRegistry
 from training.data.batches import Lanes
 from training.data.corpus import Corpus
 from training.data.token_file import release
@@ -20,23 +18,30 @@ from training.reporting.frequency import Frequency, most_frequent
 from training.reporting.page import Facts
 
 MOST_FREQUENT = 16
-"""Characters whose share of the text a report gives."""
+"""Characters whose share of the text the page shows."""
 
 
-class Account:
-    """What is said of one run, however far it has come."""
+class RunSummary:
+    """Describes one run after any number of steps."""
 
     def __init__(
-        self, options: Options, corpus: Corpus, model: RecurrentModel, hardware: Hardware, lanes: Lanes
+        self,
+        options: Options,
+        corpus: Corpus,
+        model: LanguageModel,
+        hardware: Hardware,
+        lanes: Lanes,
+        networks: NetworkRegistry,
     ) -> None:
         self.options = options
         self.corpus = corpus
         self.model = model
         self.hardware = hardware
         self.lanes = lanes
+        self.networks = networks
 
     def manifest(self, progress: Progress) -> dict[str, Any]:
-        """What a checkpoint keeps beside weights and tensors."""
+        """Makes the JSON that a checkpoint keeps beside weights and tensors."""
         return {
             "options": self.options.to_json(),
             "vocabulary": self.corpus.vocabulary.to_json(),
@@ -45,7 +50,7 @@ class Account:
         }
 
     def summary(self, progress: Progress) -> dict[str, Any]:
-        """What people and manifests want to know of the model."""
+        """Makes the summary that checkpoints, bundles and the page show to people."""
         last = progress.evaluations[-1]
         return {
             "text": self.corpus.summary(),
@@ -62,13 +67,20 @@ class Account:
         }
 
     def facts(self, name: str, state: str, progress: Progress, test_loss: float | None) -> Facts:
-        """What the page says of the run beside what was noted."""
+        """Makes what the page states beside the run log.
+
+        Args:
+            name: name of the run.
+            state: whether the run goes on, and how it ended if not.
+            progress: how far it has come.
+            test_loss: loss on the test text; None if it has not been measured.
+        """
         return Facts(
             name=name,
             state=state,
             model=self.options.model,
-            options=self.options.to_json(),
-            defaults=settled(Options(), self.corpus).options.to_json(),
+            options=self.options.groups(),
+            defaults=settled(self.options.defaults(), self.corpus, self.networks).options.groups(),
             summary=self.summary(progress),
             frequent=self.frequent,
             evaluations=progress.evaluations,

@@ -1,26 +1,28 @@
-"""PyTorch's fused recurrent kernels: whole chunks through one or more layers, of any weights.
-
-They know nothing of modules, and nothing of what is dropped.
-"""
+"""PyTorch's fused recurrent kernels: whole chunks through one or more layers, of any weights."""
 
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Cell = Literal["lstm", "gru", "rnn"]
-State = tuple[Tensor, ...]
+from networks.recurrent.config import Cell
+
+LayerState = tuple[Tensor, ...]
 """(h, c) of an LSTM, (h,) of the other cells; each [L, B, H]."""
 
 KERNELS: dict[Cell, Callable[..., Any]] = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}
 
 
 def run_layers(
-    cell: Cell, x: Tensor, state: State, weights: Sequence[Sequence[Tensor]], dtype: torch.dtype | None = None
-) -> tuple[Tensor, State]:
+    cell: Cell,
+    x: Tensor,
+    state: LayerState,
+    weights: Sequence[Sequence[Tensor]],
+    dtype: torch.dtype | None = None,
+) -> tuple[Tensor, LayerState]:
     """Runs layers: [T, B, C] to [T, B, H], and the state [L, B, H] after it.
 
     `weights` are as `nn.RNNBase.all_weights` has them, layer by layer. With a `dtype` all is cast to it.
@@ -49,7 +51,7 @@ def run_layers(
 
 
 def own_dtype(device: torch.device) -> torch.dtype | None:
-    """What the kernels are to be given by the caller's own hand; None where autocast sees to it.
+    """Returns the type to which the caller must cast the kernels' arguments; None where autocast does it.
 
     On a GPU autocast knows them in float16 alone, whatever it is asked for, and there small gradients
     vanish; bfloat16 they take since cuDNN 9.13 (https://github.com/pytorch/pytorch/pull/164411).

@@ -1,11 +1,9 @@
-"""The logbook of a run: what its folder holds beside checkpoints.
+"""The log of a run: what its folder holds beside checkpoints.
 
-    metrics.jsonl     losses, learning rate and speed, every some steps and at every evaluation
-    samples.jsonl     what the model wrote at every evaluation
-    report.html       all of it for people, written anew at every evaluation
-    tensorboard/      the numbers once more, where they are asked for
-
-It says when and where things are noted, and leaves what they are to others.
+metrics.jsonl     losses, learning rate and speed, every few steps and at every evaluation
+samples.jsonl     samples of the model at every evaluation
+report.html       all of it for people, rewritten at every evaluation
+tensorboard/      the numbers for TensorBoard, with --tensorboard
 """
 
 from collections.abc import Sequence
@@ -16,15 +14,15 @@ from types import TracebackType
 
 from charloom.errors import require
 from training.checkpoint import PARTIAL, SaveError
-from training.folder import BOARD, METRICS, PAGE, SAMPLES
-from training.reporting.board import Board
+from training.folder import METRICS, PAGE, SAMPLES, TENSORBOARD
+from training.reporting.json_lines import JsonLines, Record
 from training.reporting.page import Facts, Page
-from training.reporting.records import Record, Records
+from training.reporting.tensorboard import TensorBoardWriter
 
 
 @dataclass(frozen=True)
-class LogbookConfig:
-    """What a run notes."""
+class RunLogConfig:
+    """What a run logs."""
 
     metrics_every: int = 50
     """Steps between two lines of metrics.jsonl; 0: evaluations alone."""
@@ -35,19 +33,23 @@ class LogbookConfig:
         require(self.metrics_every >= 0, "metrics-every", "must be at least 0")
 
 
-class Logbook:
-    """What a run notes in its folder; leaving it as a context closes its files."""
+class RunLog:
+    """The log of one run; leaving it as a context closes its files."""
 
-    def __init__(self, folder: Path, config: LogbookConfig) -> None:
-        """Raises BoardError if TensorBoard is asked for and not installed."""
+    def __init__(self, folder: Path, config: RunLogConfig) -> None:
+        """Opens nothing yet.
+
+        Raises:
+            TensorBoardError: TensorBoard is asked for and not installed.
+        """
         self.folder = folder
         self.config = config
-        self.metrics = Records(folder / METRICS)
-        self.samples = Records(folder / SAMPLES)
-        self.board = Board(folder / BOARD) if config.tensorboard else None
+        self.metrics = JsonLines(folder / METRICS)
+        self.samples = JsonLines(folder / SAMPLES)
+        self.tensorboard = TensorBoardWriter(folder / TENSORBOARD) if config.tensorboard else None
         self.page = Page()
 
-    def __enter__(self) -> "Logbook":
+    def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(
@@ -57,12 +59,12 @@ class Logbook:
             part.close()
 
     @property
-    def parts(self) -> Sequence[Records | Board]:
-        """All that notes are kept in."""
-        return [self.metrics, self.samples, *([self.board] if self.board else [])]
+    def parts(self) -> Sequence[JsonLines | TensorBoardWriter]:
+        """The files that records go to."""
+        return [self.metrics, self.samples, *([self.tensorboard] if self.tensorboard else [])]
 
     def open(self, through: int) -> None:
-        """Is ready for notes of the steps after this one, and drops what the folder has of them.
+        """Opens the files and drops what they hold of steps after this one.
 
         Raises:
             SaveError: a file cannot be read or written.
@@ -71,35 +73,35 @@ class Logbook:
             part.open(through)
 
     def due(self, step: int) -> bool:
-        """Whether the numbers of this step are to be noted, evaluated or not."""
+        """Returns whether this step gets a record even if it is not evaluated."""
         return self.config.metrics_every > 0 and step % self.config.metrics_every == 0
 
-    def measure(self, record: Record) -> None:
-        """Notes the numbers of a step.
-
-        Raises:
-            SaveError: they cannot be written.
-        """
-        self.metrics.add(record)
-        if self.board:
-            self.board.add(record)
-
-    def sample(self, step: int, epoch: float, samples: Sequence[tuple[float, str]]) -> None:
-        """Notes what the model writes at a step, by temperature.
+    def add(self, record: Record) -> None:
+        """Writes the record of a step.
 
         Raises:
             SaveError: it cannot be written.
+        """
+        self.metrics.add(record)
+        if self.tensorboard:
+            self.tensorboard.add(record)
+
+    def add_samples(self, step: int, epoch: float, samples: Sequence[tuple[float, str]]) -> None:
+        """Writes the samples of a step, by temperature.
+
+        Raises:
+            SaveError: they cannot be written.
         """
         texts = [{"temperature": temperature, "text": text} for temperature, text in samples]
         self.samples.add({"step": step, "epoch": epoch, "samples": texts})
 
     def sync(self) -> None:
-        """Waits until everything noted is on disk."""
+        """Waits until everything written is on disk."""
         for part in self.parts:
             part.sync()
 
     def show(self, facts: Facts) -> None:
-        """Writes the page, from one moment to the next.
+        """Replaces the page, whole or not at all.
 
         Raises:
             SaveError: it cannot be written.
