@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charloom.errors import CharloomError
+from charloom.printable import printable
 from charloom.protocol import Ids
 from networks.kernels import State
 from networks.recurrent import RecurrentModel
 from training.checkpoint import Checkpoint, CheckpointError, TrainingState, load_checkpoint, write_checkpoint
 from training.data.batches import Lanes, as_tensor
-from training.data.corpus import Corpus, ShortTextError, readable_name
+from training.data.corpus import Corpus, ShortTextError
 from training.data.reader import Reader
 from training.evaluation import held_out_loss
 from training.folder import RunFolder
@@ -384,7 +385,7 @@ class Trainer:
 
     def show(self, state: str, test_loss: float | None = None) -> None:
         """Writes the page, which says how the run stands."""
-        name = readable_name(self.folder.path.resolve())
+        name = printable(self.folder.path.resolve().name)
         self.ranks.from_first(
             lambda: self.logbook.show(self.account.facts(name, state, self.progress, test_loss))
         )

@@ -39,8 +39,3 @@ def destination(path: Path | None = None) -> Iterator[TextIO]:
         raise
     except OSError as error:
         raise OutputError(f"cannot write {path or 'standard output'}: {error.strerror}") from error
-
-
-def plain(text: str) -> str:
-    """A text on one line of a terminal: what is no printable character is escaped, as Python writes it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

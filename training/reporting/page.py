@@ -16,11 +16,12 @@ from markupsafe import Markup
 from charloom import plot
 from charloom.nats import bits
 from charloom.plot import Curve, Panel, Point
+from charloom.printable import printable
 from networks.recurrent import ModelConfig
 from training.reporting.advice import Measurement, advice
 from training.reporting.frequency import Frequency
 from training.reporting.records import Record
-from training.reporting.report import clock, printable
+from training.reporting.report import clock
 
 TEMPLATE = "page.html"
 MOST_SAMPLES = 12
@@ -143,7 +144,7 @@ def chosen(samples: Sequence[Record]) -> Sequence[Record]:
 
 def as_shown(sample: Record) -> dict[str, Any]:
     """What the model wrote at an evaluation."""
-    texts = [(f"{one['temperature']:g}", printable(one["text"])) for one in sample["samples"]]
+    texts = [(f"{one['temperature']:g}", printable(one["text"], keep="\n\t")) for one in sample["samples"]]
     return {"epoch": f"{sample['epoch']:.2f}", "texts": texts}
 
 
