@@ -12,7 +12,6 @@ int8.*               the same with products in int8: a bundle holds either, or b
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
 import tempfile
@@ -27,6 +26,7 @@ import numpy as np
 
 from charloom.burst import GraphKind, StateSpec
 from charloom.errors import CharloomError
+from charloom.files import sync_folder, write_synced
 from charloom.vocabulary import CharacterVocabulary
 
 FORMAT = 3
@@ -400,22 +400,20 @@ class BundleWriter:
         self._write(MANIFEST, raw)
         try:
             self.staging.chmod(0o755)
+            sync_folder(self.staging)
             aside = self.staging.with_name(f"{self.staging.name}-replaced")
             if self.path.exists():
                 self.path.rename(aside)
             self.staging.rename(self.path)
+            sync_folder(self.path.parent)
             shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise BundleError(self.path, f"cannot be written: {error.strerror}") from error
         return Bundle.open(self.path)
 
     def _write(self, name: str, data: bytes) -> None:
-        path = self.staging / name
         try:
-            with path.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_synced(self.staging / name, data)
         except OSError as error:
             raise BundleError(self.path / name, f"cannot be written: {error.strerror}") from error
 

@@ -115,7 +115,12 @@ def in_process(
     """
     handler = signal.getsignal(signal.SIGTERM)
 
-    def run(*arguments: object, input: bytes = b"", cwd: Path | None = None, **environment: str) -> Finished:
+    def run(
+        *arguments: object,
+        input: bytes = b"",  # noqa: A002
+        cwd: Path | None = None,
+        **environment: str,
+    ) -> Finished:
         words = list(map(str, arguments))
         with monkeypatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("CHARLOOM_")]:

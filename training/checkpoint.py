@@ -5,15 +5,12 @@
     training.safetensors    what only resuming needs: optimiser, carried state
     held_out.txt            real text that the model was not trained on
 
-A checkpoint is complete and is never changed: it is written under another name and then renamed.
+A checkpoint is complete and is never changed: it is written atomically, its manifest last.
 Nothing in it is pickled.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from charloom.errors import CharloomError
+from charloom.files import write_folder_atomic
 from charloom.vocabulary import CharacterVocabulary
 from networks.config import NetworkConfig
 from networks.language_model import LanguageModel
@@ -31,8 +29,6 @@ from networks.registry import NETWORKS, NetworkError, NetworkRegistry
 
 FORMAT = 2
 KIND = "charloom checkpoint"
-PARTIAL = ".partial-"
-"""What the names of unfinished and of discarded checkpoints begin with."""
 
 MANIFEST, WEIGHTS, TRAINING, TEXT = (
     "checkpoint.json",
@@ -275,46 +271,12 @@ def write_checkpoint(
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     manifest = {"kind": KIND, "format": FORMAT, **manifest, "sha256": digests}
     files[MANIFEST] = json.dumps(manifest, indent=1, ensure_ascii=False).encode()
-    partial = folder.parent / (PARTIAL + folder.name)
     try:
-        remove(partial)
-        partial.mkdir()
-        for name, data in files.items():
-            write_synced(partial / name, data)
-        sync_folder(partial)
-        partial.rename(folder)
-        sync_folder(folder.parent)
+        write_folder_atomic(folder, files)
     except OSError as error:
-        remove(partial)
         raise SaveError(f"cannot save the checkpoint {folder}: {error.strerror}") from error
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies tensors as safetensors takes them: on the CPU, each with memory of its own."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-
-
-def write_synced(file: Path, data: bytes) -> None:
-    """Writes a file and waits until it is on disk."""
-    with file.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Waits until the names in a directory are on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove(path: Path) -> None:
-    """Deletes a file, or a directory with all it holds, if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError
-from serving.commands.output import plain
+from charloom.printable import printable
 
 MOST_TEXTS = 128
 MOST_CHARACTERS = 1_000_000
@@ -42,8 +42,8 @@ class Given:
     def label(self) -> str:
         """What stands for it on a line of output: a file's name, or how a line begins."""
         if self.line is None:
-            return plain(self.file)
-        return plain(self.text[:BEGINNING]) + ("…" if len(self.text) > BEGINNING else "")
+            return printable(self.file, strict=True)
+        return printable(self.text[:BEGINNING], strict=True) + ("…" if len(self.text) > BEGINNING else "")
 
 
 def read_texts(files: Sequence[Path], *, lines: bool) -> Iterator[Given]:

@@ -10,8 +10,9 @@ import numpy as np
 from cyclopts import Parameter
 
 from charloom.errors import require
+from charloom.printable import printable
 from serving.commands.given import Given, groups, named, read_texts
-from serving.commands.output import destination, plain
+from serving.commands.output import destination
 from serving.commands.source import Source, Texts
 
 
@@ -47,7 +48,11 @@ def similar(
     with source.open() as model, destination() as file:
         compared = compare(model, text, read_texts(files, lines=True), skip_unknown=skip_unknown)
         for similarity, given in heapq.nlargest(n, compared, key=lambda pair: pair[0]):
-            file.write(as_json(similarity, given) if json else f"{similarity:9.6f}  {plain(given.text)}\n")
+            file.write(
+                as_json(similarity, given)
+                if json
+                else f"{similarity:9.6f}  {printable(given.text, strict=True)}\n"
+            )
 
 
 def compare(
@@ -69,5 +74,10 @@ def compare(
 
 def as_json(similarity: float, given: Given) -> str:
     """A line of JSON."""
-    found = {"similarity": similarity, "file": plain(given.file), "line": given.line, "text": given.text}
+    found = {
+        "similarity": similarity,
+        "file": printable(given.file, strict=True),
+        "line": given.line,
+        "text": given.text,
+    }
     return msgspec.json.encode(found).decode() + "\n"

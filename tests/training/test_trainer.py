@@ -116,6 +116,21 @@ def test_the_state_is_carried_from_chunk_to_chunk(options, make_trainer, tmp_pat
     assert trainer.training_loss() == pytest.approx(sum(per_chunk) / 3, 1e-5)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_an_evaluation_in_mid_epoch_changes_nothing_of_the_training(cell, options, make_trainer, tmp_path):
+    options = replace(options, model=replace(options.model, cell=cell))
+    plain, evaluated = (make_trainer(options, tmp_path / name) for name in ("plain", "evaluated"))
+    assert plain.lanes.chunks > 8
+    for step in range(8):
+        plain.step()
+        if step in (1, 5):
+            evaluated.evaluate()
+        evaluated.step()
+        for mine, theirs in zip(evaluated.state, plain.state, strict=True):
+            assert torch.equal(mine, theirs), f"after step {step}"
+    assert same_weights(evaluated.model, plain.model)
+
+
 def test_a_checkpoint_comes_before_the_first_step(options, make_trainer, tmp_path):
     trainer = make_trainer(options, tmp_path / "run")
     trainer.evaluate()

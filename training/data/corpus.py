@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charloom.errors import CharloomError, require
+from charloom.printable import printable
 from charloom.protocol import Ids
 from charloom.vocabulary import CharacterVocabulary
 from training.data.token_file import TokenFile
@@ -181,7 +182,7 @@ class Corpus:
         """What a checkpoint says of the text."""
         train, validation, test = self.parts
         return {
-            "name": readable_name(self.path),
+            "name": printable(self.path.name),
             "sha256": self.digest,
             "characters": self.length,
             "train": train,
@@ -358,8 +359,3 @@ def code_points(text: str) -> npt.NDArray[np.unsignedinteger[Any]]:
     if text.isascii():
         return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le"), "<u4")
-
-
-def readable_name(path: Path) -> str:
-    """The name of a file or folder as text: it may be any bytes, and those that are no UTF-8 become ?."""
-    return path.name.encode("utf-8", "replace").decode()

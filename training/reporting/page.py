@@ -16,11 +16,12 @@ from markupsafe import Markup
 from charloom import plot
 from charloom.nats import bits
 from charloom.plot import Curve, Panel, Point
+from charloom.printable import printable
 from networks.config import NetworkConfig
 from training.reporting.advice import Measurement, advice
 from training.reporting.frequency import Frequency
 from training.reporting.json_lines import Record
-from training.reporting.reporter import clock, printable
+from training.reporting.reporter import clock
 
 TEMPLATE = "page.html"
 MOST_SAMPLES = 12
@@ -150,7 +151,7 @@ def selected(samples: Sequence[Record]) -> Sequence[Record]:
 
 def as_shown(sample: Record) -> dict[str, Any]:
     """Formats the samples of an evaluation."""
-    texts = [(f"{one['temperature']:g}", printable(one["text"])) for one in sample["samples"]]
+    texts = [(f"{one['temperature']:g}", printable(one["text"], keep="\n\t")) for one in sample["samples"]]
     return {"epoch": f"{sample['epoch']:.2f}", "texts": texts}
 
 

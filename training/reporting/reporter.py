@@ -6,7 +6,6 @@ with a line now and then and no escape codes.
 
 import sys
 import time
-import unicodedata
 from dataclasses import dataclass
 from io import StringIO
 from types import TracebackType
@@ -16,12 +15,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from charloom.errors import require
+from charloom.printable import printable
 
 BAR_SECONDS = 0.5
 LOG_SECONDS = 30.0
-
-TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Embeddings, overrides and isolates of writing direction, which reach beyond the text they are in."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ class Reporter:
         for temperature, text in samples:
             if self.terminal:
                 self.console.print(Text(f"--- temperature {temperature:g}", style="dim"))
-                self.console.print(Text(printable(text)))
+                self.console.print(Text(printable(text, keep="\n\t")))
             else:
                 self.say(f"      at {temperature:g}: {quoted(text)}")
 
@@ -154,24 +151,9 @@ class QuietReporter(Reporter):
         """Writes nothing."""
 
 
-def printable(text: str) -> str:
-    """The text without what would steer a terminal: controls, turned directions, lone surrogates.
-
-    Spaces and joiners of all scripts stay, which make up what people read.
-    """
-    return "".join("\ufffd" if steers(character) else character for character in text)
-
-
-def steers(character: str) -> bool:
-    """Whether a character does something to a terminal but show itself or break the line."""
-    if character in "\n\t":
-        return False
-    return unicodedata.category(character) in ("Cc", "Cs") or character in TURNS
-
-
 def quoted(text: str) -> str:
     """The text on one line, in quotation marks."""
-    escaped = printable(text).replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+    escaped = printable(text.replace("\\", "\\\\"))
     return f"'{escaped}'"
 
 

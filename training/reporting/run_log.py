@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from charloom.errors import require
-from training.checkpoint import PARTIAL, SaveError
+from charloom.files import write_atomic
+from training.checkpoint import SaveError
 from training.folder import METRICS, PAGE, SAMPLES, TENSORBOARD
 from training.reporting.json_lines import JsonLines, Record
 from training.reporting.page import Facts, Page
@@ -106,11 +107,9 @@ class RunLog:
         Raises:
             SaveError: it cannot be written.
         """
-        path, partial = self.folder / PAGE, self.folder / f"{PARTIAL}{PAGE}"
+        path = self.folder / PAGE
         content = self.page.render(facts, self.metrics.kept, self.samples.kept, datetime.now(UTC))
         try:
-            partial.write_text(content, encoding="utf-8")
-            partial.replace(path)
+            write_atomic(path, content.encode())
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise SaveError(f"cannot write {path}: {error.strerror}") from error

@@ -6,11 +6,12 @@ Lines and samples go to the console, records and samples to the run log, and all
 from dataclasses import dataclass
 from types import TracebackType
 
+from charloom.printable import printable
 from networks.language_model import LanguageModel
 from networks.registry import NetworkRegistry
 from training.checkpoint import Checkpoint
 from training.data.batches import Lanes
-from training.data.corpus import Corpus, readable_name
+from training.data.corpus import Corpus
 from training.folder import RunFolder
 from training.hardware import Hardware
 from training.options import Options
@@ -242,5 +243,5 @@ class RunReporter:
         Raises:
             SaveError: it cannot be written.
         """
-        name = readable_name(self.folder.path.resolve())
+        name = printable(self.folder.path.resolve().name)
         self.ranks.from_first(lambda: self.log.show(self.summary.facts(name, state, progress, test_loss)))
