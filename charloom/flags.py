@@ -38,6 +38,17 @@ def bias(word: str) -> tuple[Token, float]:
         raise ValueError(f"{word!r} is not TEXT=BIAS or id:INT=BIAS") from None
 
 
+def secret(_: object, words: Sequence[cyclopts.Token]) -> str:
+    """A secret; raises ValueError for one on the command line, which every user of the machine can read."""
+    (word,) = words
+    if word.source == "cli":
+        raise ValueError("cannot be given on the command line, where other users see it")
+    return word.value
+
+
+Secret = Annotated[str | None, Parameter(converter=secret, show=False)]
+"""What an environment variable or a file can hold, and the command line cannot."""
+
 SEVERAL = Parameter(consume_multiple=True, negative=(), show_default=False)
 Tokens = Annotated[
     tuple[Token, ...], SEVERAL, Parameter(converter=tokens, n_tokens=1, metavar="TEXT|id:INT...")

@@ -40,7 +40,7 @@ def check_ranges(config: Any) -> None:
 
 def out_of_range(config: Any) -> Iterator[tuple[str, str]]:
     """Every field of a dataclass whose value is out of its range, and what is wrong with it."""
-    for name, check in checks(type(config)):
+    for name, check in checks(type(config)):  # type: ignore[arg-type]  # mypy: classes are hashable
         if reason := check(getattr(config, name)):
             yield name, reason
 

@@ -22,7 +22,8 @@ from charloom.execution_class import multiplies_bytes
 from charloom.vocabulary import CharacterVocabulary
 from export.main import Exporter
 from networks.recurrent import ModelConfig, RecurrentModel
-from serving.engine.runner import Runner, RunnerConfig
+from serving.engine.config import RunnerConfig
+from serving.engine.runner import Runner
 from serving.models import Model
 from tests.serving.golden import (
     BY_CLASS,
