@@ -49,26 +49,18 @@ def secret(_: object, words: Sequence[cyclopts.Token]) -> str:
 Secret = Annotated[str | None, Parameter(converter=secret, show=False)]
 """What an environment variable or a file can hold, and the command line cannot."""
 
-SEVERAL = Parameter(consume_multiple=True, negative=(), show_default=False)
-Tokens = Annotated[
-    tuple[Token, ...], SEVERAL, Parameter(converter=tokens, n_tokens=1, metavar="TEXT|id:INT...")
-]
+Tokens = Annotated[tuple[Token, ...], Parameter(converter=tokens, n_tokens=1, metavar="TEXT|id:INT...")]
 Biases = Annotated[
     tuple[tuple[Token, float], ...],
-    SEVERAL,
     Parameter(converter=biases, n_tokens=1, metavar="TEXT|id:INT=BIAS..."),
 ]
 
 
 @dataclass(frozen=True)
 class Flags(GenerateOptions):
-    """The options, with the way to write those that are lists."""
+    """The options, with the way to write those that name tokens."""
 
-    temperature: Annotated[tuple[float, ...], SEVERAL, Parameter(show_default=lambda default: default[0])] = (
-        1.0,
-    )
     logit_bias: Biases = ()
     allowed_tokens: Tokens = ()
     forbidden_tokens: Tokens = ()
-    stop: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
     stop_tokens: Tokens = ()

@@ -42,6 +42,16 @@ def serve(
 
     Args:
         bundle: Directories that `charloom export` made.
+        server: Where the server listens and how it ends.
+        tls: How connections are encrypted.
+        calling: Who may call.
+        connections: What a connection may carry.
+        running: Where bursts run.
+        scheduling: How streams share the machine.
+        limits: What a request may ask for.
+        conversing: What a conversation may hold.
+        sealing: How state tokens are sealed.
+        logs: What the log looks like.
     """
     from serving.models import Models
     from serving.rpc.security.callers import Callers
