@@ -14,9 +14,8 @@ from cyclopts import App, CycloptsError, Parameter
 
 import charloom
 from charloom.errors import CharloomError, ConfigError, how_to_install, require
-from charloom.help import RangeFormatter, default_shown, epilogue, ranges
 from charloom.settings import Settings
-from charloom.words import CommandLine
+from charloom.words import CommandLine, wants_help
 
 COMMANDS = {
     "train": ("training.main:train", "Train a model on a text."),
@@ -31,8 +30,8 @@ COMMANDS = {
 }
 """Subcommand to the function behind it and its line of help."""
 
-OPTIONS = Parameter(negative=(), consume_multiple=1, show_default=default_shown)
-"""What holds for every option: no --no-… and --empty-…, several values of a list, how a default is shown."""
+OPTIONS = Parameter(negative=(), consume_multiple=1)
+"""What holds for every option: no --no-… and --empty-…, and several values of a list."""
 
 
 def build_app(settings: Settings) -> App:
@@ -40,6 +39,7 @@ def build_app(settings: Settings) -> App:
     app = App(
         name="charloom",
         help="Train small recurrent text generators on your own text, and stream from them.",
+        help_format="plaintext",
         help_epilogue="Each command has a --help of its own.",
         version=charloom.__version__,
         config=settings.sources,
@@ -63,9 +63,13 @@ def run(words: Sequence[str]) -> None:
     name, *rest = words or [""]
     if name in COMMANDS:
         arguments = app[name].assemble_argument_collection()
-        app[name].help_formatter = RangeFormatter(ranges(arguments))
-        app[name].help_epilogue = epilogue(name, arguments)
-        words = [name, *CommandLine.of(arguments).attached(rest)]
+        rest = CommandLine.of(arguments).attached(rest)
+        if wants_help(rest):
+            from charloom.help import show_help  # what it needs takes longer to import than all else here
+
+            show_help(app, name, arguments)
+            return
+        words = [name, *rest]
     elif name and not name.startswith("-"):
         raise ConfigError(repr(name), f"is no command; there are {', '.join(COMMANDS)}")
     try:

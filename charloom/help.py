@@ -3,13 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cyclopts import ArgumentCollection
+from cyclopts import App, Argument, ArgumentCollection, Parameter
 from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from charloom.ranges import ranges_of, shown
-from charloom.settings import GENERAL, PREFIX, general, has, options, variable
+from charloom.settings import GENERAL, PREFIX, general, has, is_list, options, variable
+
+
+def show_help(app: App, command: str, arguments: ArgumentCollection) -> None:
+    """Prints the help of a command."""
+    one = app[command]
+    one.default_parameter = Parameter(show_default=default_shown)
+    one.help_formatter = RangeFormatter(ranges(arguments))
+    one.help_epilogue = epilogue(command, arguments)
+    one.usage = usage(command, arguments)
+    app.help_print([command])
 
 
 def default_shown(value: Any) -> str | None:
@@ -39,6 +49,20 @@ def epilogue(command: str, arguments: ArgumentCollection) -> str:
         names = ", ".join(PREFIX + general(name) for name in GENERAL)
         said += f" For all commands that call a server there are also {names}."
     return said
+
+
+def usage(command: str, arguments: ArgumentCollection) -> str:
+    """How a command is called, first what it needs: a word behind a list would be one of its values."""
+    needed = [labelled(one) for one in options(arguments) if one.required or one.index is not None]
+    return " ".join(["Usage: charloom", command, *needed, "[OPTIONS]"])
+
+
+def labelled(argument: Argument) -> str:
+    """An argument in the line of usage: `TEXT`, `[FILES...]`, `--out PATH`."""
+    if argument.index is None:
+        return f"{argument.name} {argument.parameter.metavar or argument.hint.__name__.upper()}"
+    label = argument.name + "..." * is_list(argument)
+    return label if argument.required else f"[{label}]"
 
 
 class RangeFormatter(DefaultFormatter):

@@ -11,6 +11,14 @@ from cyclopts import Argument, ArgumentCollection
 
 from charloom.settings import holds_text, is_list, options
 
+HELP = ("--help", "-h")
+
+
+def wants_help(words: Sequence[str]) -> bool:
+    """Whether the words of a command ask for its help."""
+    ended = words.index("--") if "--" in words else len(words)
+    return any(word in HELP for word in words[:ended])
+
 
 @dataclass
 class Values:
@@ -69,7 +77,7 @@ class CommandLine:
     def is_option(self, word: str) -> bool:
         """Whether a word is an option of the command, maybe with its value, as in `--n=3` and `-n3`."""
         name = word.partition("=")[0]
-        return name in (*self.options, "--help", "-h") or (word[:2] in self.options and word[2:].isdigit())
+        return name in (*self.options, *HELP) or (word[:2] in self.options and word[2:].isdigit())
 
     def _values(self, word: str) -> Values | None:
         """The values that an option takes; None where the parser needs no help to find them."""

@@ -1,6 +1,5 @@
 """The `serve` command. What runs is imported when it runs, so that `--help` is quick."""
 
-import asyncio
 import gc
 import logging
 from pathlib import Path
@@ -53,6 +52,8 @@ def serve(
         sealing: How state tokens are sealed.
         logs: What the log looks like.
     """
+    import asyncio
+
     from serving.models import Models
     from serving.rpc.security.callers import Callers
     from serving.rpc.security.sealing import Sealer
