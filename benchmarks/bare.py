@@ -6,9 +6,9 @@ What the server's rate is compared with. It knows neither gRPC nor processes.
 import time
 
 from benchmarks.load import Ask, Load
+from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request, Stream
-from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model
 
 

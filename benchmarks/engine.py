@@ -23,10 +23,9 @@ from benchmarks.race import Call, race
 from benchmarks.table import print_row
 from charloom.execution_class import instruction_set
 from charloom.machine import available_cores
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model
 from training.checkpoint import load_checkpoint
 

@@ -23,7 +23,7 @@ from benchmarks.processes import CpuTime, ServerProcess, processor
 from benchmarks.table import Column, median, print_table, times
 from charloom.execution_class import instruction_set
 from charloom.machine import available_cores
-from serving.engine.runner import RunnerConfig
+from serving.engine.config import RunnerConfig
 from serving.models import Model
 
 SHORTEST = 300

@@ -16,11 +16,10 @@ from typing import Any
 from charloom.options import GenerateOptions, check
 from charloom.score import Score
 from serving.engine import given
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.engine import Engine
 from serving.engine.request import Request, Stream, Update, prepare
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model
 
 MOST_STREAMS = 256

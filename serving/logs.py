@@ -27,7 +27,7 @@ class LogConfig:
     """The format of the log."""
 
     log_format: Literal["text", "json"] = "text"
-    """Lines for people, or one JSON object a line."""
+    """Form of the log: text for people, or json, an object a line."""
 
 
 def configure(config: LogConfig) -> None:

@@ -15,9 +15,9 @@ from charloom.bundle import Bundle
 from charloom.errors import CharloomError
 from charloom.exactness import LARGEST, MOST_PADDING, Subject, check
 from charloom.options import InvalidRequestError, Violation
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
-from serving.engine.runner import Runner, RunnerConfig, open_runner
-from serving.engine.scheduler import SchedulerConfig
+from serving.engine.runner import Runner, open_runner
 from serving.errors import ForbiddenModelError, UnknownModelError
 
 logger = logging.getLogger(__name__)

@@ -13,21 +13,21 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from charloom.errors import CharloomError, require
+from charloom.errors import CharloomError
 from charloom.ready import Ready
 from charloom.v1 import charloom_pb2
 from charloom.v1.charloom_pb2_grpc import add_CharloomServiceServicer_to_server
+from serving.config import ServerConfig
 from serving.engine.async_engine import AsyncEngine
+from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Report
-from serving.engine.scheduler import SchedulerConfig
 from serving.metrics import Metrics
 from serving.models import Model, Models
 from serving.rpc.calls import Calls
 from serving.rpc.connections import ConnectionConfig
-from serving.rpc.conversation import ConversationLimits
-from serving.rpc.convert import RequestLimits
 from serving.rpc.decoding import DecodingInterceptor
 from serving.rpc.health import Health
+from serving.rpc.limits import ConversationLimits, RequestLimits
 from serving.rpc.security.callers import Callers
 from serving.rpc.security.exposure import is_unix
 from serving.rpc.security.sealing import Sealer
@@ -48,45 +48,6 @@ LIVENESS = "liveness"
 """Health service that says whether bursts advance; the others say whether requests are taken."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-@dataclass(frozen=True)
-class ServerConfig:
-    """Where the server listens and how it ends."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for all, unix:PATH for a socket in the file system."""
-    port: int = 50051
-    """Port of the gRPC service; 0 for a free one."""
-    insecure_public: bool = False
-    """Listen where other machines can reach it even without encryption, or where anybody may call."""
-    metrics_port: int = 9464
-    """Port of the Prometheus metrics; 0 for a free one."""
-    metrics_host: str | None = None
-    """Address of the metrics; that of the server where none is given."""
-    health_port: int | None = None
-    """A port for the health service alone, never encrypted, beside that of the gRPC service; 0 for a
-    free one."""
-    grace: float = 30.0
-    """Seconds that running texts get to finish after SIGTERM."""
-    patience: float = 10.0
-    """Seconds without a burst that succeeded, while there is work, after which liveness fails."""
-    heartbeat: float = 10.0
-    """Seconds without news for a call, after which an empty message says that it is alive; about a second
-    more or less."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.port < 65536, "port", "must be 0 (any free one) to 65535")
-        require(0 <= self.metrics_port < 65536, "metrics-port", "must be 0 (any free one) to 65535")
-        require(0 <= (self.health_port or 0) < 65536, "health-port", "must be 0 (any free one) to 65535")
-        require(self.grace >= 0, "grace", "must be 0 seconds or more")
-        require(self.heartbeat > 0, "heartbeat", "must be above 0 seconds")
-        require(self.patience > 0, "patience", "must be above 0 seconds")
-
-    @property
-    def tcp_host(self) -> str:
-        """Address of what does not fit into a socket in the file system."""
-        return "127.0.0.1" if is_unix(self.host) else self.host
 
 
 class PortError(CharloomError):

@@ -25,7 +25,8 @@ from charloom.vocabulary import CharacterVocabulary
 from export.exporter import Exporter
 from networks.recurrent.config import RecurrentConfig
 from networks.recurrent.model import RecurrentModel
-from serving.engine.runner import Runner, RunnerConfig
+from serving.engine.config import RunnerConfig
+from serving.engine.runner import Runner
 from serving.models import Model
 from tests.serving.golden import (
     BY_CLASS,

@@ -26,9 +26,8 @@ from benchmarks.training import SIZES, TINY
 from charloom.burst import FULL_INPUTS, neutral
 from charloom.options import Sampling
 from networks.recurrent.config import RecurrentConfig
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.request import Request
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
 from serving.models import Model
 from tools.gpu_training import check_resume, check_steps, print_speed, reach
 from training.hardware import DeviceName, HardwareConfig, PrecisionName, resolve

@@ -15,7 +15,8 @@ from charloom.errors import ConfigError
 from charloom.evaluation import Evaluation, EvaluationConfig, measured
 from charloom.protocol import UNCOUNTED, Lanes
 from serving.commands.given import read_texts
-from serving.engine.runner import Runner, RunnerConfig, open_runner
+from serving.engine.config import RunnerConfig
+from serving.engine.runner import Runner, open_runner
 
 
 def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:

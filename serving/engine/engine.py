@@ -22,8 +22,9 @@ from charloom.vocabulary import CharacterVocabulary, Tokens, no_tokens
 from serving.engine.appointments import Appointments
 from serving.engine.batch import Batch
 from serving.engine.choices import Choices
+from serving.engine.config import SchedulerConfig
 from serving.engine.request import Anchor, Finish, Request, Stream, Update, newest
-from serving.engine.scheduler import Scheduler, SchedulerConfig
+from serving.engine.scheduler import Scheduler
 from serving.engine.snapshot import Snapshot
 from serving.engine.state_pool import StatePool
 from serving.errors import BurstError, DeadlineError, OverloadedError, ServingError

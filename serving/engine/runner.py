@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import onnxruntime
 
 from charloom.bundle import Bundle, BundleError, Precision
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, pad, take
-from charloom.errors import CharloomError, require
+from charloom.errors import CharloomError
 from charloom.execution_class import ExecutionClass, instruction_set, multiplies_bytes
 from charloom.machine import available_cores
+from serving.engine.config import RunnerConfig
 from serving.engine.graph_reader import GraphError, read_weights
 from serving.engine.ways import Ways
 
-Device = Literal["auto", "cpu", "cuda"]
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 CACHED = 16 * 2**20
@@ -30,24 +30,6 @@ ENOUGH = 64
 """Rows of a shard beyond which it gets no faster a row: smaller ones spread better over threads of which
 one may be held up by other work."""
 NO_VNNI = "this processor has no VNNI, without which products of bytes are neither exact nor fast"
-
-
-@dataclass(frozen=True)
-class RunnerConfig:
-    """Where and how bursts run."""
-
-    device: Device = "auto"
-    """auto takes CUDA where onnxruntime has it and it works, else the CPU."""
-    precision: Literal["auto", "float32", "int8"] = "auto"
-    """auto takes the fastest in the bundle that the device runs well."""
-    threads: int = 0
-    """Threads of a burst on the CPU; 0 for one per core."""
-
-    def __post_init__(self) -> None:
-        require(self.device in get_args(Device), "device", f"must be one of {', '.join(get_args(Device))}")
-        precisions = ("auto", *get_args(Precision))
-        require(self.precision in precisions, "precision", f"must be one of {', '.join(precisions)}")
-        require(self.threads >= 0, "threads", "must be 0 (one per core) or more")
 
 
 class DeviceError(CharloomError):

@@ -7,39 +7,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from itertools import islice
 
-from charloom.errors import require
+from serving.engine.config import SchedulerConfig
 from serving.engine.request import Stream
-
-
-@dataclass(frozen=True)
-class SchedulerConfig:
-    """How streams share the machine."""
-
-    max_streams: int = 4096
-    """Streams that run at the same time, taking turns; each keeps its state in memory."""
-    max_batch: int = 256
-    """Streams in one burst: as many as make the matrix products efficient."""
-    max_waiting: int = 1024
-    """Requests that wait for a slot; beyond it they are refused."""
-    max_burst: int = 256
-    """Most steps of a burst."""
-    latency_budget: float = 0.1
-    """How long a burst may take, in seconds: the pace at which streams join, leave and hear."""
-    buffer_tokens: int = 1024
-    """Tokens made for a stream that its reader has not taken, after which it pauses."""
-
-    def __post_init__(self) -> None:
-        require(self.max_streams >= 1, "max-streams", "must be at least 1")
-        require(self.max_batch >= 2, "max-batch", "must be at least 2")
-        require(self.max_waiting >= 0, "max-waiting", "must be 0 or more")
-        require(self.max_burst >= 1, "max-burst", "must be at least 1")
-        require(self.latency_budget > 0, "latency-budget", "must be above 0 seconds")
-        require(self.buffer_tokens >= 1, "buffer-tokens", "must be at least 1")
-
-    @property
-    def largest_batch(self) -> int:
-        """The largest batch that can come up."""
-        return min(self.max_batch, self.max_streams)
 
 
 @dataclass(frozen=True)

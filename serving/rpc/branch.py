@@ -20,7 +20,8 @@ from serving.engine.async_engine import AsyncEngine, Reader
 from serving.engine.history import History
 from serving.engine.request import Request, Update, encode
 from serving.rpc import convert, state_token
-from serving.rpc.convert import RequestLimits, Text
+from serving.rpc.convert import Text
+from serving.rpc.limits import RequestLimits
 from serving.rpc.security.sealing import Sealer
 from serving.rpc.state_token import BESIDE_RESUME
 

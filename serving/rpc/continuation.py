@@ -16,7 +16,8 @@ from serving.engine.snapshot import Snapshot
 from serving.errors import InexactError, OtherBundleError
 from serving.models import Model, Models
 from serving.rpc import state_token
-from serving.rpc.convert import RequestLimits, Text, text_count, to_request
+from serving.rpc.convert import Text, text_count, to_request
+from serving.rpc.limits import RequestLimits
 from serving.rpc.security.sealing import Sealer
 from serving.rpc.state_token import BESIDE_RESUME, Saved
 

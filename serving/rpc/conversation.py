@@ -6,11 +6,10 @@ which branches there are; what a command does to one is the branch's.
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.errors import CharloomError, require
+from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError, Violation
 from charloom.vocabulary import no_tokens
 from serving.engine.history import History
@@ -19,6 +18,7 @@ from serving.engine.snapshot import Snapshot
 from serving.errors import DrainingError
 from serving.rpc import convert
 from serving.rpc.branch import Branch, Command, Place, Worker
+from serving.rpc.limits import ConversationLimits
 from serving.rpc.status import CODES
 
 NAME = 64
@@ -27,29 +27,6 @@ MOST_WAITING = 2**23
 """Bytes of the commands of all branches that wait or are being done; more are left unread until then."""
 APART = 256
 """Tokens between two states of a branch: of a large model they take far more than the tokens."""
-
-
-@dataclass(frozen=True)
-class ConversationLimits:
-    """What one conversation may hold."""
-
-    most_branches: int = 16
-    """Most branches of one conversation."""
-    most_history: int = 10_000
-    """Tokens that a branch of a conversation can be rewound by."""
-    most_commands: int = 64
-    """Commands of a branch that wait for those before them; more are left unread until then."""
-    most_conversations: int = 1024
-    """Conversations that are held at the same time, those not yet opened among them."""
-    opening_timeout: float = 30.0
-    """Seconds after which a conversation ends whose client has not said what it is about."""
-
-    def __post_init__(self) -> None:
-        require(self.most_branches >= 1, "most-branches", "must be at least 1")
-        require(self.most_history >= 0, "most-history", "must be 0 or more")
-        require(self.most_commands >= 1, "most-commands", "must be at least 1")
-        require(self.most_conversations >= 0, "most-conversations", "must be 0 or more")
-        require(self.opening_timeout > 0, "opening-timeout", "must be above 0 seconds")
 
 
 class Conversation:
@@ -61,7 +38,7 @@ class Conversation:
         self._workers: dict[str, Worker] = {}
         self._busy: set[Worker] = set()
         """Those of the branches there are, and of dropped ones that were told more before they were."""
-        self._events: asyncio.Queue[pb.ConverseResponse | None] = asyncio.Queue(bounds.most_commands)
+        self._events: asyncio.Queue[pb.ConverseResponse | None] = asyncio.Queue(bounds.max_commands)
         self._ending: CharloomError | None = None
         self._broken: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,7 +46,7 @@ class Conversation:
         """Bytes of the commands that are not done."""
         self._less = asyncio.Event()
         """Set where some of them are."""
-        self._add(Branch("", History.of(origin, bounds.most_history, APART), place))
+        self._add(Branch("", History.of(origin, bounds.max_history, APART), place))
 
     async def run(self, commands: AsyncIterator[pb.ConverseRequest]) -> AsyncIterator[pb.ConverseResponse]:
         """Does commands until there are no more, and gives the events.
@@ -121,7 +98,7 @@ class Conversation:
         self._events.put_nowait(None)
 
     def _add(self, branch: Branch) -> None:
-        worker = self._workers[branch.name] = Worker(branch, self._bounds.most_commands)
+        worker = self._workers[branch.name] = Worker(branch, self._bounds.max_commands)
         self._busy.add(worker)
         self._spawn(self._work(worker))
 
@@ -186,7 +163,7 @@ class Conversation:
 
     def _fork(self, branch: Branch, name: str) -> None:
         """Makes a branch that goes on alone from here."""
-        most = self._bounds.most_branches
+        most = self._bounds.max_branches
         if not 1 <= len(name) <= NAME:
             raise InvalidRequestError([Violation("name", f"must have 1 to {NAME} characters")])
         if name in self._workers:

@@ -7,22 +7,19 @@ from typing import Any, TypeVar
 from google.protobuf.struct_pb2 import Struct
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.errors import require
 from charloom.options import (
-    MAX_ALTERNATIVES,
     MAX_NAMED,
     MAX_STOPS,
     MAX_TEMPERATURES,
     GenerateOptions,
     InvalidRequestError,
     Token,
-    Violation,
-    unless_between,
 )
 from charloom.vocabulary import CharacterVocabulary
 from serving.engine.choices import Choices
 from serving.engine.request import Finish, Request, Update, prepare
 from serving.models import Model
+from serving.rpc.limits import RequestLimits
 
 T = TypeVar("T")
 
@@ -31,40 +28,6 @@ SAME = {field.name for field in fields(GenerateOptions)} - set(MAX_NAMED)
 """Options of the same form on the wire: all but those that name tokens."""
 LISTED = MAX_NAMED | {"stop": MAX_STOPS, "temperature": MAX_TEMPERATURES}
 """Most entries of each list."""
-
-
-@dataclass(frozen=True)
-class RequestLimits:
-    """What one request may ask for."""
-
-    default_tokens: int = GenerateOptions.max_tokens
-    """Tokens generated where a request does not say how many."""
-    most_tokens: int = 1_000_000
-    """Most tokens a request may ask for."""
-    most_prompt: int = 1_000_000
-    """Most characters of a prompt, or of a text that a conversation is fed at once."""
-    most_texts: int = 128
-    """Most texts that one request may ask for."""
-
-    def __post_init__(self) -> None:
-        require(self.default_tokens >= 1, "default-tokens", "must be at least 1")
-        require(self.most_tokens >= self.default_tokens, "most-tokens", "must be default-tokens or more")
-        require(self.most_prompt >= 0, "most-prompt", "must be 0 or more")
-        require(self.most_texts >= 1, "most-texts", "must be at least 1")
-
-    def violations(self, message: pb.GenerateRequest, options: GenerateOptions) -> Iterator[Violation]:
-        """What of a request goes beyond them."""
-        if options.max_tokens > self.most_tokens:
-            reason = f"must be at most {self.most_tokens} here, not {options.max_tokens}"
-            yield Violation("max_tokens", reason)
-        yield from unless_between("n", [text_count(message)], 1, self.most_texts)
-        yield from unless_between("logprobs", [message.logprobs], 0, MAX_ALTERNATIVES)
-
-    def unless_short(self, field: str, text: str) -> Iterator[Violation]:
-        """What is wrong with a text to be read, if it is longer than a prompt may be."""
-        if len(text) > self.most_prompt:
-            reason = f"must be at most {self.most_prompt} characters here, not {len(text)}"
-            yield Violation(field, reason)
 
 
 @dataclass(frozen=True)
@@ -87,7 +50,7 @@ def to_request(
         InvalidRequestError: fields have unusable values; it names every one of them.
     """
     options = to_options(message, limits)
-    violations = list(limits.violations(message, options))
+    violations = list(limits.violations(options, text_count(message), message.logprobs))
     if too_long := list(limits.unless_short("prompt", message.prompt)):
         raise InvalidRequestError([*options.violations(), *violations, *too_long])
     wanted = message.logprobs if message.HasField("logprobs") else None

@@ -30,8 +30,9 @@ from serving.rpc.answer import Answer, Job
 from serving.rpc.branch import Place
 from serving.rpc.calls import current_call
 from serving.rpc.continuation import Opening
-from serving.rpc.conversation import Conversation, ConversationLimits
+from serving.rpc.conversation import Conversation
 from serving.rpc.convert import Text
+from serving.rpc.limits import ConversationLimits, RequestLimits
 from serving.rpc.security.sealing import Sealer
 from serving.rpc.status import abort, code_name, reject
 from serving.rpc.token_clock import TokenClock
@@ -46,7 +47,7 @@ class Servicer(CharloomServiceServicer):
         self,
         models: Models,
         engines: Mapping[str, AsyncEngine],
-        limits: convert.RequestLimits,
+        limits: RequestLimits,
         metrics: Metrics,
         sealer: Sealer,
         bounds: ConversationLimits,
@@ -239,8 +240,8 @@ class Servicer(CharloomServiceServicer):
 
     async def _open_conversation(self, commands: AsyncIterator[pb.ConverseRequest]) -> Conversation:
         """The conversation that a first command opens; raises CharloomError if it can't be held."""
-        if len(self.conversations) + self.unopened >= self.bounds.most_conversations:
-            raise OverloadedError(self.bounds.most_conversations, self.appointments.wait())
+        if len(self.conversations) + self.unopened >= self.bounds.max_conversations:
+            raise OverloadedError(self.bounds.max_conversations, self.appointments.wait())
         first = await self._first(commands)
         if self.draining:
             raise DrainingError

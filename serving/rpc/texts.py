@@ -7,7 +7,7 @@ from charloom.options import InvalidRequestError, Violation
 from charloom.vocabulary import CharacterVocabulary
 from serving.engine import given
 from serving.engine.request import Request
-from serving.rpc.convert import RequestLimits
+from serving.rpc.limits import RequestLimits
 
 
 def to_scored(
@@ -37,10 +37,10 @@ def to_read(
 
 def check_size(texts: Sequence[str], limits: RequestLimits, more: int = 0) -> None:
     """Raises InvalidRequestError unless there are texts, and no more of them than a request may bring."""
-    if not 1 <= len(texts) <= limits.most_texts:
-        reason = f"must be 1 to {limits.most_texts} here, not {len(texts)}"
+    if not 1 <= len(texts) <= limits.max_texts:
+        reason = f"must be 1 to {limits.max_texts} here, not {len(texts)}"
         raise InvalidRequestError([Violation("texts", reason)])
     size = sum(map(len, texts)) + more
-    if size > limits.most_prompt:
-        reason = f"must have at most {limits.most_prompt} characters together here, not {size}"
+    if size > limits.max_prompt:
+        reason = f"must have at most {limits.max_prompt} characters together here, not {size}"
         raise InvalidRequestError([Violation("texts", reason)])

@@ -68,7 +68,7 @@ class Talk:
         opening = Opening(Models([model]), limits, SEALER)
         text, origin = opening.converse(pb.Open(state=state))
         place = Place(text, self.engine, limits, SEALER)
-        held = ConversationLimits(**{"most_history": HISTORY} | bounds)
+        held = ConversationLimits(**{"max_history": HISTORY} | bounds)
         self.conversation = Conversation(place, held, origin)
 
     async def __aenter__(self) -> "Talk":
@@ -226,7 +226,7 @@ def test_branches_generate_side_by_side(model: Model) -> None:
 
 def test_what_cannot_be_done_is_said_and_the_conversation_goes_on(model: Model) -> None:
     async def talk_on() -> None:
-        async with Talk(model, most_branches=2) as talk:
+        async with Talk(model, max_branches=2) as talk:
             for words, command in {
                 "branch is none that there is": {"branch": "x", "save": pb.Save()},
                 "command must not be absent": {},
@@ -269,7 +269,7 @@ def test_a_long_text_keeps_few_states_while_it_is_generated(model: Model) -> Non
 
 def test_a_fed_text_is_no_longer_than_a_prompt_may_be(model: Model) -> None:
     async def talk_on() -> None:
-        async with Talk(model, limits=RequestLimits(most_prompt=5)) as talk:
+        async with Talk(model, limits=RequestLimits(max_prompt=5)) as talk:
             letter = model.bundle.vocabulary.decode([1])
             assert (await talk.ask(feed=pb.Feed(text=letter * 5))).HasField("fed")
             for field, command in {
@@ -283,7 +283,7 @@ def test_a_fed_text_is_no_longer_than_a_prompt_may_be(model: Model) -> None:
     asyncio.run(talk_on())
 
 
-@pytest.mark.parametrize("bounds", [{}, {"most_commands": 1}], ids=["room", "no room"])
+@pytest.mark.parametrize("bounds", [{}, {"max_commands": 1}], ids=["room", "no room"])
 def test_commands_after_a_drop_are_answered_and_the_call_ends(model: Model, bounds: dict[str, int]) -> None:
     """They waited for ever, and the call with them, where the branch was still there as they came."""
 

@@ -149,5 +149,5 @@ def test_every_stream_has_its_turn_whatever_arrives(
     "field", ["max_streams", "max_batch", "max_burst", "latency_budget", "buffer_tokens"]
 )
 def test_unusable_settings_are_named(field: str) -> None:
-    with pytest.raises(ConfigError, match=field.replace("_", "-")):
+    with pytest.raises(ConfigError, match=field):
         SchedulerConfig(**{field: 0})

@@ -62,7 +62,7 @@ def test_who_opens_a_conversation_and_says_nothing_counts_until_they_go(model: M
     async def talk() -> None:
         async with (
             asyncio.timeout(60),
-            connected(model, ConversationLimits(most_conversations=1)) as (stub, servicer),
+            connected(model, ConversationLimits(max_conversations=1)) as (stub, servicer),
         ):
             silent = stub.Converse()
             while not servicer.unopened:
