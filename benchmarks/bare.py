@@ -7,9 +7,10 @@ import time
 
 from benchmarks.load import Ask, Load
 from serving.engine.engine import Engine
-from serving.engine.request import Request, Stream
+from serving.engine.request import Request
 from serving.engine.scheduler import SchedulerConfig
-from serving.models import Model
+from serving.engine.stream import Stream
+from serving.model import Model
 
 
 def bare_rate(model: Model, load: Load) -> float:

@@ -27,7 +27,7 @@ from serving.engine.engine import Engine
 from serving.engine.request import Request
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
-from serving.models import Model
+from serving.model import Model
 from training.checkpoint import load_checkpoint
 
 FOREVER = 10**9

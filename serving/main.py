@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
 from serving.logs import LogConfig, configure
-from serving.models import Model, Models
+from serving.metrics import Metrics
+from serving.models import Models
 from serving.rpc.connections import ConnectionConfig
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
@@ -19,6 +20,7 @@ from serving.rpc.security.callers import Callers, CallersConfig
 from serving.rpc.security.exposure import check_exposure
 from serving.rpc.security.sealing import Sealer, SealingConfig
 from serving.rpc.security.tls import TlsConfig
+from serving.served_model import ServedModel
 from serving.server import Access, Server, ServerConfig
 
 Flat = Parameter(name="*")
@@ -53,17 +55,18 @@ def serve(
         check_exposure(server.host, encrypts=tls.tls_key is not None, knows_callers=authenticates)
     access = Access(connections, tls.credentials(), callers)
     sealer = Sealer.load(sealing)
-    models = Models([load(path, running, scheduling.largest_batch) for path in bundle])
-    # What is loaded stays: without it, each collection would look through all of it again, and with
-    # thousands of calls under way, collections come often.
+    metrics = Metrics()
+    models = Models([load(path, running, scheduling, metrics) for path in bundle])
+    # Otherwise each garbage collection would traverse all that is loaded, and stays; with thousands of
+    # calls, collections are frequent.
     gc.collect()
     gc.freeze()
-    asyncio.run(Server(models, server, scheduling, limits, sealer, conversing, access).run())
+    asyncio.run(Server(models, metrics, server, limits, sealer, conversing, access).run())
 
 
-def load(path: Path, running: RunnerConfig, largest_batch: int) -> Model:
-    """Loads a bundle and says what became of it."""
-    model = Model.load(path, running, largest_batch)
+def load(path: Path, running: RunnerConfig, scheduling: SchedulerConfig, metrics: Metrics) -> ServedModel:
+    """Loads a bundle and logs what it is."""
+    model = ServedModel.load(path, running, scheduling, metrics)
     architecture = model.bundle.manifest.architecture
     logging.getLogger(__name__).info(
         "model %s %s: %s, %d x %d cells, exact on %s",
@@ -72,6 +75,6 @@ def load(path: Path, running: RunnerConfig, largest_batch: int) -> Model:
         architecture.cell.upper(),
         architecture.layers,
         architecture.cells,
-        model.runner.execution_class,
+        model.executor.execution_class,
     )
     return model

@@ -209,7 +209,7 @@ def test_a_bundle_of_int8_alone(run_dir, tmp_path, traced_before):
         [MANIFEST, VOCABULARY, *(graph_file("int8", kind) for kind in INPUTS)]
     )
     model = LocalModel(bundle.path, RunnerConfig(precision="auto"))
-    assert model.model.runner.precision == "int8"
+    assert model.model.executor.precision == "int8"
     assert len(model.generate("The ", max_tokens=9, seed=1)[0]) == 9
 
 
