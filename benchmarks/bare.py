@@ -8,8 +8,9 @@ import time
 from benchmarks.load import Ask, Load
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
-from serving.engine.request import Request, Stream
-from serving.models import Model
+from serving.engine.request import Request
+from serving.engine.stream import Stream
+from serving.model import Model
 
 
 def bare_rate(model: Model, load: Load) -> float:

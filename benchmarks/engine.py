@@ -26,7 +26,7 @@ from charloom.machine import available_cores
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request
-from serving.models import Model
+from serving.model import Model
 from training.checkpoint import load_checkpoint
 
 FOREVER = 10**9

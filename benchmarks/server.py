@@ -24,7 +24,7 @@ from benchmarks.table import Column, median, print_table, times
 from charloom.execution_class import instruction_set
 from charloom.machine import available_cores
 from serving.engine.config import RunnerConfig
-from serving.models import Model
+from serving.model import Model
 
 SHORTEST = 300
 """Tokens of a text, at the least: of shorter ones, beginning a call is most of the work."""

@@ -16,7 +16,8 @@ from serving.rpc.security.config import CallersConfig, SealingConfig, TlsConfig
 from serving.rpc.security.exposure import check_exposure
 
 if TYPE_CHECKING:
-    from serving.models import Model
+    from serving.metrics import Metrics
+    from serving.served_model import ServedModel
 
 FLAT = Parameter(name="*")
 """On the command line an option goes by its own name, without its group's."""
@@ -54,6 +55,7 @@ def serve(
     """
     import asyncio
 
+    from serving.metrics import Metrics
     from serving.models import Models
     from serving.rpc.security.callers import Callers
     from serving.rpc.security.sealing import Sealer
@@ -67,24 +69,25 @@ def serve(
         check_exposure(server.host, encrypts=tls.tls_key is not None, knows_callers=authenticates)
     access = Access(connections, server_credentials(tls), callers)
     sealer = Sealer.load(sealing)
-    models = Models([load(path, running, scheduling.largest_batch) for path in bundle])
-    # What is loaded stays: without it, each collection would look through all of it again, and with
-    # thousands of calls under way, collections come often.
+    metrics = Metrics()
+    models = Models([load(path, running, scheduling, metrics) for path in bundle])
+    # Otherwise each garbage collection would traverse all that is loaded, and stays; with thousands of
+    # calls, collections are frequent.
     gc.collect()
     gc.freeze()
-    asyncio.run(Server(models, server, scheduling, limits, sealer, conversing, access).run())
+    asyncio.run(Server(models, metrics, server, limits, sealer, conversing, access).run())
 
 
-def load(path: Path, running: RunnerConfig, largest_batch: int) -> "Model":
-    """Loads a bundle and says what became of it."""
-    from serving.models import Model
+def load(path: Path, running: RunnerConfig, scheduling: SchedulerConfig, metrics: "Metrics") -> "ServedModel":
+    """Loads a bundle and logs what it is."""
+    from serving.served_model import ServedModel
 
-    model = Model.load(path, running, largest_batch)
+    model = ServedModel.load(path, running, scheduling, metrics)
     logging.getLogger(__name__).info(
         "model %s %s: %s, exact on %s",
         model.name,
         model.bundle.manifest.version,
         model.bundle.manifest.architecture.description,
-        model.runner.execution_class,
+        model.executor.execution_class,
     )
     return model

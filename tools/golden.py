@@ -26,8 +26,8 @@ from export.exporter import Exporter
 from networks.recurrent.config import RecurrentConfig
 from networks.recurrent.model import RecurrentModel
 from serving.engine.config import RunnerConfig
-from serving.engine.runner import Runner
-from serving.models import Model
+from serving.engine.executor import Executor
+from serving.model import Model
 from tests.serving.golden import (
     BY_CLASS,
     CELLS,
@@ -126,21 +126,22 @@ def answers(path: Path, cell: str, precision: Precision, digest: str) -> Recorde
     found = {name: ask(model, {name: case})[name] for name, case in (EVERYWHERE | BY_CLASS).items()}
     return {
         everywhere(precision): {cell: {name: found[name] for name in EVERYWHERE}},
-        str(model.runner.execution_class): {cell: {name: found[name] for name in BY_CLASS}},
+        str(model.executor.execution_class): {cell: {name: found[name] for name in BY_CLASS}},
     }
 
 
 class Shaken:
-    """A runner after whose every burst the state is a little off."""
+    """Runs bursts after each of which the state is a little off."""
 
-    def __init__(self, runner: Runner, seed: int) -> None:
-        self.runner = runner
+    def __init__(self, executor: Executor, seed: int) -> None:
+        self.executor = executor
+        self.state = executor.state
         self.random = np.random.default_rng(seed)
 
     def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
         """Runs one burst."""
-        outputs = self.runner.run(kind, feeds)
-        for spec in self.runner.state:
+        outputs = self.executor.run(kind, feeds)
+        for spec in self.state:
             state = outputs[spec.output]
             noise = self.random.uniform(-1, 1, state.shape)
             if spec.dtype == "uint8":
@@ -155,10 +156,10 @@ def expect_wide_margins(model: Model) -> None:
     """Sees that what is to hold everywhere does not hang on a close call: small errors change none of it."""
     steady = ask(model, EVERYWHERE)
     for seed in range(SHAKES):
-        shaken = ask(model, EVERYWHERE, Shaken(model.runner, seed), max_burst=1)
+        shaken = ask(model, EVERYWHERE, Shaken(model.executor, seed), max_burst=1)
         if close := [name for name, found in shaken.items() if found != steady[name]]:
             reason = "another processor may answer otherwise: choose another prompt or seed"
-            raise GoldenError(f"{model.name} in {model.runner.precision}: {', '.join(close)}: {reason}")
+            raise GoldenError(f"{model.name} in {model.executor.precision}: {', '.join(close)}: {reason}")
 
 
 def merge(recorded: Recorded, found: Recorded, *, overwrite: bool = False) -> Recorded:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from charloom.vocabulary import CharacterVocabulary, Tokens
-from serving.engine.choices import Choices, join, no_choices
+from serving.engine.sampled_tokens import SampledTokens, concatenate, no_sampled_tokens
 
 
 @dataclass(frozen=True)
 class Parcel:
     """What may go out: tokens and their text."""
 
-    choices: Choices
+    choices: SampledTokens
     text: str
     stopped: bool = False
 
@@ -38,10 +38,10 @@ class Outbox:
         self.stops = stops
         self.stop_tokens = frozenset(stop_tokens)
         self.min_tokens = min_tokens
-        self._held = no_choices()
+        self._held = no_sampled_tokens()
         self._sent = sent
 
-    def put(self, vocabulary: CharacterVocabulary, choices: Choices, *, final: bool) -> Parcel:
+    def put(self, vocabulary: CharacterVocabulary, choices: SampledTokens, *, final: bool) -> Parcel:
         """Takes new tokens and gives what may go out; `final` says that none will follow."""
         end = self._stop_token(choices.tokens)
         stopped = end is not None
@@ -49,7 +49,7 @@ class Outbox:
             choices = choices[:end]
         if not self.stops:
             return Parcel(choices, vocabulary.decode(choices.tokens), stopped)
-        self._held = join([self._held, choices])
+        self._held = concatenate([self._held, choices])
         pieces = vocabulary.pieces(self._held.tokens)
         text = "".join(pieces)
         # A stop string is complete at an earlier token than the stop token, whose text is not here.

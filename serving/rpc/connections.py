@@ -1,7 +1,6 @@
-"""Connections: how much may come over one, how long it stays, and when it is taken for dead.
+"""Connections: the limits of their messages and headers, their age, and keepalive.
 
-gRPC itself keeps these limits, and says which of them was passed; only slow readers are watched
-elsewhere, call by call.
+gRPC enforces these limits itself, but for the timeout of slow readers (`slow_reader.py`).
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ Options = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True)
 class ConnectionConfig:
-    """What a connection may carry, and how long it stays."""
+    """Limits of a connection."""
 
     max_request_bytes: Annotated[int, Meta(ge=1024, le=2**31 - 1)] = 4 * 2**20
     """Bytes of a request, at the most."""
@@ -40,7 +39,7 @@ class ConnectionConfig:
 
     @property
     def options(self) -> Options:
-        """The limits as gRPC takes them."""
+        """The limits as gRPC's channel arguments."""
         age: Options = (
             ("grpc.max_connection_age_ms", milliseconds(self.connection_age)),
             ("grpc.max_connection_age_grace_ms", milliseconds(self.connection_grace)),
@@ -52,7 +51,7 @@ class ConnectionConfig:
             ("grpc.absolute_max_metadata_size", self.max_header_bytes),
             ("grpc.keepalive_time_ms", milliseconds(self.keepalive)),
             ("grpc.keepalive_timeout_ms", milliseconds(self.keepalive_timeout)),
-            # Clients without a call may ping, and are pinged, however long nothing is said.
+            # Clients without a call may ping, and are pinged, for any length of time.
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", milliseconds(self.min_ping_interval)),
@@ -61,5 +60,5 @@ class ConnectionConfig:
 
 
 def milliseconds(seconds: float) -> int:
-    """Seconds as gRPC counts them; what is too long for it, as inf is, as its number for never."""
+    """Returns seconds as gRPC's milliseconds; what is too large, as inf is, as its number for never."""
     return round(min(seconds * 1000, 2**31 - 1))

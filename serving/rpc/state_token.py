@@ -1,7 +1,6 @@
-"""State tokens: where a stream stands and what its text was asked for, as bytes that a client keeps.
+"""State tokens: a snapshot of a stream and the request of its text, as bytes that a client keeps.
 
-It knows what is in them. That nobody reads or alters them on their way is the sealer's
-(`serving/rpc/security/sealing.py`); what is done with a stream that goes on is the engine's.
+They are encrypted and authenticated elsewhere (`serving/rpc/security/sealing.py`).
 """
 
 from collections.abc import Sequence
@@ -11,18 +10,18 @@ import numpy as np
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.bundle import Precision
-from charloom.burst import Array, Feeds, StateSpec
+from charloom.burst import Array, StateSpec
 from charloom.options import MAX_WINDOW, InvalidRequestError, Violation
 from serving.engine.request import Request
-from serving.engine.snapshot import Snapshot
+from serving.engine.snapshot import Snapshot, State
 from serving.errors import OtherBundleError
-from serving.models import Model
+from serving.model import Model
 from serving.rpc.convert import Text
 
-LATEST = 2**62
-"""No stream gets to this position."""
+MAX_POSITION = 2**62
+"""A position that no stream reaches."""
 
-BESIDE_RESUME = {
+DELIVERY_FIELDS = {
     "model",
     "state",
     "resume",
@@ -34,28 +33,29 @@ BESIDE_RESUME = {
     "execution_class",
     "require_exact",
 }
-"""What may stand in a request that goes on with a text: how it is sent, and not what it is."""
+"""Fields of a GenerateRequest that say how a text is delivered, not what it is: a resumed text may change
+them."""
 
-READ = {"prompt", "skip_unknown", "n"}
-"""What is done with by the time a text has a state."""
+CONSUMED_FIELDS = {"prompt", "skip_unknown", "n"}
+"""Fields that have no further effect once a text has a state."""
 
 
 class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is in a token."""
+    """The content of a state token."""
 
     model: str
     digest: str
     execution_class: str
     exact: bool
-    """Whether it is to the bit where an undisturbed stream would be."""
+    """Whether the state is to the bit that of an undisturbed stream."""
     request: bytes
-    """The GenerateRequest of the text: its options, its seed among them."""
+    """The GenerateRequest that the text was begun with, its options and its seed."""
     generated: int
     """Tokens of the text so far."""
     last: int
     position: int
     recent: bytes
-    """Little-endian uint32 each."""
+    """The newest tokens, for penalties: little-endian uint32 each."""
     precision: Precision
     """The precision whose state tensors these are."""
     state: dict[str, bytes]
@@ -63,37 +63,37 @@ class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def save(text: Text, request: Request, snapshot: Snapshot) -> bytes:
-    """The bytes of a stream that stands where a snapshot says."""
-    asked = pb.GenerateRequest()
-    asked.CopyFrom(text.asked)
-    for field in READ | BESIDE_RESUME:
-        asked.ClearField(field)  # type: ignore[arg-type]
-    # Nobody bounds what this version does not know, and a token is not to carry it.
-    asked.DiscardUnknownFields()
-    # Not another server's defaults.
-    asked.seed, asked.max_tokens = request.seed, request.max_tokens
+    """Returns the bytes of a text's request and a snapshot of its stream."""
+    begun = pb.GenerateRequest()
+    begun.CopyFrom(text.message)
+    for field in CONSUMED_FIELDS | DELIVERY_FIELDS:
+        begun.ClearField(field)  # type: ignore[arg-type]
+    # Fields that this version does not know have no limit on their size.
+    begun.DiscardUnknownFields()
+    # The drawn seed and the default length, so that no other server draws or chooses its own.
+    begun.seed, begun.max_tokens = request.seed, request.max_tokens
     return msgspec.msgpack.encode(
         Saved(
             model=text.model.name,
             digest=text.model.bundle.digest,
-            execution_class=str(text.model.runner.execution_class),
+            execution_class=str(text.model.executor.execution_class),
             exact=text.exact,
-            request=asked.SerializeToString(),
+            request=begun.SerializeToString(),
             generated=snapshot.position - request.start,
             last=snapshot.last,
             position=snapshot.position,
             recent=snapshot.recent.astype("<u4").tobytes(),
-            precision=text.model.runner.precision,
+            precision=text.model.executor.precision,
             state={name: to_bytes(tensor) for name, tensor in snapshot.state.items()},
         )
     )
 
 
 def load(payload: bytes) -> Saved:
-    """What was saved.
+    """Decodes what `save` returned.
 
     Raises:
-        InvalidRequestError: these bytes are nothing that this version saves.
+        InvalidRequestError: another version saved it.
     """
     try:
         return msgspec.msgpack.decode(payload, type=Saved)
@@ -102,15 +102,15 @@ def load(payload: bytes) -> Saved:
 
 
 def restore(saved: Saved, model: Model) -> Snapshot:
-    """Where the stream stands, as this model's runner takes it.
+    """Returns the snapshot, its state in the model's precision.
 
     Raises:
-        OtherBundleError: it was saved of another bundle.
+        OtherBundleError: it was saved with another bundle.
         InvalidRequestError: it is no state of this model.
     """
     if saved.digest != model.bundle.digest:
         raise OtherBundleError(f"{saved.model} {saved.digest}", f"{model.name} {model.bundle.digest}")
-    if len(saved.recent) % 4 or not 0 <= saved.generated <= saved.position < LATEST:
+    if len(saved.recent) % 4 or not 0 <= saved.generated <= saved.position < MAX_POSITION:
         raise unusable("is where no stream can be")
     recent = np.frombuffer(saved.recent, "<u4").astype(np.int64)[-MAX_WINDOW:]
     size = model.bundle.vocabulary.size
@@ -119,11 +119,11 @@ def restore(saved: Saved, model: Model) -> Snapshot:
     precisions = model.bundle.manifest.precisions
     if saved.precision not in precisions:
         raise unusable(f"is in the precision {saved.precision}, which the bundle does not have")
-    state = restore_state(saved.state, precisions[saved.precision].state, model.runner.state)
+    state = restore_state(saved.state, precisions[saved.precision].state, model.executor.state)
     return Snapshot(state, saved.last, saved.position, recent)
 
 
-def restore_state(saved: dict[str, bytes], theirs: Sequence[StateSpec], ours: Sequence[StateSpec]) -> Feeds:
+def restore_state(saved: dict[str, bytes], theirs: Sequence[StateSpec], ours: Sequence[StateSpec]) -> State:
     """Makes state tensors [1, ...] of bytes, converted from the precision that saved them to ours.
 
     Args:
@@ -137,7 +137,7 @@ def restore_state(saved: dict[str, bytes], theirs: Sequence[StateSpec], ours: Se
     if saved.keys() != {spec.name for spec in theirs}:
         raise unusable("does not hold the tensors of the model's state")
     by_name = {spec.name: spec for spec in theirs}
-    state: Feeds = {}
+    state: State = {}
     for spec in ours:
         source = by_name[spec.name]
         state[spec.name] = spec.converted(from_bytes(saved[spec.name], source), source)
@@ -167,5 +167,5 @@ def from_bytes(data: bytes, spec: StateSpec) -> Array:
 
 
 def unusable(reason: str) -> InvalidRequestError:
-    """The error of a state that was sealed by a server and is none all the same."""
+    """Makes the error of a token that a server sealed and that holds no valid state."""
     return InvalidRequestError([Violation("state", reason)])

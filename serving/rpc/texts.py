@@ -1,4 +1,4 @@
-"""Calls that bring texts, to be scored or to become vectors: how much one may bring."""
+"""Requests of calls that send texts to be scored or embedded, and the limits on their size."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from serving.rpc.limits import RequestLimits
 def to_scored(
     message: pb.ScoreRequest, vocabulary: CharacterVocabulary, limits: RequestLimits
 ) -> list[Request]:
-    """What the engine is asked.
+    """Returns one request of the engine for each text.
 
     Raises:
         InvalidRequestError: there is no text, or too much, or it has characters that the model has not.
@@ -25,7 +25,7 @@ def to_scored(
 def to_read(
     message: pb.EmbedRequest, vocabulary: CharacterVocabulary, limits: RequestLimits
 ) -> list[Request]:
-    """What the engine is asked.
+    """Returns one request of the engine for each text.
 
     Raises:
         InvalidRequestError: there is no text, or too much, or an empty one, or it has characters that
@@ -36,7 +36,7 @@ def to_read(
 
 
 def check_size(texts: Sequence[str], limits: RequestLimits, more: int = 0) -> None:
-    """Raises InvalidRequestError unless there are texts, and no more of them than a request may bring."""
+    """Raises InvalidRequestError unless there are texts, and no more than a request may have."""
     if not 1 <= len(texts) <= limits.max_texts:
         reason = f"must be 1 to {limits.max_texts} here, not {len(texts)}"
         raise InvalidRequestError([Violation("texts", reason)])

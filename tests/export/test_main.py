@@ -33,7 +33,8 @@ from export.verify import VerificationError
 from export.weights import WeightsFile
 from networks.recurrent.config import RecurrentConfig
 from networks.recurrent.model import RecurrentModel
-from serving.engine.runner import Runner, RunnerConfig
+from serving.engine.config import RunnerConfig
+from serving.engine.sessions import open_session
 from serving.local import LocalModel
 from tests.conftest import PRECISIONS, needs_int8
 from training.checkpoint import Checkpoint, CheckpointError, find_checkpoint, load_checkpoint
@@ -151,7 +152,7 @@ def test_the_manifest_says_what_int8_costs(bundle):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", INPUTS)
 def test_the_graphs_take_and_give_what_the_contract_and_the_manifest_say(bundle, precision, kind):
-    session = Runner(bundle, "cpu", precision, threads=1)._sessions[kind, 1]
+    session = open_session(bundle, precision, kind, "cpu", threads=1).session
     variant = bundle.manifest.precisions[precision]
     described = variant.graphs[kind]
     state = [(spec.name, spec.output, spec.dtype) for spec in variant.state]
@@ -228,7 +229,7 @@ def test_a_bundle_of_int8_alone(run_dir, tmp_path):
     assert list(bundle.manifest.precisions) == ["int8"]
     assert names(bundle.path) == sorted([MANIFEST, VOCABULARY, *files_of("int8")])
     model = LocalModel(bundle.path, RunnerConfig(precision="auto"))
-    assert model.model.runner.precision == "int8"
+    assert model.model.executor.precision == "int8"
     assert len(model.generate("The ", max_tokens=9, seed=1)[0]) == 9
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from charloom.bundle import MANIFEST, VOCABULARY, Bundle
 from charloom.errors import CharloomError
-from serving.engine.runner import RunnerConfig
+from serving.engine.config import RunnerConfig
 from serving.local import LocalModel
 from serving.rpc.convert import to_model
 from tests.conftest import PRECISIONS

@@ -18,18 +18,19 @@ from hypothesis import strategies as st
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.vocabulary import Tokens
-from serving.engine.async_engine import AsyncEngine
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.history import History
 from serving.engine.request import Request
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
 from serving.engine.snapshot import Snapshot
-from serving.models import Model, Models
-from serving.rpc.branch import Place
-from serving.rpc.continuation import Opening
-from serving.rpc.conversation import Conversation, ConversationLimits
-from serving.rpc.convert import RequestLimits
+from serving.metrics import Metrics
+from serving.model import Model
+from serving.models import Models
+from serving.rpc.branch import ConversationContext
+from serving.rpc.conversation import Conversation
+from serving.rpc.limits import ConversationLimits, RequestLimits
+from serving.rpc.resolver import Resolver
 from serving.rpc.security.sealing import Key, Sealer
+from serving.served_model import ServedModel
 from tests.conftest import PRECISIONS
 from tests.serving.golden import CELLS, FOLDER
 from tests.serving.test_snapshot import run, same
@@ -43,7 +44,7 @@ APART = 16
 def near_states() -> Iterator[None]:
     """States of a branch so near to each other that a short history holds several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.rpc.conversation.APART", APART)
+        patch.setattr("serving.rpc.conversation.SNAPSHOT_INTERVAL", APART)
         yield
 
 
@@ -64,12 +65,13 @@ class Talk:
         self.model = model
         self.sent: asyncio.Queue[pb.ConverseRequest | None] = asyncio.Queue()
         config = SchedulerConfig(max_streams=3, max_burst=5, latency_budget=9)
-        self.engine = AsyncEngine(model.engine(config), model.name, lambda report: None)
-        opening = Opening(Models([model]), limits, SEALER)
-        text, origin = opening.converse(pb.Open(state=state))
-        place = Place(text, self.engine, limits, SEALER)
+        self.served = ServedModel(model, config, Metrics())
+        self.engine = self.served.engine
+        resolver = Resolver(Models([self.served]), limits, SEALER)
+        text, origin = resolver.resolve_conversation(pb.Open(state=state))
+        context = ConversationContext(text, limits, SEALER)
         held = ConversationLimits(**{"max_history": HISTORY} | bounds)
-        self.conversation = Conversation(place, held, origin)
+        self.conversation = Conversation(context, held, origin)
 
     async def __aenter__(self) -> "Talk":
         self.engine.start()
@@ -82,7 +84,7 @@ class Talk:
         async for _event in self.events:
             pass
         await self.engine.stop()
-        assert self.engine.engine.pool.used == self.engine.engine.waiting == 0
+        assert self.engine.engine.slots.used == self.engine.engine.waiting == 0
 
     async def commands(self) -> AsyncIterator[pb.ConverseRequest]:
         while (message := await self.sent.get()) is not None:
@@ -195,7 +197,9 @@ async def follow(model: Model, commands: list[tuple[str, int]]) -> None:
 
 async def stands(model: Model, tokens: list[int], state: bytes) -> None:
     """Whether a state is that of a stream which read these tokens at once; also after another generation."""
-    _, found = Opening(Models([model]), RequestLimits(), SEALER).converse(pb.Open(state=state))
+    served = ServedModel(model, SchedulerConfig(max_streams=1), Metrics())
+    resolver = Resolver(Models([served]), RequestLimits(), SEALER)
+    _, found = resolver.resolve_conversation(pb.Open(state=state))
     (read,) = run(model, Request(np.array(tokens, np.int64), 0, 0, returns_state=True), burst=50)[-1:]
     assert read.snapshot is not None
     assert same(found, read.snapshot)
@@ -318,11 +322,11 @@ def test_commands_that_wait_are_bounded_by_their_bytes(model: Model, monkeypatch
             while done < 3 * 6:
                 event = await anext(talk.events)
                 done += event.HasField("fed") or event.generated.HasField("finish")
-                most = max(most, talk.conversation._waiting)
+                most = max(most, talk.conversation._unfinished)
             assert 100 < most <= 300
-            assert talk.conversation._waiting == 0
+            assert talk.conversation._unfinished == 0
 
-    monkeypatch.setattr("serving.rpc.conversation.MOST_WAITING", 300)
+    monkeypatch.setattr("serving.rpc.conversation.MAX_UNFINISHED", 300)
     asyncio.run(asyncio.wait_for(talk_on(), 60))
 
 

@@ -9,7 +9,7 @@ from charloom.bundle import Bundle, BundleError
 from export.build import build_graphs
 from networks.recurrent.config import RecurrentConfig
 from serving.engine.graph_reader import GraphError, read_weights
-from serving.engine.runner import Runner
+from serving.engine.sessions import open_session
 from tests.export.conftest import random_model
 
 FILE = "float32.safetensors"
@@ -131,4 +131,4 @@ def test_a_bundle_that_names_a_file_of_the_working_directory_is_refused(bundle_d
     tensor.external_data[0].value = "secret"
     monkeypatch.setattr(bundle, "graph", lambda *_: model.SerializeToString())
     with pytest.raises(BundleError, match=r"\.onnx: takes .* from 'secret'"):
-        Runner(bundle, "cpu", "float32", 1)
+        open_session(bundle, "float32", "plain", "cpu", threads=1)

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charloom.vocabulary import CharacterVocabulary, Tokens
-from serving.engine.choices import Choices, join
 from serving.engine.outbox import Outbox
+from serving.engine.sampled_tokens import SampledTokens, concatenate
 
 LETTERS = CharacterVocabulary("abcd")
 TEXTS = st.text("abcd", max_size=40)
@@ -28,10 +28,10 @@ class Sent:
     stopped: bool
 
 
-def choices_of(tokens: Tokens) -> Choices:
+def choices_of(tokens: Tokens) -> SampledTokens:
     """Tokens with log-probabilities and two alternatives that show whose they are."""
     both = np.stack([tokens, tokens + 10], 1)
-    return Choices(tokens, -tokens.astype(np.float32), both, -both.astype(np.float32))
+    return SampledTokens(tokens, -tokens.astype(np.float32), both, -both.astype(np.float32))
 
 
 def send(text: str, outbox: Outbox, cuts: list[int]) -> Sent:
@@ -45,7 +45,7 @@ def send(text: str, outbox: Outbox, cuts: list[int]) -> Sent:
         sent.append(parcel.choices)
         if parcel.stopped:
             break
-    together = join(sent) if sent else choices_of(tokens[:0])
+    together = concatenate(sent) if sent else choices_of(tokens[:0])
     expected = choices_of(together.tokens)
     assert together.logprobs.tolist() == expected.logprobs.tolist()
     assert together.top_tokens.tolist() == expected.top_tokens.tolist()

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charloom.errors import ConfigError
-from serving.engine.request import Stream
-from serving.engine.scheduler import Plan, Scheduler, SchedulerConfig, StepCost, worthwhile
+from serving.engine.config import SchedulerConfig
+from serving.engine.scheduler import Plan, Scheduler, StepCost, efficient_seconds
+from serving.engine.stream import Stream
 
 Make = Callable[..., Any]
 
@@ -17,7 +18,7 @@ Make = Callable[..., Any]
 def join(subject: Scheduler, stream: Stream) -> Stream:
     """Lets a stream in at once."""
     subject.add(stream)
-    subject.promote(stream)
+    subject.start(stream)
     return stream
 
 
@@ -66,7 +67,7 @@ def test_a_burst_fits_the_latency_budget(ask: Make, seconds: float, steps: int) 
 def test_few_streams_are_not_kept_waiting_for_the_whole_budget(ask: Make, rows: int) -> None:
     subject = scheduler(ask, *[10_000] * rows, latency_budget=10.0, max_burst=10_000)
     subject.cost.learn(rows=rows, steps=1, elapsed=1e-4)
-    assert subject.plan().steps == int(worthwhile(rows) / 1e-4)  # type: ignore[union-attr]
+    assert subject.plan().steps == int(efficient_seconds(rows) / 1e-4)  # type: ignore[union-attr]
 
 
 def test_no_burst_is_longer_than_its_longest_row(ask: Make) -> None:

@@ -1,4 +1,4 @@
-"""Answers: whatever ends a call, all that its streams had to say comes first."""
+"""Whatever ends a call, all updates of its streams come first."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from serving.engine.async_engine import AsyncEngine
-from serving.engine.request import Finish, Request, Stream, Update
+from serving.engine.request import Request
+from serving.engine.stream import Stream
+from serving.engine.update import Finish, Update
 from serving.errors import BurstError, DrainingError, ServingError
-from serving.rpc.answer import Answer, Job
+from serving.rpc.call_streams import CallStreams, Submission
 
 Make = Callable[..., Any]
 
@@ -25,17 +27,17 @@ class Reader:
         return self._news.pop(0)
 
 
-def answer(reader: Any) -> Answer:
-    """An answer that is as much as its reader."""
+def streams_of(reader: Any) -> CallStreams:
+    """The streams of a reader, of no model."""
     nothing: Any = None
-    return Answer(Job(nothing, nothing), reader)
+    return CallStreams(Submission(nothing, nothing), reader)
 
 
-async def heard(given: Answer) -> tuple[list[Update | None], ServingError | None]:
+async def heard(call: CallStreams) -> tuple[list[Update | None], ServingError | None]:
     """All updates, and the error they end with, if any."""
     updates: list[Update | None] = []
     try:
-        async for update in given.updates():
+        async for update in call.updates():
             updates.append(update)
     except ServingError as error:
         return updates, error
@@ -55,14 +57,14 @@ def test_an_error_comes_after_all_that_came_with_it(streams: list[Stream]) -> No
         Update(going, text="on"),
         Update(done, text="end", finish=Finish.LENGTH),
     ]
-    given = answer(Reader(streams, [Update(mute, error=sooner), *words]))
-    assert asyncio.run(heard(given)) == (words, sooner)
+    call = streams_of(Reader(streams, [Update(mute, error=sooner), *words]))
+    assert asyncio.run(heard(call)) == (words, sooner)
 
 
-def test_an_answer_ends_with_its_last_stream_and_tells_of_silence(streams: list[Stream]) -> None:
+def test_a_call_ends_with_its_last_stream_and_has_heartbeats(streams: list[Stream]) -> None:
     ends = [Update(stream, finish=Finish.STOP) for stream in streams]
-    given = answer(Reader(streams, ends[:3], [], ends[3:]))
-    assert asyncio.run(heard(given)) == ([*ends[:3], None, ends[3]], None)
+    call = streams_of(Reader(streams, ends[:3], [], ends[3:]))
+    assert asyncio.run(heard(call)) == ([*ends[:3], None, ends[3]], None)
 
 
 def test_every_text_gets_its_state_from_an_engine_that_ends(make_engine: Make, ask: Make) -> None:
@@ -70,13 +72,13 @@ def test_every_text_gets_its_state_from_an_engine_that_ends(make_engine: Make, a
         engine = AsyncEngine(make_engine(buffer_tokens=8), "test", lambda _: None)
         engine.start()
         request = Request(ask().prompt, 1000, 0, returns_state=True)
-        given = answer(engine.open(request, None, n=3))
-        while any(stream.released < 8 for stream in given.index):
+        call = streams_of(engine.submit_texts(request, None, n=3))
+        while any(stream.released < 8 for stream in call.index):
             await asyncio.sleep(0.01)
         await engine.stop()
-        updates, error = await heard(given)
+        updates, error = await heard(call)
         assert isinstance(error, DrainingError)
-        words = {given.index[update.stream]: update for update in updates if update is not None}
+        words = {call.index[update.stream]: update for update in updates if update is not None}
         assert sorted(words) == [0, 1, 2]
         for update in words.values():
             assert update.text.startswith("bcdefghi")

@@ -1,4 +1,4 @@
-"""Loading proves a bundle exact on this hardware: a runner that breaks the promise is not served."""
+"""Loading checks a bundle on this hardware: one that is not batch-invariant there is not served."""
 
 import threading
 from collections.abc import Callable
@@ -11,9 +11,10 @@ import pytest
 from charloom.bundle import Precision
 from charloom.burst import Feeds, GraphKind
 from charloom.exactness import ExactnessError
-from serving.engine import runner as module
-from serving.engine.runner import Runner, RunnerConfig
-from serving.models import Model
+from serving.engine import executor as module
+from serving.engine.config import RunnerConfig
+from serving.engine.executor import Executor
+from serving.model import Model
 from tests.conftest import PRECISIONS
 
 Rows = Callable[[GraphKind, Feeds], bool | npt.NDArray[np.bool_]]
@@ -28,14 +29,14 @@ def load(
     precision: Precision = request.param
 
     def make(when: Rows = lambda kind, feeds: False, threads: int = 1) -> Model:
-        class Broken(Runner):
-            def _run(self, threads: int, kind: GraphKind, feeds: Feeds) -> Feeds:
-                outputs = super()._run(threads, kind, feeds)
+        class Broken(Executor):
+            def _run_padded(self, threads: int, kind: GraphKind, feeds: Feeds) -> Feeds:
+                outputs = super()._run_padded(threads, kind, feeds)
                 rows = np.broadcast_to(when(kind, feeds), len(feeds["last"]))
                 outputs["c_0_out"][rows] = np.nextafter(outputs["c_0_out"][rows], np.float32(np.inf))
                 return outputs
 
-        monkeypatch.setattr(module, "Runner", Broken)
+        monkeypatch.setattr(module, "Executor", Broken)
         return Model.load(bundle_dir, RunnerConfig("cpu", precision, threads))
 
     return make
@@ -44,15 +45,15 @@ def load(
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_real_runner_is_exact(load: Load, threads: int) -> None:
     model = load(threads=threads)
-    verification = model.bundle.manifest.precisions[model.runner.precision].verification
-    assert model.runner.padding == verification["padding"]
-    assert str(model.runner.execution_class) == verification["execution_class"]
+    verification = model.bundle.manifest.precisions[model.executor.precision].verification
+    assert model.executor.padding == verification["padding"]
+    assert str(model.executor.execution_class) == verification["execution_class"]
 
 
 def test_small_batches_that_differ_are_padded_from_then_on(load: Load) -> None:
     model = load(lambda kind, feeds: len(feeds["last"]) < 6)
-    assert model.runner.padding == 6
-    assert str(model.runner.execution_class).endswith("/pad6")
+    assert model.executor.padding == 6
+    assert str(model.executor.execution_class).endswith("/pad6")
 
 
 def by_size(kind: GraphKind, feeds: Feeds) -> bool:
@@ -106,4 +107,4 @@ def test_a_runner_whose_bits_depend_on_something_else_is_not_served(
 def test_a_thread_that_computes_other_bits_is_found(load: Load) -> None:
     with pytest.raises(ExactnessError, match="computing in shards changes c_0_out"):
         load(by_thread, threads=2)
-    assert load(by_thread, threads=1).runner.padding >= 1
+    assert load(by_thread, threads=1).executor.padding >= 1

@@ -1,4 +1,4 @@
-"""The runner: the precision that was asked for, and the same bits in one piece or in several."""
+"""The executor: the requested precision, and the same bits by every strategy."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,18 +12,12 @@ from hypothesis import strategies as st
 from charloom.bundle import Bundle, Precision
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, neutral, take
 from charloom.errors import ConfigError
-from serving.engine import runner as module
-from serving.engine.runner import (
-    DeviceError,
-    PrecisionError,
-    RunError,
-    Runner,
-    RunnerConfig,
-    choose_precision,
-    cut,
-    join,
-    open_runner,
-)
+from serving.engine import executor as module
+from serving.engine import sessions, strategies
+from serving.engine.config import RunnerConfig
+from serving.engine.executor import Executor, choose_precision, open_executor
+from serving.engine.runner import DeviceError, PrecisionError, RunError
+from serving.engine.strategies import cut, join
 from tests.conftest import PRECISIONS, needs_int8
 
 KINDS = st.sampled_from(list(INPUTS))
@@ -35,7 +29,7 @@ def bundle(bundle_dir: Path) -> Bundle:
     return Bundle.open(bundle_dir)
 
 
-def random_burst(runner: Runner, size: int, kind: GraphKind, rows: int, seed: int) -> Feeds:
+def random_burst(executor: Executor, size: int, kind: GraphKind, rows: int, seed: int) -> Feeds:
     """A burst of rows that differ in all that this graph knows."""
     random = np.random.default_rng(seed)
     feeds = neutral(INPUTS[kind], B=rows, K=5, V=size, W=4, N=2)
@@ -50,7 +44,7 @@ def random_burst(runner: Runner, size: int, kind: GraphKind, rows: int, seed: in
         feeds["top_k"][:] = random.choice([0, 3], rows)
         feeds["allowed"][:] = random.random((rows, size)) < 0.9
         feeds["alternatives"][:] = random.random(rows) < 0.5
-    for spec in runner.state:
+    for spec in executor.state:
         numbers = random.uniform(-1, 1, (rows, *spec.shape))
         encoded = np.round(numbers * 127) + 128 if spec.dtype == "uint8" else numbers
         feeds[spec.name] = encoded.astype(spec.dtype)
@@ -62,38 +56,38 @@ def same(found: Feeds, expected: Feeds) -> bool:
     return all(array.tobytes() == expected[name].tobytes() for name, array in found.items())
 
 
-class Recording(Runner):
+class Recording(Executor):
     """Notes how many rows each session got."""
 
     rows: list[int]
 
-    def _run(self, threads: int, kind: GraphKind, feeds: Feeds) -> Feeds:
+    def _run_padded(self, threads: int, kind: GraphKind, feeds: Feeds) -> Feeds:
         self.__dict__.setdefault("rows", []).append(len(feeds["last"]))
-        return super()._run(threads, kind, feeds)
+        return super()._run_padded(threads, kind, feeds)
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)
 def precision(request: pytest.FixtureRequest) -> Precision:
-    given: Precision = request.param
-    return given
+    held: Precision = request.param
+    return held
 
 
 @pytest.fixture(scope="module")
-def whole(bundle: Bundle, precision: Precision) -> Runner:
+def whole(bundle: Bundle, precision: Precision) -> Executor:
     """Runs every burst in one piece, on one thread."""
-    return Runner(bundle, "cpu", precision, threads=1)
+    return Executor(bundle, "cpu", precision, threads=1)
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
 def recording(bundle: Bundle, precision: Precision, request: pytest.FixtureRequest) -> Recording:
-    """A runner of so many threads."""
+    """An executor of so many threads."""
     return Recording(bundle, "cpu", precision, request.param)
 
 
 @settings(deadline=None, max_examples=60)
 @given(KINDS, st.integers(1, 40), SEEDS, st.sampled_from([1, 1, 4]))
-def test_every_way_to_run_a_burst_gives_the_same_bits(
-    whole: Runner,
+def test_every_strategy_gives_the_same_bits(
+    whole: Executor,
     recording: Recording,
     bundle: Bundle,
     kind: GraphKind,
@@ -104,39 +98,39 @@ def test_every_way_to_run_a_burst_gives_the_same_bits(
     recording.padding = padding
     feeds = random_burst(recording, bundle.vocabulary.size, kind, rows, seed)
     expected = whole.run(kind, feeds)
-    for way in recording.ways:
+    for strategy in recording.strategies:
         recording.rows = []
-        assert same(recording.run_in(way, kind, feeds), expected)
-        assert len(recording.rows) == min(way.shards, rows)
+        assert same(recording.run_by(strategy, kind, feeds), expected)
+        assert len(recording.rows) == min(strategy.shards, rows)
         assert sum(recording.rows) == rows
     assert same(recording.run(kind, feeds), expected)
 
 
 def test_a_burst_can_run_alone_in_shards_or_together(recording: Recording) -> None:
-    names = [way.name for way in recording.ways]
+    names = [strategy.name for strategy in recording.strategies]
     assert names == (["together"] if recording.threads == 1 else ["alone", "in shards", "together"])
 
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_a_large_burst_is_cut_into_more_shards_than_threads(
-    whole: Runner, bundle: Bundle, precision: Precision, kind: GraphKind
+    whole: Executor, bundle: Bundle, precision: Precision, kind: GraphKind
 ) -> None:
-    runner = Recording(bundle, "cpu", precision, threads=2)
-    feeds = random_burst(runner, bundle.vocabulary.size, kind, 300, 0)
-    assert same(runner.run(kind, feeds), whole.run(kind, feeds))
-    assert sorted(runner.rows) == [75, 75, 75, 75]
+    executor = Recording(bundle, "cpu", precision, threads=2)
+    feeds = random_burst(executor, bundle.vocabulary.size, kind, 300, 0)
+    assert same(executor.run(kind, feeds), whole.run(kind, feeds))
+    assert sorted(executor.rows) == [75, 75, 75, 75]
 
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_a_model_too_large_for_shards_has_the_same_bits(
-    whole: Runner, bundle: Bundle, precision: Precision, kind: GraphKind, monkeypatch: pytest.MonkeyPatch
+    whole: Executor, bundle: Bundle, precision: Precision, kind: GraphKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CACHED", 0)
-    runner = Recording(bundle, "cpu", precision, threads=2)
-    assert [way.name for way in runner.ways] == ["together"]
-    feeds = random_burst(runner, bundle.vocabulary.size, kind, 300, 0)
-    assert same(runner.run(kind, feeds), whole.run(kind, feeds))
-    assert runner.rows == [300]
+    monkeypatch.setattr(strategies, "CACHED", 0)
+    executor = Recording(bundle, "cpu", precision, threads=2)
+    assert [strategy.name for strategy in executor.strategies] == ["together"]
+    feeds = random_burst(executor, bundle.vocabulary.size, kind, 300, 0)
+    assert same(executor.run(kind, feeds), whole.run(kind, feeds))
+    assert executor.rows == [300]
 
 
 @given(KINDS, st.integers(1, 50), st.integers(1, 8))
@@ -167,18 +161,18 @@ def test_joined_shards_are_the_outputs_of_all(sizes: list[int], seed: int) -> No
 
 
 def test_a_failure_in_any_shard_is_that_of_the_burst(bundle: Bundle, precision: Precision) -> None:
-    runner = Runner(bundle, "cpu", precision, threads=2)
-    (in_shards,) = (way for way in runner.ways if way.shards == 2)
+    executor = Executor(bundle, "cpu", precision, threads=2)
+    (in_shards,) = (strategy for strategy in executor.strategies if strategy.shards == 2)
     for bad in (0, 9):
-        feeds = random_burst(runner, bundle.vocabulary.size, "plain", 10, 0)
+        feeds = random_burst(executor, bundle.vocabulary.size, "plain", 10, 0)
         feeds["last"][bad] = bundle.vocabulary.size + 1  # no row of any table
         with pytest.raises(RunError, match="onnxruntime"):
-            runner.run_in(in_shards, "plain", feeds)
-    feeds = random_burst(runner, bundle.vocabulary.size, "plain", 10, 0)
-    assert runner.run("plain", feeds)["chosen"].shape == (5, 10)
+            executor.run_by(in_shards, "plain", feeds)
+    feeds = random_burst(executor, bundle.vocabulary.size, "plain", 10, 0)
+    assert executor.run("plain", feeds)["chosen"].shape == (5, 10)
 
 
-def test_its_class_names_the_precision_and_the_padding(whole: Runner, precision: Precision) -> None:
+def test_its_class_names_the_precision_and_the_padding(whole: Executor, precision: Precision) -> None:
     held = whole.execution_class
     assert (held.precision, held.provider, held.padding) == (precision, "cpu", 1)
     assert str(held).startswith(f"{precision}/cpu/onnxruntime-")
@@ -229,7 +223,7 @@ def test_what_is_asked_for_is_taken_wherever_it_runs(bundle: Bundle, asked: Prec
 def test_a_precision_that_the_bundle_has_not(bundle: Bundle, asked: Precision) -> None:
     (other,) = (precision for precision in BOTH if precision != asked)
     with pytest.raises(PrecisionError, match=f"small holds {other}, not {asked}"):
-        open_runner(holding(bundle, other), RunnerConfig(device="cpu", precision=asked))
+        open_executor(holding(bundle, other), RunnerConfig(device="cpu", precision=asked))
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])
@@ -244,24 +238,24 @@ def test_int8_is_refused_without_vnni(
     monkeypatch.setattr(module, "multiplies_bytes", lambda: False)
     asked: Literal["auto", "int8"] = "int8" if held == BOTH else "auto"
     with pytest.raises(PrecisionError, match=r"cannot run in int8: .*VNNI"):
-        open_runner(holding(bundle, *held), RunnerConfig(device, asked))
+        open_executor(holding(bundle, *held), RunnerConfig(device, asked))
 
 
 def test_int8_is_refused_on_cuda(bundle: Bundle) -> None:
     with pytest.raises(PrecisionError, match="on the CPU only"):
-        open_runner(holding(bundle, *BOTH), RunnerConfig("cuda", "int8"))
+        open_executor(holding(bundle, *BOTH), RunnerConfig("cuda", "int8"))
 
 
 @pytest.fixture
 def cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """An onnxruntime without CUDA."""
-    monkeypatch.setattr(module.onnxruntime, "get_available_providers", lambda: [module.PROVIDERS["cpu"]])
+    monkeypatch.setattr(sessions.onnxruntime, "get_available_providers", lambda: [sessions.PROVIDERS["cpu"]])
 
 
 @pytest.mark.usefixtures("cpu_only")
 def test_auto_without_cuda_says_why_it_is_the_cpu(bundle: Bundle) -> None:
-    runner, remarks = open_runner(bundle, RunnerConfig())
-    assert (runner.device, runner.precision) == ("cpu", PRECISIONS[-1])
+    executor, remarks = open_executor(bundle, RunnerConfig())
+    assert (executor.device, executor.precision) == ("cpu", PRECISIONS[-1])
     assert [remark.split(":")[0] for remark in remarks] == ["not on CUDA"]
 
 
@@ -271,14 +265,14 @@ def test_auto_takes_the_cpu_for_a_bundle_of_int8_alone(bundle: Bundle) -> None:
     variant = bundle.manifest.precisions["int8"]
     manifest = msgspec.structs.replace(bundle.manifest, precisions={"int8": variant})
     alone = Bundle(bundle.path, manifest, bundle.digest, bundle.vocabulary)
-    runner, _ = open_runner(alone, RunnerConfig())
-    assert (runner.device, runner.precision) == ("cpu", "int8")
+    executor, _ = open_executor(alone, RunnerConfig())
+    assert (executor.device, executor.precision) == ("cpu", "int8")
 
 
 @pytest.mark.usefixtures("cpu_only")
 def test_cuda_that_is_not_there(bundle: Bundle) -> None:
     with pytest.raises(DeviceError, match="serve-gpu"):
-        open_runner(bundle, RunnerConfig(device="cuda"))
+        open_executor(bundle, RunnerConfig(device="cuda"))
 
 
 @pytest.mark.parametrize(("name", "value"), [("device", "gpu"), ("precision", "int4"), ("threads", -1)])
