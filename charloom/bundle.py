@@ -25,7 +25,7 @@ import msgspec
 
 from charloom.burst import GraphKind, StateSpec
 from charloom.errors import CharloomError
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyKinds, read_vocabulary
 
 FORMAT = 2
 """The bundle format that this version reads and writes."""
@@ -130,15 +130,15 @@ class Manifest(msgspec.Struct, frozen=True):
 class Bundle:
     """A bundle on disk whose every file was found whole."""
 
-    def __init__(self, path: Path, manifest: Manifest, digest: str, vocabulary: CharacterVocabulary) -> None:
+    def __init__(self, path: Path, manifest: Manifest, digest: str, vocabulary: Vocabulary) -> None:
         self.path = path
         self.manifest = manifest
         self.digest = digest
         self.vocabulary = vocabulary
 
     @classmethod
-    def open(cls, path: str | Path) -> "Bundle":
-        """Reads and checks a bundle.
+    def open(cls, path: str | Path, vocabularies: VocabularyKinds = VOCABULARIES) -> "Bundle":
+        """Reads and checks a bundle, whose vocabulary may be of any of these kinds.
 
         Raises:
             BundleError: a file is missing, truncated, altered, malformed or of a newer format.
@@ -150,7 +150,7 @@ class Bundle:
         for needed in (VOCABULARY, *manifest.graph_files):
             if needed not in contents:
                 raise BundleError(path / MANIFEST, f"does not list {needed}")
-        vocabulary = parse_vocabulary(path / VOCABULARY, contents[VOCABULARY])
+        vocabulary = parse_vocabulary(path / VOCABULARY, contents[VOCABULARY], vocabularies)
         if vocabulary.size != manifest.vocabulary_size:
             raise BundleError(path / VOCABULARY, "does not have the size that the manifest gives")
         return cls(path, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}", vocabulary)
@@ -200,10 +200,10 @@ def usable(spec: StateSpec) -> bool:
     return fits and 0 <= spec.initial <= 255
 
 
-def parse_vocabulary(path: Path, raw: bytes) -> CharacterVocabulary:
+def parse_vocabulary(path: Path, raw: bytes, kinds: VocabularyKinds) -> Vocabulary:
     """Reads a vocabulary file."""
     try:
-        return CharacterVocabulary.from_json(json.loads(raw))
+        return read_vocabulary(json.loads(raw), kinds)
     except (ValueError, RecursionError) as error:
         raise BundleError(path, str(error)) from error
 

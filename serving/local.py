@@ -15,12 +15,12 @@ from typing import Any
 
 from charloom.options import GenerateOptions, check
 from charloom.score import Score
-from serving.engine import given
 from serving.engine.embedding import embedding
 from serving.engine.engine import Engine
 from serving.engine.request import Request, Stream, Update, prepare
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
+from serving.engine.text_requests import embedding_requests, scoring_requests
 from serving.models import Model
 
 MOST_STREAMS = 256
@@ -90,11 +90,11 @@ class LocalModel:
             InvalidRequestError: one has characters that the model has not.
             ServingError: a burst failed.
         """
-        requests = given.to_scored(texts, prompt, self.model.bundle.vocabulary, skip=skip_unknown)
+        requests = scoring_requests(texts, prompt, self.model.bundle.vocabulary, skip=skip_unknown)
         scores = [Score() for _ in texts]
         for index, update in self._read(requests):
             choices = update.choices
-            scores[index].add(choices.tokens.tolist(), choices.logprobs.tolist(), update.text)
+            scores[index].add(choices.tokens.tolist(), choices.logprobs.tolist(), update.texts)
         return scores
 
     def embed(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[list[float]]:
@@ -104,7 +104,7 @@ class LocalModel:
             InvalidRequestError: one is empty, or has characters that the model has not.
             ServingError: a burst failed.
         """
-        requests = given.to_read(texts, self.model.bundle.vocabulary, skip=skip_unknown)
+        requests = embedding_requests(texts, self.model.bundle.vocabulary, skip=skip_unknown)
         vectors: list[list[float]] = [[] for _ in texts]
         for index, update in self._read(requests):
             if update.snapshot is not None:

@@ -24,7 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from charloom.errors import CharloomError, require
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyKinds, read_vocabulary
 from networks.recurrent import ModelConfig, RecurrentModel
 
 FORMAT = 1
@@ -58,15 +58,15 @@ class Checkpoint:
 
     name: str
     config: ModelConfig
-    vocabulary: CharacterVocabulary
+    vocabulary: Vocabulary
     weights: Mapping[str, Tensor]
     """The model's tensors by name, float32 on the CPU."""
     summary: dict[str, Any]
-    """Text, epoch, steps, losses in nats a character, hardware: for people and manifests to read."""
+    """Text, epoch, steps, losses in nats a token and bits a character, hardware: for people and manifests."""
     options: dict[str, Any]
     """All options of the run, by group."""
     held_out: str
-    """Up to 20,000 characters of the validation text."""
+    """The beginning of the validation text, up to 20,000 tokens."""
 
     def model(self) -> RecurrentModel:
         """The model on the CPU, in float32, ready to evaluate."""
@@ -83,7 +83,7 @@ class TrainingState:
     tensors: dict[str, Tensor]
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, vocabularies: VocabularyKinds = VOCABULARIES) -> Checkpoint:
     """Reads a checkpoint: its directory, the `best` or `last` of a run, or a run, meaning its best.
 
     Raises:
@@ -98,7 +98,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(
             name=folder.name,
             config=settled(ModelConfig(**options["model"])),
-            vocabulary=CharacterVocabulary.from_json(manifest["vocabulary"]),
+            vocabulary=read_vocabulary(manifest["vocabulary"], vocabularies),
             weights=weights,
             summary=checked_summary(manifest["summary"]),
             options=options,

@@ -39,7 +39,7 @@ class Settled:
 def settled(options: Options, corpus: Corpus) -> Settled:
     """Fills in what is open, for the training part of a text."""
     vocabulary = corpus.vocabulary
-    return settle(options, corpus.parts[0], vocabulary.inputs, vocabulary.size)
+    return settle(options, corpus.characters[0], vocabulary.inputs, vocabulary.size)
 
 
 def settle(options: Options, characters: int, inputs: int, outputs: int) -> Settled:

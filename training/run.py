@@ -116,12 +116,16 @@ def describe(trainer: Trainer, reason: str) -> None:
     """Says what is about to be trained, on what, and the reason of what was left open."""
     corpus, hardware, model = trainer.corpus, trainer.hardware, trainer.model
     config, say = model.config, trainer.reporter.say
-    training, validation, test = corpus.parts
+    training, validation, test = corpus.characters
     for note in corpus.notes:
         say(f"{corpus.path}: {note}")
     say(
-        f"text: {corpus.length:,} characters ({training:,} training, {validation:,} validation, "
-        f"{test:,} test), {corpus.vocabulary.size} different"
+        f"text: {sum(corpus.characters):,} characters ({training:,} training, {validation:,} validation, "
+        f"{test:,} test)"
+    )
+    say(
+        f"vocabulary: {corpus.vocabulary.kind}, {corpus.vocabulary.size:,} different tokens, "
+        f"{sum(corpus.parts):,} in the text"
     )
     say(
         f"model: {config.cell}, {config.layers} x {config.cells} cells, "

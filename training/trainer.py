@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charloom.errors import CharloomError
-from charloom.protocol import Ids
+from charloom.vocabulary import Ids
 from networks.kernels import State
 from networks.recurrent import RecurrentModel
 from training.checkpoint import Checkpoint, CheckpointError, TrainingState, load_checkpoint, write_checkpoint
@@ -78,7 +78,6 @@ class Trainer:
             ShortTextError: the text is too short for the batch, or nothing of it is held out.
         """
         vocabulary = corpus.vocabulary
-        newline = int(vocabulary.encode("\n")[0]) if "\n" in vocabulary.characters else None
         training, validation, _ = corpus.parts
         if not validation:
             raise ShortTextError("the validation part of the text is empty: raise --validation-fraction")
@@ -91,7 +90,9 @@ class Trainer:
         self.ranks = ranks
         self.logbook = Logbook(folder.path, options.logbook)
         ours = ranks.lanes(options.batches.batch)
-        self.lanes = Lanes(training, vocabulary.start, newline, options.batches, options.run.seed, ours)
+        self.lanes = Lanes(
+            training, vocabulary.start, vocabulary.find("\n"), options.batches, options.run.seed, ours
+        )
         self.schedule = Schedule.of(options.run, training, self.lanes.chunks, validation)
         self.account = Account(options, corpus, model, hardware, self.lanes)
         self.optimizer = Optimizer(model, options.optimizer)
@@ -255,6 +256,11 @@ class Trainer:
         """Seconds that the run has taken, interruptions apart."""
         return time.monotonic() - self.started
 
+    @property
+    def characters_per_step(self) -> float:
+        """Characters of all lanes in a step, on the average."""
+        return self.lanes.tokens_per_step * self.corpus.characters_per_token
+
     def training_seconds(self) -> float:
         """Those of the seconds in which it trained, and did not evaluate."""
         return self.elapsed() - self.progress.evaluation_seconds
@@ -320,6 +326,7 @@ class Trainer:
             loss = self.held_out_loss(self.corpus.validation, "validating")
         self.last_evaluation_seconds = progress.evaluation_seconds - before
         self.check(loss)
+        bits = self.corpus.bits_per_character(loss, "validation")
         best = loss < progress.best_loss
         progress.best_loss = min(loss, progress.best_loss)
         progress.stale = 0 if best else progress.stale + 1
@@ -329,6 +336,7 @@ class Trainer:
                 "epoch": self.epoch,
                 "training_loss": training,
                 "validation_loss": loss,
+                "validation_bits_per_character": bits,
                 "learning_rate": self.rate(),
                 "seconds": self.elapsed(),
             }
@@ -342,7 +350,8 @@ class Trainer:
             self.save(best=best)
             trained = "" if training is None else f"loss {training:.4f}  "
             self.reporter.say(
-                f"epoch {self.epoch:.2f}  {trained}validation {loss:.4f}{'  (best)' if best else ''}"
+                f"epoch {self.epoch:.2f}  {trained}validation {loss:.4f} ({bits:.3f} bits a character)"
+                f"{'  (best)' if best else ''}"
             )
             self.reporter.samples(written)
             self.show(f"{min(1.0, self.share()):.0%} done, about {clock(self.seconds_left())} left")
@@ -362,7 +371,7 @@ class Trainer:
             "training_loss": (total - progress.noted_total) / steps if steps else None,
             "validation_loss": validation,
             "learning_rate": self.rate(),
-            "characters_per_second": pace * self.lanes.characters_per_step or None,
+            "characters_per_second": pace * self.characters_per_step or None,
             "seconds": self.elapsed(),
         }
         self.ranks.from_first(lambda: self.logbook.measure(record))
@@ -439,7 +448,7 @@ class Trainer:
             epoch=self.epoch,
             loss=self.training_loss() or last["training_loss"] or last["validation_loss"],
             validation=last["validation_loss"],
-            speed=self.spoken.look(step, now) * self.lanes.characters_per_step,
+            speed=self.spoken.look(step, now) * self.characters_per_step,
             seconds_left=self.seconds_left(),
             step=step,
             steps=self.schedule.steps,
@@ -478,13 +487,16 @@ class Trainer:
         best = load_checkpoint(self.folder.path)
         self.reporter.say(
             f"{reason}: {self.epoch:.2f} epochs in {clock(self.elapsed())}; "
-            f"best validation loss {progress.best_loss:.4f}: {self.folder.path / best.name}"
+            f"best validation loss {progress.best_loss:.4f} "
+            f"({self.corpus.bits_per_character(progress.best_loss, 'validation'):.3f} bits a character): "
+            f"{self.folder.path / best.name}"
         )
         self.show(reason)
         if len(self.corpus.test):
             self.model.load_state_dict(best.weights)
             loss = self.held_out_loss(self.corpus.test, "testing")
-            self.reporter.say(f"test loss {loss:.4f}")
+            bits = self.corpus.bits_per_character(loss, "test")
+            self.reporter.say(f"test loss {loss:.4f} ({bits:.3f} bits a character)")
             self.show(reason, loss)
         return best
 

@@ -13,8 +13,8 @@ from charloom.bundle import Bundle
 from charloom.burst import FULL_INPUTS, Feeds, neutral
 from charloom.errors import ConfigError
 from charloom.evaluation import Evaluation, EvaluationConfig, measured
-from charloom.protocol import UNCOUNTED, Lanes
-from serving.commands.given import read_texts
+from charloom.evaluation_lanes import UNCOUNTED, EvaluationLanes
+from charloom.text_file import read_text
 from serving.engine.runner import Runner, RunnerConfig, open_runner
 
 
@@ -28,11 +28,11 @@ def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
         raise ConfigError("precision", "bfloat16 is that of a checkpoint, not of a bundle")
     bundle = Bundle.open(path)
     runner, _ = open_runner(bundle, RunnerConfig(config.device, config.precision))
-    [given] = read_texts([text], lines=False)
+    content, _ = read_text(text)
     about = bundle.manifest.training.get("text")
     own = about if isinstance(about, dict) else {}
-    of = measured(given.text, given.file, config, bundle.vocabulary, own)
-    lanes = Lanes(of.tokens, bundle.vocabulary.start, config.lanes)
+    of = measured(content, str(text), config, bundle.vocabulary, own)
+    lanes = EvaluationLanes(of.tokens, bundle.vocabulary.start, config.lanes)
     begun = time.monotonic()
     nats = total(runner, lanes, bundle.vocabulary.size)
     return Evaluation(
@@ -47,7 +47,7 @@ def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
     )
 
 
-def total(runner: Runner, lanes: Lanes, size: int) -> float:
+def total(runner: Runner, lanes: EvaluationLanes, size: int) -> float:
     """The nats of all tokens of a text; the vocabulary has so many."""
     state = primed_state(runner, lanes)
     nats = 0.0
@@ -62,7 +62,7 @@ def total(runner: Runner, lanes: Lanes, size: int) -> float:
     return nats
 
 
-def primed_state(runner: Runner, lanes: Lanes) -> Feeds:
+def primed_state(runner: Runner, lanes: EvaluationLanes) -> Feeds:
     """The state in which each lane begins."""
     first = {spec.name: spec.initial_rows(1) for spec in runner.state}
     others = lanes.count - 1

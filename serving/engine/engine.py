@@ -18,7 +18,7 @@ import numpy as np
 from charloom.burst import Feeds, GraphKind, StateSpec
 from charloom.errors import CharloomError
 from charloom.options import MAX_WINDOW, InvalidRequestError, Violation, seed_of
-from charloom.vocabulary import CharacterVocabulary, Tokens, no_tokens
+from charloom.vocabulary import Tokens, Vocabulary, no_tokens
 from serving.engine.appointments import Appointments
 from serving.engine.batch import Batch
 from serving.engine.choices import Choices
@@ -64,7 +64,7 @@ class Engine:
     def __init__(
         self,
         runner: BurstRunner,
-        vocabulary: CharacterVocabulary,
+        vocabulary: Vocabulary,
         state: Iterable[StateSpec],
         config: SchedulerConfig,
     ) -> None:
@@ -97,7 +97,7 @@ class Engine:
         """
         self._take_places("n", n)
         streams = [
-            Stream(replace(request, seed=seed_of(request.seed, i)), self.vocabulary.start, deadline)
+            Stream(replace(request, seed=seed_of(request.seed, i)), self.vocabulary, deadline)
             for i in range(n)
         ]
         if request.given:
@@ -113,7 +113,7 @@ class Engine:
             InvalidRequestError: there will never be so many.
         """
         self._take_places("texts", len(requests))
-        streams = [Stream(request, self.vocabulary.start, deadline) for request in requests]
+        streams = [Stream(request, self.vocabulary, deadline) for request in requests]
         self._arrived.extend(streams)
         return streams
 
@@ -160,7 +160,7 @@ class Engine:
     def probe(self) -> bool:
         """Whether bursts succeed: runs one of a single step, which is nobody's."""
         request = Request(no_tokens(), max_tokens=1, seed=0)
-        batch = Batch([Stream(request, self.vocabulary.start)], 1, self.vocabulary.size)
+        batch = Batch([Stream(request, self.vocabulary)], 1, self.vocabulary.size)
         state = {spec.name: spec.initial_rows(1) for spec in self.pool.specs}
         try:
             self.runner.run(batch.kind, batch.feeds() | state)
@@ -288,13 +288,13 @@ class Engine:
     def _update(self, stream: Stream, choices: Choices) -> Update:
         """What of the tokens that a stream generated may go out now."""
         done = stream.steps_left == 0
-        parcel = stream.outbox.put(self.vocabulary, choices, final=done)
-        stream.released += len(parcel.choices)
-        finish = Finish.STOP if parcel.stopped else Finish.LENGTH if done else None
+        released = stream.detokenizer.put(choices, final=done)
+        stream.released += len(released.choices)
+        finish = Finish.STOP if released.stopped else Finish.LENGTH if done else None
         return Update(
             stream,
-            text=parcel.text,
-            choices=parcel.choices,
+            texts=released.texts,
+            choices=released.choices,
             position=stream.visible,
             finish=finish,
             snapshot=self._snapshot(stream) if stream.due(final=finish is not None) else None,

@@ -1,7 +1,7 @@
 """Requests and streams: what is asked for, and how far it has come. Data only."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import InitVar, dataclass, field
 from enum import Enum
 from functools import cached_property
 
@@ -16,10 +16,11 @@ from charloom.options import (
     Violation,
     choose_seed,
 )
-from charloom.vocabulary import CharacterVocabulary, Tokens, UnknownCharacterError, no_tokens
+from charloom.vocabulary import CONTEXT, Tokens, UnknownCharacterError, Vocabulary, no_tokens
 from serving.engine.choices import Choices, no_choices
-from serving.engine.outbox import Outbox
+from serving.engine.detokenizer import Detokenizer
 from serving.engine.snapshot import Snapshot
+from serving.engine.stop_checker import StopChecker
 from serving.engine.token_rules import FOREVER, TokenRules, no_rules
 from serving.errors import ServingError
 
@@ -68,6 +69,13 @@ class Request:
         if after > 0:
             yield self.replay[max(0, after - count) : after]
 
+    @property
+    def context(self) -> Tokens:
+        """The last tokens before the first that is sent, from which its text is decoded."""
+        before = no_tokens() if self.origin is None else self.origin.recent
+        replay = no_tokens() if self.scored else self.replay
+        return np.concatenate([part[-CONTEXT:] for part in (before, self.prompt, replay)])[-CONTEXT:]
+
     @cached_property
     def start(self) -> int:
         """Position of the first token of the text."""
@@ -92,7 +100,7 @@ class Request:
 
 
 def prepare(
-    prompt: str, options: GenerateOptions, vocabulary: CharacterVocabulary, logprobs: int | None = None
+    prompt: str, options: GenerateOptions, vocabulary: Vocabulary, logprobs: int | None = None
 ) -> Request:
     """What the engine is asked where a user asks for this.
 
@@ -124,7 +132,7 @@ def prepare(
     )
 
 
-def encode(field: str, text: str, vocabulary: CharacterVocabulary, *, skip: bool) -> Tokens:
+def encode(field: str, text: str, vocabulary: Vocabulary, *, skip: bool) -> Tokens:
     """The token ids of a text [T]; raises InvalidRequestError for characters that the model has not."""
     if not text:
         return no_tokens()
@@ -151,10 +159,11 @@ class Stream:
     """
 
     request: Request
-    last: int
-    """The token it feeds next; the start token at first."""
+    vocabulary: InitVar[Vocabulary]
     deadline: float | None = None
     """On the clock of `time.monotonic`, seconds."""
+    last: int = field(init=False)
+    """The token it feeds next; the start token at first."""
     position: int = 0
     """Tokens chosen so far, those read included."""
     recent: Tokens = field(default_factory=no_tokens)
@@ -165,7 +174,7 @@ class Stream:
     """Streams of the same prompt, which wait until this one has read it."""
     inherited: Feeds | None = None
     """The state to begin with instead of a fresh one, [1, ...] each; forgotten once it has a slot."""
-    outbox: Outbox = field(init=False)
+    detokenizer: Detokenizer = field(init=False)
     released: int = 0
     """Tokens of the text that its reader has, or that were handed out."""
     consumed: int = 0
@@ -176,11 +185,14 @@ class Stream:
     """From where its state at an earlier token can be had."""
     cancelled: bool = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, vocabulary: Vocabulary) -> None:
         request = self.request
+        self.last = vocabulary.start
         self.released = request.before + (0 if request.scored else len(request.replay))
         self.consumed = self.saved = self.released
-        self.outbox = Outbox(request.stop, request.rules.stop, request.min_tokens, self.released)
+        stops = StopChecker(request.stop, request.rules.stop)
+        decoder = vocabulary.decoder(request.context)
+        self.detokenizer = Detokenizer(decoder, stops, request.min_tokens, self.released)
         if request.origin is not None:
             self.go_on(request.origin)
 
@@ -262,7 +274,8 @@ class Update:
     """What one burst, or an error, brought for one stream."""
 
     stream: Stream
-    text: str = ""
+    texts: Sequence[str] = ()
+    """The text that each of the tokens completes [T]."""
     choices: Choices = field(default_factory=no_choices)
     position: int = 0
     """Tokens of the prompt read and of text handed out so far."""
@@ -270,6 +283,11 @@ class Update:
     error: ServingError | None = None
     snapshot: Snapshot | None = None
     """Where the stream stands, at `position` or, in an update that was merged of several, before."""
+
+    @cached_property
+    def text(self) -> str:
+        """The text of the tokens."""
+        return "".join(self.texts)
 
     @property
     def final(self) -> bool:

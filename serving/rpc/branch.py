@@ -5,7 +5,7 @@ knows the commands that concern one branch alone; other branches, and when it is
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,14 +103,12 @@ class Branch:
         message = command.message
         match command.kind:
             case "feed":
-                await self._feed(message.feed)
-                yield self.event(fed=pb.Fed())
+                yield self.event(fed=await self._feed(message.feed))
             case "generate":
                 async for response in self._generate(message.generate, command.stopped):
                     yield self.event(generated=response)
             case "rewind":
-                taken = await self._rewind(message.rewind.tokens)
-                yield self.event(rewound=pb.Rewound(text=taken))
+                yield self.event(rewound=pb.Rewound(text=await self._rewind(message.rewind)))
             case "suggest":
                 yield self.event(suggested=await self._suggest(message.suggest.count))
             case "save":
@@ -125,12 +123,24 @@ class Branch:
         payload = state_token.save(text, Request(no_tokens(), 0, 0, origin=here), here)
         return pb.State(token=self._place.sealer.seal(payload, self._place.caller), position=here.position)
 
-    async def _feed(self, message: pb.Feed) -> None:
-        """Reads a text, of at most the length of a prompt."""
-        if violations := list(self._place.limits.unless_short("text", message.text)):
+    async def _feed(self, message: pb.Feed) -> pb.Fed:
+        """Reads a text of at most the length of a prompt, and then tokens."""
+        if violations := list(self._unfit(message)):
             raise InvalidRequestError(violations)
-        fed = encode("text", message.text, self._vocabulary, skip=message.skip_unknown)
+        encoded = encode("text", message.text, self._vocabulary, skip=message.skip_unknown)
+        fed = np.concatenate([encoded, np.array(message.token_ids, np.int64)])
+        added = "".join(self._vocabulary.decoder(self.history.here.recent).put(fed))
         await self._read(self.history, fed)
+        return pb.Fed(text=None if added == message.text else added)
+
+    def _unfit(self, message: pb.Feed) -> Iterator[Violation]:
+        """What of a feed cannot be read."""
+        yield from self._place.limits.unless_short("text", message.text)
+        most, size = self._place.limits.most_prompt, self._vocabulary.size
+        if len(message.token_ids) > most:
+            yield Violation("token_ids", f"must be at most {most} here, not {len(message.token_ids)}")
+        elif max(message.token_ids, default=0) >= size:
+            yield Violation("token_ids", f"holds ids that are none of the model's {size} tokens")
 
     async def _read(self, history: History, tokens: Tokens) -> None:
         """Stands after tokens [T] that follow a history."""
@@ -187,14 +197,20 @@ class Branch:
         history = self.history
         return replace(request, origin=history.here, returns_state=True, state_interval=history.apart)
 
-    async def _rewind(self, count: int) -> str:
-        """Takes tokens back and gives their text."""
-        known = self.history.known
+    async def _rewind(self, message: pb.Rewind) -> str:
+        """Takes tokens or characters back and gives their text."""
+        tail = self.history.tail(self._vocabulary)
+        if message.HasField("characters"):
+            field, count, known = "characters", message.characters, tail.characters
+        else:
+            field, count, known = "tokens", message.tokens, len(tail.tokens)
         if count > known:
-            raise InvalidRequestError([Violation("tokens", f"must be at most {known} here, not {count}")])
-        taken = self._vocabulary.decode(self.history.newest(count))
-        await self._read(*self.history.back(count))
-        return taken
+            raise InvalidRequestError([Violation(field, f"must be at most {known} here, not {count}")])
+        end = tail.last_characters(count) if field == "characters" else tail.last_tokens(count)
+        history, to_read = self.history.back(end.tokens)
+        again = encode(field, end.stays, self._vocabulary, skip=False)
+        await self._read(history, np.concatenate([to_read, again]))
+        return end.goes
 
     async def _suggest(self, count: int) -> pb.Alternatives:
         """The likeliest next tokens."""

@@ -17,7 +17,7 @@ from charloom.options import (
     Violation,
     unless_between,
 )
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import Vocabulary
 from serving.engine.choices import Choices
 from serving.engine.request import Finish, Request, Update, prepare
 from serving.models import Model
@@ -76,9 +76,7 @@ class Text:
     """Whether it is to the byte that of an undisturbed stream."""
 
 
-def to_request(
-    message: pb.GenerateRequest, vocabulary: CharacterVocabulary, limits: RequestLimits
-) -> Request:
+def to_request(message: pb.GenerateRequest, vocabulary: Vocabulary, limits: RequestLimits) -> Request:
     """Reads a request, with the defaults for what it leaves out.
 
     Raises:
@@ -141,7 +139,7 @@ def to_start(text: Text, request: Request) -> pb.GenerateResponse:
 
 
 def to_response(
-    message: pb.GenerateRequest, index: int, update: Update, vocabulary: CharacterVocabulary
+    message: pb.GenerateRequest, index: int, update: Update, vocabulary: Vocabulary
 ) -> pb.GenerateResponse:
     """A later response, with what the request asked for."""
     choices = update.choices
@@ -166,16 +164,18 @@ def to_score(index: int, update: Update) -> pb.ScoreResponse:
         token_ids=update.choices.tokens.tolist(),
         logprobs=update.choices.logprobs.tolist(),
         last=update.finish is not None,
-        text=update.text,
+        token_texts=update.texts,
     )
 
 
-def to_alternatives(choices: Choices, vocabulary: CharacterVocabulary) -> Iterator[pb.Alternatives]:
+def to_alternatives(choices: Choices, vocabulary: Vocabulary) -> Iterator[pb.Alternatives]:
     """The likeliest tokens in the place of each one that was chosen."""
     for tokens, logprobs in zip(choices.top_tokens, choices.top_logprobs.tolist(), strict=True):
-        rows = zip(tokens.tolist(), vocabulary.pieces(tokens), logprobs, strict=True)
         yield pb.Alternatives(
-            alternatives=[pb.Alternative(token_id=t, text=text, logprob=p) for t, text, p in rows]
+            alternatives=[
+                pb.Alternative(token_id=token, text=vocabulary.token_text(token), logprob=logprob)
+                for token, logprob in zip(tokens.tolist(), logprobs, strict=True)
+            ]
         )
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from charloom.protocol import CHUNK, PIECE
+from charloom.evaluation_lanes import CHUNK, PIECE
 from networks.recurrent import ModelConfig, RecurrentModel
 from training import evaluation
 from training.hardware import HardwareConfig, resolve

@@ -20,7 +20,7 @@ from training.reporting.frequency import Frequency, most_frequent
 from training.reporting.page import Facts
 
 MOST_FREQUENT = 16
-"""Characters whose share of the text a report gives."""
+"""Tokens whose share of the text a report gives."""
 
 
 class Account:
@@ -46,17 +46,21 @@ class Account:
 
     def summary(self, progress: Progress) -> dict[str, Any]:
         """What people and manifests want to know of the model."""
-        last = progress.evaluations[-1]
+        last, bits = progress.evaluations[-1], self.corpus.bits_per_character
         return {
             "text": self.corpus.summary(),
             "parameters": self.model.parameter_count(),
             "vocabulary_size": self.corpus.vocabulary.size,
             "epoch": self.lanes.epochs(progress.step),
             "steps": progress.step,
-            "characters_seen": round(progress.step * self.lanes.characters_per_step),
+            "characters_seen": round(
+                progress.step * self.lanes.tokens_per_step * self.corpus.characters_per_token
+            ),
             "training_loss": last["training_loss"],
             "validation_loss": last["validation_loss"],
+            "validation_bits_per_character": bits(last["validation_loss"], "validation"),
             "best_validation_loss": progress.best_loss,
+            "best_validation_bits_per_character": bits(progress.best_loss, "validation"),
             "seconds": progress.seconds,
             "hardware": self.hardware.summary(),
         }
@@ -73,11 +77,14 @@ class Account:
             frequent=self.frequent,
             evaluations=progress.evaluations,
             test_loss=test_loss,
+            test_bits_per_character=(
+                None if test_loss is None else self.corpus.bits_per_character(test_loss, "test")
+            ),
         )
 
     @cached_property
     def frequent(self) -> Sequence[Frequency]:
-        """The most frequent characters of the training text."""
+        """The most frequent tokens of the training text."""
         text = self.corpus.train
         try:
             return most_frequent(text, self.corpus.vocabulary, MOST_FREQUENT)

@@ -25,7 +25,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Measurement:
-    """An evaluation: losses in nats a character."""
+    """An evaluation: losses in nats a token."""
 
     epoch: float
     training: float

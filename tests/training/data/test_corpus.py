@@ -5,9 +5,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from charloom import text_file
 from charloom.errors import CharloomError, ConfigError
+from charloom.text_file import BinaryTextError, UnreadableTextError, read_text
 from training.data import corpus
-from training.data.corpus import BinaryTextError, CorpusConfig, UnreadableTextError, read_corpus, read_text
+from training.data.corpus import CorpusConfig, read_corpus
 from training.data.token_file import SaveError, release
 
 ALPHABETS = "Привет, κόσμε! 你好世界\nשלום עולם 🧵🪡👩‍👩‍👧 e\u0301\n"  # noqa: RUF001
@@ -62,7 +64,7 @@ def test_a_text_in_pieces_is_the_text_as_a_whole(words, piece, tmp_path):
     path.write_bytes(b"".join(w.encode("latin-1" if w in "\x80\xe9\xf0\x9f\xff" else "utf-8") for w in words))
     whole = outcome(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "PIECE", piece)
+        patch.setattr(text_file, "PIECE", piece)
         assert outcome(path) == whole
         if isinstance(whole[0], str):
             read = read_corpus(path, CorpusConfig())
@@ -72,7 +74,7 @@ def test_a_text_in_pieces_is_the_text_as_a_whole(words, piece, tmp_path):
 
 
 def test_a_nul_far_behind_a_malformed_byte_is_what_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "PIECE", 100)
+    monkeypatch.setattr(text_file, "PIECE", 100)
     path = tmp_path / "a.txt"
     path.write_bytes(b"a" * 50 + b"\xff" + b"b" * 500 + b"\0")
     with pytest.raises(BinaryTextError, match="at byte 551"):
