@@ -12,6 +12,7 @@ from charloom.errors import ConfigError
 from charloom.evaluate import as_json, as_lines
 from charloom.evaluation import Evaluation, EvaluationConfig, EvaluationError, Measured, measured
 from charloom.vocabulary import CharacterVocabulary
+from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
 
 TEXT = "abcabcabca"
 ABOUT = {"sha256": sha256(TEXT.encode()).hexdigest(), "train": 6, "validation": 3, "test": 1}
@@ -75,6 +76,16 @@ def test_even_odds(evaluation: Evaluation) -> None:
     assert words.bits_per_character == pytest.approx(0.5)
     assert words.perplexity_per_token == pytest.approx(4)
     assert replace(evaluation, nats=1e9).perplexity_per_token == math.inf
+
+
+def test_tokens_and_characters_are_counted_apart() -> None:
+    vocabulary = BytePairVocabulary()
+    found = measured("é你 the ", "the text", EvaluationConfig(), vocabulary, {})
+    tokens = vocabulary.encode("é你 the ").tolist()
+    assert (found.tokens.tolist(), found.characters, found.skipped) == (tokens, 7, 0)
+    evaluation = Evaluation("mine", "bundle", "cpu", "int8", found, 1, nats=14 * math.log(2), seconds=0.5)
+    assert evaluation.bits_per_character == pytest.approx(2)
+    assert evaluation.nats_per_token == pytest.approx(14 * math.log(2) / len(tokens))
 
 
 def test_lines_and_json_say_the_same(evaluation: Evaluation) -> None:
