@@ -29,7 +29,7 @@ def bare_rate(model: Model, load: Load) -> float:
         for update in updates:
             assert update.error is None, "nothing can go wrong here"
             update.stream.consumed = update.stream.released
-            tokens += len(update.text) if now >= counts_from else 0
+            tokens += len(update.sampled) if now >= counts_from else 0
             if update.final:
                 asks = users.pop(update.stream)
                 if not load.tokens:

@@ -91,11 +91,16 @@ class User:
         ask = next(self.asks)
         began = time.perf_counter()
         last: float | None = None
-        async for text in self.client.generate(ask.prompt, max_tokens=ask.max_tokens, seed=ask.seed):
+        generation = self.client.generate(
+            ask.prompt, max_tokens=ask.max_tokens, seed=ask.seed, token_ids=True
+        )
+        async for piece in generation.pieces():
+            if not piece.token_ids:
+                continue  # it says only that the text begins
             now = time.perf_counter()
-            self.reception.all_tokens += len(text)
+            self.reception.all_tokens += len(piece.token_ids)
             if now >= self.counts_from:
-                self.reception.tokens += len(text)
+                self.reception.tokens += len(piece.token_ids)
                 self.reception.messages += 1
                 if last is not None:
                     self.reception.between.append(now - last)

@@ -27,7 +27,7 @@ import numpy as np
 from charloom.burst import GraphKind, StateSpec
 from charloom.errors import CharloomError
 from charloom.files import sync_folder, write_synced
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyKinds, read_vocabulary
 
 FORMAT = 3
 """The bundle format that this version reads and writes."""
@@ -156,17 +156,15 @@ class Files(Protocol):
 class Bundle:
     """A bundle whose every file was found whole."""
 
-    def __init__(
-        self, files: Files, manifest: Manifest, digest: str, vocabulary: CharacterVocabulary
-    ) -> None:
+    def __init__(self, files: Files, manifest: Manifest, digest: str, vocabulary: Vocabulary) -> None:
         self.files = files
         self.manifest = manifest
         self.digest = digest
         self.vocabulary = vocabulary
 
     @classmethod
-    def open(cls, path: str | Path) -> "Bundle":
-        """Reads and checks a bundle on disk.
+    def open(cls, path: str | Path, vocabularies: VocabularyKinds = VOCABULARIES) -> "Bundle":
+        """Reads and checks a bundle on disk, whose vocabulary may be of any of these kinds.
 
         Raises:
             BundleError: a file is missing, truncated, altered, malformed or of a newer format.
@@ -176,19 +174,25 @@ class Bundle:
         files = FilesOnDisk(Path(path), manifest.files)
         for name in manifest.files:
             files.read(name)
-        return cls._of(files, manifest, raw)
+        return cls._of(files, manifest, raw, vocabularies)
 
     @classmethod
-    def in_memory(cls, origin: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> "Bundle":
+    def in_memory(
+        cls,
+        origin: Path,
+        manifest: Manifest,
+        contents: Mapping[str, bytes],
+        vocabularies: VocabularyKinds = VOCABULARIES,
+    ) -> "Bundle":
         """A bundle that is written nowhere, made of what is at `origin`."""
-        return cls._of(FilesInMemory(origin, contents), manifest, encode_manifest(manifest))
+        return cls._of(FilesInMemory(origin, contents), manifest, encode_manifest(manifest), vocabularies)
 
     @classmethod
-    def _of(cls, files: Files, manifest: Manifest, raw: bytes) -> "Bundle":
+    def _of(cls, files: Files, manifest: Manifest, raw: bytes, vocabularies: VocabularyKinds) -> "Bundle":
         for needed in manifest.needed_files:
             if needed not in manifest.files:
                 raise BundleError(files.path / MANIFEST, f"does not list {needed}")
-        vocabulary = parse_vocabulary(files.path / VOCABULARY, files.read(VOCABULARY))
+        vocabulary = parse_vocabulary(files.path / VOCABULARY, files.read(VOCABULARY), vocabularies)
         if vocabulary.size != manifest.vocabulary_size:
             raise BundleError(files.path / VOCABULARY, "does not have the size that the manifest gives")
         return cls(files, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}", vocabulary)
@@ -293,10 +297,10 @@ def usable(spec: StateSpec) -> bool:
     return spec.scale is None or 0 < spec.scale < math.inf
 
 
-def parse_vocabulary(path: Path, raw: bytes) -> CharacterVocabulary:
+def parse_vocabulary(path: Path, raw: bytes, kinds: VocabularyKinds) -> Vocabulary:
     """Reads a vocabulary file."""
     try:
-        return CharacterVocabulary.from_json(json.loads(raw))
+        return read_vocabulary(json.loads(raw), kinds)
     except (ValueError, RecursionError) as error:
         raise BundleError(path, str(error)) from error
 

@@ -1,6 +1,6 @@
 """The `evaluate` command: how well a checkpoint or a bundle predicts a text.
 
-It finds out which of the two a path is, and calls the room that can run it: neither is imported here.
+It finds out which of the two a path is and loads the function that can run it; neither is imported before.
 """
 
 import pkgutil
@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from charloom.bundle import MANIFEST
 from charloom.evaluation import Evaluation, EvaluationConfig, EvaluationError
 
-ROOMS = {"checkpoint": "training.evaluate:evaluate", "bundle": "serving.commands.evaluate:evaluate"}
+EVALUATORS = {"checkpoint": "training.evaluate:evaluate", "bundle": "serving.commands.evaluate:evaluate"}
 """Kind of model to the function that evaluates it, loaded when it is called."""
 
 
@@ -37,7 +37,7 @@ def evaluate(
     json
         One JSON object, for programs.
     """
-    measure = pkgutil.resolve_name(ROOMS[kind(model)])
+    measure = pkgutil.resolve_name(EVALUATORS[kind(model)])
     evaluation: Evaluation = measure(model, text, options)
     sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     sys.stdout.write(as_json(evaluation) if json else as_lines(evaluation))
@@ -63,8 +63,8 @@ def as_lines(evaluation: Evaluation) -> str:
     about = {
         "model": f"{evaluation.model} ({evaluation.kind}, {evaluation.precision}, {evaluation.device})",
         "text": f"{of.text}{part}: {of.characters:,} characters, {len(of.tokens):,} tokens",
-        "protocol": evaluation.protocol,
-        "nats/character": f"{evaluation.nats_per_character:.4f}",
+        "method": evaluation.method,
+        "nats/token": f"{evaluation.nats_per_token:.4f}",
         "bits/character": f"{evaluation.bits_per_character:.4f}",
         "perplexity/token": f"{evaluation.perplexity_per_token:.4f}",
         "nats in all": f"{evaluation.nats:.1f}",
@@ -92,11 +92,10 @@ def as_json(evaluation: Evaluation) -> str:
         "tokens": len(of.tokens),
         "skipped": of.skipped,
         "lanes": evaluation.lanes,
-        "protocol": evaluation.protocol,
+        "method": evaluation.method,
         "nats": evaluation.nats,
-        "nats_per_character": evaluation.nats_per_character,
-        "bits_per_character": evaluation.bits_per_character,
         "nats_per_token": evaluation.nats_per_token,
+        "bits_per_character": evaluation.bits_per_character,
         "perplexity_per_token": evaluation.perplexity_per_token,
         "seconds": evaluation.seconds,
     }

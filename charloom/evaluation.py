@@ -1,7 +1,4 @@
-"""Evaluations: what is asked of a measurement, which part of a text it is of, and what comes of it.
-
-It knows neither models nor files.
-"""
+"""Evaluations: the options of a measurement, the part of a text it is of, and its results."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from charloom.errors import CharloomError, require
-from charloom.nats import bits, perplexity
-from charloom.protocol import PRIME
-from charloom.vocabulary import CharacterVocabulary, Tokens, UnknownCharacterError
+from charloom.evaluation_lanes import PRIME
+from charloom.score import bits_per_character, perplexity
+from charloom.vocabulary import Tokens, UnknownCharacterError, Vocabulary
 
 Part = Literal["whole", "training", "validation", "test"]
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
@@ -56,7 +53,7 @@ class Measured:
     tokens: Tokens
     """At least one."""
     characters: int
-    """Of these tokens."""
+    """Of their text."""
     skipped: int
     """Characters that the model does not know, which do not count."""
     seen: bool
@@ -64,7 +61,7 @@ class Measured:
 
 
 def measured(
-    text: str, name: str, config: EvaluationConfig, vocabulary: CharacterVocabulary, about: Mapping[str, Any]
+    text: str, name: str, config: EvaluationConfig, vocabulary: Vocabulary, about: Mapping[str, Any]
 ) -> Measured:
     """What is to be measured of a text; `about` is what the model's summary says of its own text.
 
@@ -81,7 +78,7 @@ def measured(
         nothing = "that the model knows" if piece else "at all"
         where = name if config.part == "whole" else f"the {config.part} part of {name}"
         raise EvaluationError(f"{where} has no character {nothing}")
-    known = len(tokens)  # a token is a character
+    known = len(vocabulary.decode(tokens))
     seen = own and config.part in ("whole", "training")
     return Measured(name, config.part, tokens, known, len(piece) - known, seen)
 
@@ -118,28 +115,23 @@ class Evaluation:
     of: Measured
     lanes: int
     nats: float
-    """How surprising all of the text was."""
+    """The surprise of the whole text."""
     seconds: float
-    """That the measurement took."""
-
-    @property
-    def nats_per_character(self) -> float:
-        """The loss that training logs; comparable whatever a token is."""
-        return self.nats / self.of.characters
-
-    @property
-    def bits_per_character(self) -> float:
-        """What a character takes to store, by this model."""
-        return bits(self.nats_per_character)
+    """Duration of the measurement."""
 
     @property
     def nats_per_token(self) -> float:
-        """How surprising a token was on the average."""
+        """The mean surprise of a token, the loss that training logs."""
         return self.nats / len(self.of.tokens)
 
     @property
+    def bits_per_character(self) -> float:
+        """Bits that a character takes to store; models can be compared by it whatever their tokens are."""
+        return bits_per_character(self.nats, self.of.characters)
+
+    @property
     def perplexity_per_token(self) -> float:
-        """On average the model was as unsure as in a fair choice among this many tokens."""
+        """The number of tokens among which a fair choice is as unsure as the model was, on the average."""
         return perplexity(self.nats_per_token)
 
     @property
@@ -148,7 +140,7 @@ class Evaluation:
         return self.of.characters / max(self.seconds, 1e-9)
 
     @property
-    def protocol(self) -> str:
+    def method(self) -> str:
         """How it was measured, in words."""
         stream = "from the start token and a fresh state"
         if self.lanes == 1:

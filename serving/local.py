@@ -16,12 +16,12 @@ from typing import Any
 from charloom.bundle import Bundle
 from charloom.options import GenerateOptions, check
 from charloom.score import Score
-from serving.engine import given
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.engine import Engine
 from serving.engine.request import Request, prepare
 from serving.engine.stream import Stream
+from serving.engine.text_requests import embedding_requests, scoring_requests
 from serving.engine.update import Update
 from serving.model import Model
 
@@ -101,11 +101,11 @@ class LocalModel:
             InvalidRequestError: one has characters that the model has not.
             ServingError: a burst failed.
         """
-        requests = given.to_scored(texts, prompt, self.model.bundle.vocabulary, skip=skip_unknown)
+        requests = scoring_requests(texts, prompt, self.model.bundle.vocabulary, skip=skip_unknown)
         scores = [Score() for _ in texts]
         for index, update in self._read(requests):
             sampled = update.sampled
-            scores[index].add(sampled.tokens.tolist(), sampled.logprobs.tolist(), update.text)
+            scores[index].add(sampled.tokens.tolist(), sampled.logprobs.tolist(), update.texts)
         return scores
 
     def embed(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[list[float]]:
@@ -117,7 +117,7 @@ class LocalModel:
             ServingError: a burst failed.
         """
         specs = embedding_specs(self.model.bundle.manifest.embedding, self.model.executor.state)
-        requests = given.to_read(texts, self.model.bundle.vocabulary, skip=skip_unknown)
+        requests = embedding_requests(texts, self.model.bundle.vocabulary, skip=skip_unknown)
         vectors: list[list[float]] = [[] for _ in texts]
         for index, update in self._read(requests):
             if update.snapshot is not None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from charloom.errors import CharloomError
 from charloom.files import write_folder_atomic
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyKinds, read_vocabulary
 from networks.config import NetworkConfig
 from networks.language_model import LanguageModel
 from networks.registry import NETWORKS, NetworkError, NetworkRegistry
@@ -56,15 +56,15 @@ class Checkpoint:
 
     name: str
     config: NetworkConfig
-    vocabulary: CharacterVocabulary
+    vocabulary: Vocabulary
     weights: Mapping[str, Tensor]
     """The model's tensors by name, float32 on the CPU."""
     summary: dict[str, Any]
-    """Text, epoch, steps, losses in nats a character, hardware: for people and manifests to read."""
+    """Text, epoch, steps, losses in nats a token and bits a character, hardware: for people and manifests."""
     options: dict[str, Any]
     """All options of the run, by group."""
     held_out: str
-    """Up to 20,000 characters of the validation text."""
+    """The beginning of the validation text, up to 20,000 tokens."""
     networks: NetworkRegistry = NETWORKS
     """The kinds of network, of which the model is one."""
 
@@ -87,12 +87,15 @@ class TrainingState:
     tensors: dict[str, Tensor]
 
 
-def load_checkpoint(path: Path, networks: NetworkRegistry = NETWORKS) -> Checkpoint:
+def load_checkpoint(
+    path: Path, networks: NetworkRegistry = NETWORKS, vocabularies: VocabularyKinds = VOCABULARIES
+) -> Checkpoint:
     """Reads a checkpoint.
 
     Args:
         path: its directory, the `best` or `last` of a run, or a run, meaning its best.
         networks: the kinds of network that it may hold.
+        vocabularies: the kinds of vocabulary that it may hold.
 
     Raises:
         CheckpointError: it is missing or damaged, something else, or of a network that is not among
@@ -107,7 +110,7 @@ def load_checkpoint(path: Path, networks: NetworkRegistry = NETWORKS) -> Checkpo
         checkpoint = Checkpoint(
             name=folder.name,
             config=sized_config(networks.read(options["model"])),
-            vocabulary=CharacterVocabulary.from_json(manifest["vocabulary"]),
+            vocabulary=read_vocabulary(manifest["vocabulary"], vocabularies),
             weights=weights,
             summary=checked_summary(manifest["summary"]),
             options=options,

@@ -29,7 +29,7 @@ class Settled:
 def settled(options: Options, corpus: Corpus, networks: NetworkRegistry = NETWORKS) -> Settled:
     """Fills in the open options for the training part of a text."""
     vocabulary = corpus.vocabulary
-    return settle(options, corpus.parts[0], vocabulary.inputs, vocabulary.size, networks)
+    return settle(options, corpus.characters[0], vocabulary.inputs, vocabulary.size, networks)
 
 
 def settle(

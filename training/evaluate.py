@@ -5,10 +5,10 @@ from pathlib import Path
 
 from charloom.errors import require
 from charloom.evaluation import Evaluation, EvaluationConfig, Precision, measured
-from charloom.protocol import Lanes
+from charloom.evaluation_lanes import EvaluationLanes
+from charloom.text_file import read_text
 from networks.registry import NETWORKS, NetworkRegistry
 from training.checkpoint import Checkpoint, load_checkpoint
-from training.data.corpus import read_text
 from training.evaluation import held_out_loss
 from training.hardware import HardwareConfig, PrecisionName, enough_memory, resolve
 
@@ -37,7 +37,7 @@ def evaluate(
         device=hardware.device.type,
         precision=hardware.precision,
         of=of,
-        lanes=Lanes(of.tokens, vocabulary.start, config.lanes).count,
+        lanes=EvaluationLanes(of.tokens, vocabulary.start, config.lanes).count,
         nats=loss * len(of.tokens),
         seconds=time.monotonic() - begun,
     )

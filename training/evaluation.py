@@ -1,7 +1,8 @@
 """Evaluation: a model's loss over the whole of a held-out text.
 
-The text is read as `charloom/protocol.py` says. The loss is the mean of the negative log-probabilities
-of its tokens in nats, summed in float32 or better; the products run in the precision of the training.
+The text is read as `charloom/evaluation_lanes.py` says. The loss is the mean of the negative
+log-probabilities of its tokens in nats, summed in float32 or better; the products run in the precision of
+the training.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charloom.protocol import CHUNK, UNCOUNTED, Ids, Lanes
+from charloom.evaluation_lanes import CHUNK, UNCOUNTED, EvaluationLanes
+from charloom.vocabulary import Ids
 from networks.language_model import LanguageModel, State
 from training.hardware import Hardware
 from training.ranks import ALONE, Ranks
@@ -40,14 +42,20 @@ def held_out_loss(
     training = model.training
     model.eval()
     try:
-        return ranks.total(summed_loss(model, Lanes(text, start, lanes), hardware, pause, ranks)) / len(text)
+        return ranks.total(
+            summed_loss(model, EvaluationLanes(text, start, lanes), hardware, pause, ranks)
+        ) / len(text)
     finally:
         model.train(training)
 
 
 @torch.no_grad()
 def summed_loss(
-    model: LanguageModel, lanes: Lanes, hardware: Hardware, pause: Callable[[float], None], ranks: Ranks
+    model: LanguageModel,
+    lanes: EvaluationLanes,
+    hardware: Hardware,
+    pause: Callable[[float], None],
+    ranks: Ranks,
 ) -> float:
     """Sums the losses of all tokens in this rank's share of the lanes."""
     share = ranks.share(lanes.count)

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from charloom.errors import CharloomError
+from charloom.vocabulary import VOCABULARIES, VocabularyKinds
 from networks.registry import NETWORKS, NetworkError, NetworkRegistry
 from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_training_state
 from training.data.corpus import Corpus
@@ -49,6 +50,7 @@ def fresh(
     init_from: Path | None = None,
     ranks: Ranks = ALONE,
     networks: NetworkRegistry = NETWORKS,
+    vocabularies: VocabularyKinds = VOCABULARIES,
 ) -> Trainer:
     """Makes a new run, from random weights or from a checkpoint's.
 
@@ -59,9 +61,9 @@ def fresh(
     torch.manual_seed(options.run.seed)
     model = networks.build(options.model, corpus.vocabulary.inputs, corpus.vocabulary.size)
     if init_from:
-        reporter.say(transfer(load_checkpoint(init_from, networks), model, corpus.vocabulary))
+        reporter.say(transfer(load_checkpoint(init_from, networks, vocabularies), model, corpus.vocabulary))
     model = model.to(hardware.device)
-    return Trainer(options, corpus, model, hardware, folder, reporter, ranks, networks)
+    return Trainer(options, corpus, model, hardware, folder, reporter, ranks, networks, vocabularies)
 
 
 def resumed(
@@ -72,13 +74,14 @@ def resumed(
     reporter: Reporter,
     ranks: Ranks = ALONE,
     networks: NetworkRegistry = NETWORKS,
+    vocabularies: VocabularyKinds = VOCABULARIES,
 ) -> Trainer:
     """Makes the run in the folder ready, as its last checkpoint left it.
 
     Raises:
         ResumeError: the text is another one, or an option differs that must not.
     """
-    last = load_checkpoint(folder.last, networks)
+    last = load_checkpoint(folder.last, networks, vocabularies)
     stored = stored_options(last)
     before, now = stored.flat(), options.flat()
     if last.summary["text"]["sha256"] != corpus.digest:
@@ -98,7 +101,7 @@ def resumed(
         changed = ", ".join(f"{key} {was.get(key)} -> {is_[key]}" for key in is_ if was.get(key) != is_[key])
         reporter.say(f"the hardware has changed, so numbers may differ: {changed}")
     model = last.model().train().to(hardware.device)
-    trainer = Trainer(options, corpus, model, hardware, folder, reporter, ranks, networks)
+    trainer = Trainer(options, corpus, model, hardware, folder, reporter, ranks, networks, vocabularies)
     trainer.resume(load_training_state(folder.last))
     return trainer
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charloom.errors import CharloomError
-from charloom.protocol import Ids
+from charloom.vocabulary import VOCABULARIES, Ids, VocabularyKinds
 from networks.language_model import LanguageModel, State
 from networks.registry import NETWORKS, NetworkRegistry
 from training.carried_state import named_state, restored_state
@@ -68,6 +68,7 @@ class Trainer:
         reporter: Reporter,
         ranks: Ranks = ALONE,
         networks: NetworkRegistry = NETWORKS,
+        vocabularies: VocabularyKinds = VOCABULARIES,
     ) -> None:
         """Prepares a run from its beginning; `resume` prepares one from its last checkpoint.
 
@@ -80,12 +81,12 @@ class Trainer:
             reporter: the console.
             ranks: the processes of the run.
             networks: the kinds of network that its checkpoints may hold.
+            vocabularies: the kinds of vocabulary, likewise.
 
         Raises:
             ShortTextError: the text is too short for the batch, or nothing of it is held out.
         """
         vocabulary = corpus.vocabulary
-        newline = int(vocabulary.encode("\n")[0]) if "\n" in vocabulary.characters else None
         training, validation, _ = corpus.parts
         if not validation:
             raise ShortTextError("the validation part of the text is empty: raise --validation-fraction")
@@ -97,8 +98,11 @@ class Trainer:
         self.reporter = reporter
         self.ranks = ranks
         self.networks = networks
+        self.vocabularies = vocabularies
         ours = ranks.lanes(options.batches.batch)
-        self.lanes = Lanes(training, vocabulary.start, newline, options.batches, options.run.seed, ours)
+        self.lanes = Lanes(
+            training, vocabulary.start, vocabulary.find("\n"), options.batches, options.run.seed, ours
+        )
         self.schedule = Schedule.of(options.run, training, self.lanes.chunks, validation)
         self.report = RunReporter(
             options,
@@ -320,6 +324,7 @@ class Trainer:
             loss = self.held_out_loss(self.corpus.validation, "validating")
         self.last_evaluation_seconds = self.clock.evaluation_seconds - before
         self.check(loss)
+        bits = self.corpus.bits_per_character(loss, "validation")
         best = loss < progress.best_loss
         progress.best_loss = min(loss, progress.best_loss)
         progress.stale = 0 if best else progress.stale + 1
@@ -330,6 +335,7 @@ class Trainer:
                 "epoch": moment.epoch,
                 "training_loss": training,
                 "validation_loss": loss,
+                "validation_bits_per_character": bits,
                 "learning_rate": moment.learning_rate,
                 "seconds": moment.seconds,
             }
@@ -450,7 +456,7 @@ class Trainer:
     def finish(self) -> Checkpoint:
         """Reports the end of the run and returns its best checkpoint."""
         reason = "no better for some time" if self.out_of_patience() else "done"
-        best = load_checkpoint(self.folder.path, self.networks)
+        best = load_checkpoint(self.folder.path, self.networks, self.vocabularies)
         self.report.finished(self.moment(), reason, best, self.progress)
         if len(self.corpus.test):
             self.model.load_state_dict(best.weights)

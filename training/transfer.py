@@ -1,13 +1,13 @@
 """Transfer: a new model that begins with the weights of a trained one.
 
-Between different vocabularies, what belongs to a shared character is copied, and what belongs to
+Between different vocabularies, what belongs to a shared token is copied, and what belongs to
 a new one keeps its random beginning.
 """
 
 import torch
 
 from charloom.errors import CharloomError
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import Vocabulary
 from networks.config import NetworkConfig
 from networks.language_model import LanguageModel
 from training.checkpoint import Checkpoint
@@ -20,7 +20,7 @@ class TransferError(CharloomError):
 
 
 @torch.no_grad()
-def transfer(checkpoint: Checkpoint, model: LanguageModel, vocabulary: CharacterVocabulary) -> str:
+def transfer(checkpoint: Checkpoint, model: LanguageModel, vocabulary: Vocabulary) -> str:
     """Copies a checkpoint's weights into a new model, and says in words what it copied.
 
     Raises:
@@ -53,15 +53,15 @@ def transfer(checkpoint: Checkpoint, model: LanguageModel, vocabulary: Character
     if checkpoint.vocabulary == vocabulary:
         return f"starting from {checkpoint.name}, with the same vocabulary"
     return (
-        f"starting from {checkpoint.name}: {len(new)} character{'s'[: len(new) != 1]} shared, "
+        f"starting from {checkpoint.name}: {len(new)} token{'s'[: len(new) != 1]} shared, "
         f"{vocabulary.size - len(new)} new, {checkpoint.vocabulary.size - len(old)} of its own dropped"
     )
 
 
-def shared_ids(old: CharacterVocabulary, new: CharacterVocabulary) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the ids of the characters in both vocabularies, in the old and in the new one."""
-    places = {character: place for place, character in enumerate(old.characters)}
-    pairs = [(places[c], place) for place, c in enumerate(new.characters) if c in places]
+def shared_ids(old: Vocabulary, new: Vocabulary) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the ids of the tokens in both vocabularies, in the old and the new one; none between kinds."""
+    places = {entry: place for place, entry in enumerate(old.entries)} if old.kind == new.kind else {}
+    pairs = [(places[entry], place) for place, entry in enumerate(new.entries) if entry in places]
     both = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
     return both[:, 0], both[:, 1]
 

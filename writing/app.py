@@ -1,4 +1,4 @@
-"""The program around the screen: between keys and the desk, from the first look to the last."""
+"""The terminal program: passes keys from the screen to the controller, and views back."""
 
 import asyncio
 import signal
@@ -6,7 +6,7 @@ import signal
 from textual.app import App
 from textual.message import Message
 
-from writing.desk import Desk
+from writing.controller import Controller
 from writing.screen import WritingScreen
 from writing.writer import View, Writer
 
@@ -19,7 +19,7 @@ class WriteApp(App[None], inherit_bindings=False):
     CSS = """
     WritingScreen { layout: vertical; }
     #title { padding: 0 1; background: $panel; height: 1; }
-    Paper { padding: 1 2; width: 1fr; }
+    TextView { padding: 1 2; width: 1fr; }
     Forecast { width: 26; padding: 1 1; border-left: solid $panel; height: 100%; }
     Forecast.-old { text-opacity: 50%; }
     .-narrow Forecast { display: none; }
@@ -41,7 +41,7 @@ class WriteApp(App[None], inherit_bindings=False):
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]
         self._writer = writer
-        self._desk: Desk | None = None
+        self._controller: Controller | None = None
         self._news: tuple[View, str | None] = (writer.view, "")
         self.error: Exception | None = None
         """What ended it that nobody expected."""
@@ -58,37 +58,37 @@ class WriteApp(App[None], inherit_bindings=False):
 
     def on_ready(self) -> None:
         """Begins as soon as there is a screen to show things on."""
-        self._desk = Desk(self._writer, self._heard, self._broken)
+        self._controller = Controller(self._writer, self._heard, self._broken)
 
     def on_unmount(self) -> None:
         """Lets nobody wait."""
-        if self._desk is None:
+        if self._controller is None:
             self._writer.close()
         else:
-            self._desk.close()
+            self._controller.close()
 
     def on_writing_screen_wanted(self, event: WritingScreen.Wanted) -> None:
         """Has it done. The key that lets the model write also stops it."""
         if event.action == "quit":
             self._end(0)
-        elif self._desk is None:
+        elif self._controller is None:
             return  # somebody is very quick
-        elif event.action == "go" and self._desk.writing:
-            self._desk.stop()
+        elif event.action == "go" and self._controller.writing:
+            self._controller.stop()
         else:
-            self._desk.do(event.action, event.argument)
+            self._controller.do(event.action, event.argument)
 
     def on_write_app_news(self) -> None:
         """Shows the newest there is; of several at once, the last alone."""
         self._writing_screen.show(*self._news)
 
     def _heard(self, view: View, status: str | None) -> None:
-        """Called by the desk, in its thread."""
+        """Called by the controller, in its thread."""
         self._news = view, status
         self.post_message(self.News())
 
     def _broken(self, error: Exception) -> None:
-        """Called by the desk, in its thread."""
+        """Called by the controller, in its thread."""
         self.error = error
         self.call_from_thread(self._end, 1)
 

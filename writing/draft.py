@@ -1,6 +1,6 @@
 """A draft: the steps in which a text came about, to go back and forth in.
 
-It never changes, so that versions can share it. It knows no model and no terminal.
+It never changes, so that versions can share it.
 """
 
 from dataclasses import dataclass, replace
@@ -30,8 +30,8 @@ class Draft:
         return "".join(step.text for step in self.steps)
 
     def added(self, text: str, author: Author) -> "Draft":
-        """With a step more; what was undone is forgotten."""
-        return Draft((*self.steps, Step(text, author)))
+        """With a step more, unless it is empty; what was undone cannot be redone then."""
+        return Draft((*self.steps, Step(text, author))) if text else self
 
     def typed(self, text: str) -> "Draft":
         """With what you typed: a word becomes one step, however many keys it takes."""

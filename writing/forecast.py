@@ -1,4 +1,4 @@
-"""What may come next: characters, bars, and the digits that pick them."""
+"""The suggestions: tokens that may come next, bars, and the digits that pick them."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from textual.widgets import Static
 
 from writing.glyphs import bar, visible
 from writing.keys import DIGITS
+from writing.writer import Suggestion
 
 WIDTH = 12
 """Of a bar, in characters."""
@@ -16,19 +17,18 @@ WIDTH = 12
 class Forecast(Static):
     """A line for each suggestion."""
 
-    def show(self, suggestions: Sequence[tuple[str, float]]) -> None:
-        """Shows characters and their log-probabilities; without any, those before it, dimmed."""
+    def show(self, suggestions: Sequence[Suggestion]) -> None:
+        """Shows tokens and their log-probabilities; without any, the last ones, dimmed."""
         self.set_class(not suggestions, "-old")
         if suggestions:
             rows = [row(*one) for one in zip(DIGITS, suggestions, strict=False)]
             self.update(Content("\n").join(rows))
 
 
-def row(digit: str, suggestion: tuple[str, float]) -> Content:
+def row(digit: str, suggestion: Suggestion) -> Content:
     """One suggestion: its digit, itself, its bar and its share."""
-    text, logprob = suggestion
-    share = math.exp(logprob)
-    name = Content(visible(text))
+    share = math.exp(suggestion.logprob)
+    name = Content(visible(suggestion.text))
     padding = " " * max(1, 3 - name.cell_length)
     return Content.assemble(
         (digit, "$text-muted"), " ", (name.plain, "bold"), padding,

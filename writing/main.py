@@ -14,10 +14,10 @@ from charloom.errors import CharloomError, ConfigError, require
 from charloom.flags import Flags, Tokens
 from charloom.options import check, choose_seed
 from writing.app import SIGNALS, WriteApp
+from writing.document import load
 from writing.keys import DIGITS
-from writing.line import Line
 from writing.own_server import OwnServer
-from writing.story import load
+from writing.session import ServerSession
 from writing.writer import RefusedError, Writer
 
 Unasked = Parameter(parse=False)
@@ -62,7 +62,7 @@ def write(
     state
         A file that was saved while writing, to go on from; its text is shown if it lies beside it.
     suggestions
-        How many of the likeliest next characters are shown (1 to 10).
+        How many of the likeliest next tokens are shown (1 to 10).
     """
     if (address is None) == (bundle is None):
         raise ConfigError("address and bundle", "exclude each other, and one is needed")
@@ -76,7 +76,7 @@ def write(
     with ExitStack() as stack:
         server = stack.enter_context(OwnServer(bundle)) if bundle else None
 
-        def connect() -> Line:
+        def connect() -> ServerSession:
             place = server.address() if server else address
             assert place is not None, "one of the two is given"
             return begin(place, model, token, before, options, Connection() if server else connection)
@@ -97,13 +97,13 @@ def begin(
     before: str,
     options: WritingFlags,
     connection: Connection = Connection(),
-) -> Line:
-    """A line to a server, at a state; where that is refused, after its text, if it is known."""
+) -> ServerSession:
+    """A session with a server, at a state; where that is refused, after its text, if it is known."""
     try:
-        return Line(address, model, state, options, connection)
+        return ServerSession(address, model, state, options, connection)
     except RefusedError:
         if not before:
             raise
-    line = Line(address, model, b"", options, connection)
-    line.feed(before)
-    return line
+    session = ServerSession(address, model, b"", options, connection)
+    session.feed(before)
+    return session

@@ -1,19 +1,23 @@
-"""A server of one's own: a child process that ends with us, however we end. It knows a command line."""
+"""A server of one's own: a child process that ends with its parent, even if that is killed.
+
+Run as a program, it is the child: a command of `charloom` that ends when its standard input does.
+"""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import IO, Self
 
 from charloom.errors import CharloomError
 from charloom.ready import ready_in
 
 POLL = 0.05
-MOST_SAID = 2**16
+MAX_SAID = 2**16
 GRACE = 5.0
 """Seconds that it gets to end by itself."""
 
@@ -27,8 +31,8 @@ class OwnServer:
 
     def __init__(self, bundle: Path) -> None:
         # No settings of anybody else's server: it would want callers, whom we could not be.
-        tied = [sys.executable, "-m", "writing.tied", "--config", os.devnull]
-        self._command = [*tied, "serve", str(bundle)]
+        child = [sys.executable, "-m", "writing.own_server", "--config", os.devnull]
+        self._command = [*child, "serve", str(bundle)]
         self._command += ["--host", "127.0.0.1", "--port", "0", "--metrics-port", "0", "--grace", "0"]
         self._process: subprocess.Popen[bytes] | None = None
         self._address = ""
@@ -88,9 +92,23 @@ def ready_at(process: "subprocess.Popen[bytes]", log: IO[bytes]) -> str:
     while True:
         ended = process.poll() is not None
         # Not by read(), which would move the place where the child writes.
-        said = os.pread(log.fileno(), MOST_SAID, 0).decode("utf-8", "replace")
+        said = os.pread(log.fileno(), MAX_SAID, 0).decode("utf-8", "replace")
         if ready := ready_in(said):
             return ready.address
         if ended:
             raise OwnServerError(f"the server did not start:\n{said.strip()}")
         time.sleep(POLL)
+
+
+def end_with_parent() -> None:
+    """Ends this process as soon as its standard input ends, which the parent holds open."""
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    from charloom.cli import main
+
+    Thread(target=end_with_parent, name="parent", daemon=True).start()
+    main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The screen: a text, what may come next, a status line, a line of keys. It knows keys and views alone."""
+"""The screen: a text, what may come next, a status line, a line of keys."""
 
 from textual import events
 from textual.app import ComposeResult
@@ -12,7 +12,7 @@ from writing.dialogs import Ask, Choose
 from writing.forecast import Forecast
 from writing.keys import Action, meaning
 from writing.legend import Legend
-from writing.paper import Paper
+from writing.text_view import TextView
 from writing.writer import View
 
 DEFAULT_NAME = "story.txt"
@@ -41,7 +41,7 @@ class WritingScreen(Screen[None]):
         """From top to bottom."""
         yield Static(id="title", markup=False)
         with Horizontal():
-            yield Paper()
+            yield TextView()
             yield Forecast(markup=False)
         yield Static(id="status", markup=False)
         yield Legend(markup=False)
@@ -55,7 +55,7 @@ class WritingScreen(Screen[None]):
         self._view = view
         self.query_one("#title", Static).update(title(view))
         pieces = [(view.before, "before"), *((step.text, step.author) for step in view.steps)]
-        self.query_one(Paper).show(pieces)
+        self.query_one(TextView).show(pieces)
         self.query_one(Forecast).show(view.suggestions)
         if status is not None:
             self.say(status)
@@ -83,16 +83,16 @@ class WritingScreen(Screen[None]):
     def want(self, action: Action, argument: str = "") -> None:
         """Asks for something to be done."""
         self._warned = False
-        self.query_one(Paper).follow()
+        self.query_one(TextView).follow()
         self.post_message(self.Wanted(action, argument))
 
     def _mean(self, action: Action, argument: str) -> None:
         """Does by itself what concerns the screen, and asks for more where there is more to know."""
         match action:
             case "older":
-                self.query_one(Paper).older()
+                self.query_one(TextView).older()
             case "newer":
-                self.query_one(Paper).newer()
+                self.query_one(TextView).newer()
             case "quit":
                 self._quit()
             case "fork":

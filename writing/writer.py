@@ -3,26 +3,32 @@
 The model is asked first, and the draft follows if it could be done. So it holds whatever fails: the
 text of a version is what its branch of the conversation has read, and a server that is gone takes
 nothing along. Every version is a branch; the branch without a name stands at the beginning for good,
-for versions that must be read anew. It knows no terminal and no gRPC.
+for versions that must be read anew.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from charloom.errors import CharloomError
 from charloom.options import seed_of
 from writing.draft import Draft, Step
-from writing.ending import Ending, past
 
 BEGINNING = ""
 """The branch that no version is."""
 FIRST = "first"
 """The version that there is from the beginning."""
-MOST = 20_000
-"""Characters that the model writes at one key, at the most: somebody may have gone home."""
+MAX_CHARACTERS = 20_000
+"""Characters that the model writes at one key: somebody may have gone home."""
 
+StopPattern = re.Pattern[str]
+LINE = re.compile(r"\n")
+SENTENCE = re.compile(r"""\S\n(?=\n)|[.!?…]["'”’»)\]]*(?=\s)|[。！？]""")  # noqa: RUF001
+"""The marks that end a sentence, once it is sure that a space follows them; or the end of a paragraph."""
+STOP_PATTERNS: Mapping[str, StopPattern | None] = {"go": None, "line": LINE, "sentence": SENTENCE}
+"""After which match the model stops by itself, for each of the actions that let it write."""
 
 T = TypeVar("T")
 
@@ -35,30 +41,42 @@ class GoneError(CharloomError):
     """The server is gone, and all its branches with it."""
 
 
-class Talk(Protocol):
+class Suggestion(NamedTuple):
+    """A token that may come next."""
+
+    token: int
+    text: str
+    """For people: of a token that is part of a character, U+FFFD."""
+    logprob: float
+
+
+class WritingSession(Protocol):
     """A conversation, as far as writing needs it. Calls block; each raises RefusedError or GoneError."""
 
     @property
     def model(self) -> str:
         """The name of the model."""
 
-    def feed(self, text: str, branch: str) -> None:
-        """Has the model read a text."""
+    def feed(self, text: str, branch: str) -> str:
+        """Has the model read a text; gives what that adds to the text of the branch."""
+
+    def choose(self, token: int, branch: str) -> str:
+        """Has the model read a token; gives what that adds to the text of the branch."""
 
     def generate(self, seed: int, branch: str) -> str:
-        """Has it write a few characters."""
+        """Has the model write a few tokens; gives the text that they complete."""
 
-    def rewind(self, count: int, branch: str) -> None:
-        """Takes characters back."""
+    def rewind(self, characters: int, branch: str) -> None:
+        """Takes characters back, and what is unfinished after them."""
 
-    def suggest(self, count: int, branch: str) -> list[tuple[str, float]]:
-        """The likeliest next characters and their log-probabilities."""
+    def suggest(self, count: int, branch: str) -> list[Suggestion]:
+        """The likeliest next tokens."""
 
     def fork(self, name: str, branch: str) -> None:
         """Makes a branch that goes on alone from here."""
 
     def drop(self, branch: str) -> None:
-        """Forgets a branch."""
+        """Drops a branch."""
 
     def save(self, branch: str) -> bytes:
         """A state token."""
@@ -75,8 +93,7 @@ class View:
     before: str = ""
     """The text before all steps; those of before a state are known if its text is."""
     steps: tuple[Step, ...] = ()
-    suggestions: tuple[tuple[str, float], ...] = ()
-    """Next characters and their log-probabilities."""
+    suggestions: tuple[Suggestion, ...] = ()
     versions: tuple[str, ...] = (FIRST,)
     current: str = FIRST
     unsaved: tuple[str, ...] = ()
@@ -90,7 +107,7 @@ class Writer:
 
     def __init__(
         self,
-        connect: Callable[[], Talk],
+        connect: Callable[[], WritingSession],
         before: str = "",
         *,
         suggestions: int = 9,
@@ -99,7 +116,7 @@ class Writer:
     ) -> None:
         """Takes what begins conversations, all at the same place, and the text before it if it is known.
 
-        The first few characters are written with the seed, the next with the next; between them is
+        The first few tokens are written with the seed, the next with the next; between them is
         a pause of so many seconds, for the eyes.
 
         Raises:
@@ -108,7 +125,7 @@ class Writer:
         self._connect, self._count, self._seed, self._pause = connect, suggestions, seed, pause
         self._before, self._current, self._written = before, FIRST, 0
         self._drafts: dict[str, Draft] = {FIRST: Draft()}
-        self._suggestions: tuple[tuple[str, float], ...] = ()
+        self._suggestions: tuple[Suggestion, ...] = ()
         self._saved = {""}
         self._begin()
 
@@ -126,7 +143,7 @@ class Writer:
     def view(self) -> View:
         """What there is to see."""
         return View(
-            model=self._talk.model,
+            model=self._session.model,
             before=self._before,
             steps=self.draft.steps,
             suggestions=self._suggestions,
@@ -138,29 +155,31 @@ class Writer:
 
     def type(self, text: str) -> None:
         """Adds your text."""
-        self._ask(lambda: self._talk.feed(text, self._branch()))
-        self._follow(self.draft.typed(text))
+        added = self._ask(lambda: self._feed(text))
+        self._follow(self.draft.typed(added))
 
     def pick(self, place: int) -> None:
-        """Adds the suggestion at a place, from 0; there must be one."""
+        """Adds the suggestion at a place, from 0; half a character is shown once its other half is added."""
         if place >= len(self._suggestions):
             raise RefusedError("there is no such suggestion")
-        text, _ = self._suggestions[place]
-        self._ask(lambda: self._talk.feed(text, self._branch()))
-        self._follow(self.draft.added(text, "model"))
+        token = self._suggestions[place].token
+        added = self._ask(lambda: self._session.choose(token, self._branch()))
+        self._picked.add(self._current)
+        self._follow(self.draft.added(added, "model"))
 
-    def write_on(self, ending: Ending | None, stopped: Event) -> Iterator[None]:
-        """Lets the model write until the ending, or until it is stopped; yields whenever there is more."""
-        begun, text = self.draft, ""
-        while len(text) < MOST and not stopped.is_set():
+    def write_on(self, pattern: StopPattern | None, stopped: Event) -> Iterator[None]:
+        """Lets the model write until a match, or until it is stopped; yields whenever there is more."""
+        begun, text, excess = self.draft, "", None
+        while len(text) < MAX_CHARACTERS and excess is None and not stopped.is_set():
             text += self._ask(self._write)
             self._follow(begun.added(text, "model"))
-            excess = past(ending, text)
+            excess = beyond(pattern, text)
             if excess:
                 self._take_back(begun.added(text[:-excess], "model"))
             yield
-            if excess is not None or stopped.wait(self._pause):
-                return
+            if excess is None:
+                stopped.wait(self._pause)
+        self._take_back(self.draft)
 
     def undo(self) -> None:
         """Takes the last step back, yours or the model's."""
@@ -178,15 +197,17 @@ class Writer:
         """Adds the step again that was undone last."""
         if not self.draft.undone:
             raise RefusedError("there is nothing to redo")
-        self._ask(lambda: self._talk.feed(self.draft.undone[-1].text, self._branch()))
+        self._ask(lambda: self._feed(self.draft.undone[-1].text))
         self._follow(self.draft.forth())
 
     def fork(self, name: str) -> None:
         """Keeps this version as it is, and goes on in a new one of this name."""
         if not name or name in self._drafts:
             raise RefusedError(f"there is a version {name!r} already" if name else "a version needs a name")
-        self._ask(lambda: self._talk.fork(name, self._branch()))
+        self._ask(lambda: self._session.fork(name, self._branch()))
         self._branches.add(name)
+        if self._current in self._picked:
+            self._picked.add(name)
         self._drafts[name] = self.draft
         self._current = name
 
@@ -197,11 +218,11 @@ class Writer:
 
     def look_ahead(self) -> None:
         """Finds out what may come next."""
-        self._suggestions = tuple(self._ask(lambda: self._talk.suggest(self._count, self._branch())))
+        self._suggestions = tuple(self._ask(lambda: self._session.suggest(self._count, self._branch())))
 
     def state(self) -> bytes:
         """A state token of the current version."""
-        return self._ask(lambda: self._talk.save(self._branch()))
+        return self._ask(lambda: self._session.save(self._branch()))
 
     def saved(self) -> None:
         """Takes note that the current version is safe."""
@@ -209,17 +230,19 @@ class Writer:
 
     def reconnect(self) -> None:
         """Begins a new conversation, which reads again what is shown; other versions, at their turn."""
-        self._talk.close()
+        self._session.close()
         self._begin()
         self._ask(self._branch)
 
     def close(self) -> None:
         """Ends it, also while another thread waits for it."""
-        self._talk.close()
+        self._session.close()
 
     def _begin(self) -> None:
-        self._talk = self._connect()
+        self._session = self._connect()
         self._branches: set[str] = set()
+        self._picked: set[str] = set()
+        """Versions whose last token was picked, and may be half a character."""
         self._gone = False
 
     def _ask(self, call: Callable[[], T]) -> T:
@@ -242,27 +265,42 @@ class Writer:
 
     def _read(self, draft: Draft) -> None:
         """Makes the branch of the current version from the beginning."""
-        self._talk.fork(self._current, BEGINNING)
+        self._session.fork(self._current, BEGINNING)
         self._branches.add(self._current)
         if draft.text:
-            self._talk.feed(draft.text, self._current)
+            self._session.feed(draft.text, self._current)
+
+    def _feed(self, text: str) -> str:
+        """Has the model read a text, in place of the rest of a character that was picked."""
+        branch = self._branch()
+        if self._current in self._picked:
+            self._session.rewind(0, branch)
+            self._picked.discard(self._current)
+        return self._session.feed(text, branch)
 
     def _write(self) -> str:
-        """The model's next few characters."""
+        """The text of the model's next few tokens."""
         seed = seed_of(self._seed, self._written)
         self._written += 1
-        return self._talk.generate(seed, self._branch())
+        return self._session.generate(seed, self._branch())
 
     def _take_back(self, draft: Draft) -> None:
-        """Stands at an earlier draft."""
+        """Stands at an earlier draft, after a whole character."""
         self._ask(lambda: self._go_back(draft))
+        self._picked.discard(self._current)
         self._follow(draft)
 
     def _go_back(self, draft: Draft) -> None:
         branch = self._branch()
         try:
-            self._talk.rewind(len(self.draft.text) - len(draft.text), branch)
+            self._session.rewind(len(self.draft.text) - len(draft.text), branch)
         except RefusedError:  # longer ago than the server remembers
-            self._talk.drop(branch)
+            self._session.drop(branch)
             self._branches.discard(branch)
             self._read(draft)
+
+
+def beyond(pattern: StopPattern | None, text: str) -> int | None:
+    """How many characters of a text lie beyond the first match; None if there is none."""
+    found = pattern.search(text) if pattern else None
+    return len(text) - found.end() if found else None

@@ -171,7 +171,7 @@ class Client(BaseClient[grpc.Channel, Generation]):
         )
         scores = [Score() for _ in texts]
         for response in self._ask(lambda stub: list(stub.Score(message))):
-            scores[response.index].add(response.token_ids, response.logprobs, response.text)
+            scores[response.index].add(response.token_ids, response.logprobs, response.token_texts)
         return scores
 
     def embed(
@@ -236,7 +236,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
 
         scores = [Score() for _ in texts]
         for response in await self._ask(ask):
-            scores[response.index].add(response.token_ids, response.logprobs, response.text)
+            scores[response.index].add(response.token_ids, response.logprobs, response.token_texts)
         return scores
 
     async def embed(

@@ -14,13 +14,14 @@ commands and events; connections are the client's.
 import contextlib
 import queue
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock, Thread
 from typing import Any, Self
 
 import grpc
 
 import charloom.v1.charloom_pb2 as pb
+from charloom.client.generation import Alternative
 from charloom.client.message import to_message
 from charloom.client.request_error import RequestError
 from charloom.errors import CharloomError
@@ -72,9 +73,13 @@ class Conversation:
         self.model, self.exact = opened.model, opened.exact
         self.bundle_digest, self.execution_class = opened.bundle_digest, opened.execution_class
 
-    def feed(self, text: str, *, branch: str = "", skip_unknown: bool = False) -> None:
-        """Has the model read a text."""
-        self._ask(branch, "fed", feed=pb.Feed(text=text, skip_unknown=skip_unknown))
+    def feed(
+        self, text: str = "", *, token_ids: Sequence[int] = (), branch: str = "", skip_unknown: bool = False
+    ) -> str:
+        """Has the model read a text and then tokens; gives what they add to the text of the stream."""
+        message = pb.Feed(text=text, skip_unknown=skip_unknown, token_ids=token_ids)
+        fed = self._ask(branch, "fed", feed=message).fed
+        return fed.text if fed.HasField("text") else text
 
     def generate(self, prompt: str = "", *, branch: str = "", **options: Any) -> Iterator[str]:
         """Reads a prompt, generates a text and yields it as it is made; begins with the first `next`.
@@ -107,14 +112,19 @@ class Conversation:
         """Ends the generation that runs; it finishes as cancelled. From any thread."""
         self._send(branch, stop=pb.Stop())
 
-    def rewind(self, tokens: int, *, branch: str = "") -> str:
-        """Takes the last so many tokens back and gives their text."""
-        return self._ask(branch, "rewound", rewind=pb.Rewind(tokens=tokens)).rewound.text
+    def rewind(self, tokens: int = 0, *, characters: int | None = None, branch: str = "") -> str:
+        """Takes back the last tokens, or instead the last characters; gives the text that was taken back.
 
-    def suggest(self, count: int = 10, *, branch: str = "") -> list[tuple[str, float]]:
-        """The likeliest next tokens, likeliest first: their text and log-probability."""
+        Of a token with characters that stay, those are read again. With 0 characters only what is unfinished
+        goes, of a character that takes several tokens.
+        """
+        rewind = pb.Rewind(tokens=tokens, characters=characters)
+        return self._ask(branch, "rewound", rewind=rewind).rewound.text
+
+    def suggest(self, count: int = 10, *, branch: str = "") -> list[Alternative]:
+        """The likeliest next tokens, likeliest first."""
         suggested = self._ask(branch, "suggested", suggest=pb.Suggest(count=count)).suggested
-        return [(a.text, a.logprob) for a in suggested.alternatives]
+        return [Alternative(a.token_id, a.text, a.logprob) for a in suggested.alternatives]
 
     def fork(self, name: str, *, branch: str = "") -> None:
         """Makes a branch of this name that goes on alone from here."""

@@ -347,7 +347,10 @@ class GenerateResponse(_message.Message):
     index: _builtins.int
     """Which of the `n` texts this adds to, from 0."""
     text: _builtins.str
-    """The text that was added; never cut inside a character. May be empty."""
+    """The text that was added; never cut inside a character. May be empty. Where a character takes several
+    tokens, it comes with the last of them. One that is unfinished where the text ends is not sent; a text
+    that goes on from the state there begins with it. Bytes that form no character become U+FFFD.
+    """
     position: _builtins.int
     """Position in the stream after this response: tokens of the prompt and of this text so far."""
     @_builtins.property
@@ -659,18 +662,26 @@ class Feed(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     SKIP_UNKNOWN_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     skip_unknown: _builtins.bool
     """As in GenerateRequest."""
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Tokens the model reads after the text, by their ids: those of a suggestion, for example, whose text
+        alone may be half a character, or be split into other tokens.
+        """
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         skip_unknown: _builtins.bool = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["skip_unknown", b"skip_unknown", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["skip_unknown", b"skip_unknown", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -713,21 +724,31 @@ Global___Fork: _TypeAlias = Fork  # noqa: Y015
 
 @_typing.final
 class Rewind(_message.Message):
+    """The server remembers a bounded number of tokens."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKENS_FIELD_NUMBER: _builtins.int
+    CHARACTERS_FIELD_NUMBER: _builtins.int
     tokens: _builtins.int
-    """How many; the server remembers a bounded number."""
+    """How many tokens to take back."""
+    characters: _builtins.int
+    """Takes back so many characters of the text instead, and what is unfinished after them. What then remains
+    of a token is read again.
+    """
     def __init__(
         self,
         *,
         tokens: _builtins.int = ...,
+        characters: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_characters", b"_characters", "characters", b"characters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_characters", b"_characters", "characters", b"characters", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__characters: _TypeAlias = _typing.Literal["characters"]  # noqa: Y015
+    _WhichOneofArgType__characters: _TypeAlias = _typing.Literal["_characters", b"_characters"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__characters) -> _WhichOneofReturnType__characters | None: ...
 
 Global___Rewind: _TypeAlias = Rewind  # noqa: Y015
 
@@ -853,14 +874,21 @@ Global___ConverseResponse: _TypeAlias = ConverseResponse  # noqa: Y015
 class Fed(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """What this added to the text of the stream, where that is not the text that was fed."""
     def __init__(
         self,
+        *,
+        text: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
+    _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
 
 Global___Fed: _TypeAlias = Fed  # noqa: Y015
 
@@ -983,13 +1011,11 @@ class ScoreResponse(_message.Message):
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
-    TEXT_FIELD_NUMBER: _builtins.int
+    TOKEN_TEXTS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which of the texts this belongs to, from 0."""
     last: _builtins.bool
     """Whether the text ends with it."""
-    text: _builtins.str
-    """The text of these tokens."""
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The next tokens of the text ..."""
@@ -998,6 +1024,10 @@ class ScoreResponse(_message.Message):
     def logprobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """... and the natural log-probability of each, after all that is before it."""
 
+    @_builtins.property
+    def token_texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The text that each of these tokens completes; empty where a character goes on with the next token."""
+
     def __init__(
         self,
         *,
@@ -1005,11 +1035,11 @@ class ScoreResponse(_message.Message):
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         logprobs: _abc.Iterable[_builtins.float] | None = ...,
         last: _builtins.bool = ...,
-        text: _builtins.str = ...,
+        token_texts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "last", b"last", "logprobs", b"logprobs", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "last", b"last", "logprobs", b"logprobs", "token_ids", b"token_ids", "token_texts", b"token_texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

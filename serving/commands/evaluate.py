@@ -13,8 +13,8 @@ from charloom.bundle import Bundle
 from charloom.burst import FULL_INPUTS, Feeds, neutral
 from charloom.errors import ConfigError
 from charloom.evaluation import Evaluation, EvaluationConfig, measured
-from charloom.protocol import UNCOUNTED, Lanes
-from serving.commands.given import read_texts
+from charloom.evaluation_lanes import UNCOUNTED, EvaluationLanes
+from charloom.text_file import read_text
 from serving.engine.config import RunnerConfig
 from serving.engine.executor import Executor, open_executor
 
@@ -29,11 +29,11 @@ def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
         raise ConfigError("precision", "bfloat16 is that of a checkpoint, not of a bundle")
     bundle = Bundle.open(path)
     executor, _ = open_executor(bundle, RunnerConfig(config.device, config.precision))
-    [given] = read_texts([text], lines=False)
+    content, _ = read_text(text)
     about = bundle.manifest.training.get("text")
     own = about if isinstance(about, dict) else {}
-    of = measured(given.text, given.file, config, bundle.vocabulary, own)
-    lanes = Lanes(of.tokens, bundle.vocabulary.start, config.lanes)
+    of = measured(content, str(text), config, bundle.vocabulary, own)
+    lanes = EvaluationLanes(of.tokens, bundle.vocabulary.start, config.lanes)
     begun = time.monotonic()
     nats = total(executor, lanes, bundle.vocabulary.size)
     return Evaluation(
@@ -48,7 +48,7 @@ def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
     )
 
 
-def total(executor: Executor, lanes: Lanes, size: int) -> float:
+def total(executor: Executor, lanes: EvaluationLanes, size: int) -> float:
     """The nats of all tokens of a text; the vocabulary has so many."""
     state = primed_state(executor, lanes)
     nats = 0.0
@@ -63,7 +63,7 @@ def total(executor: Executor, lanes: Lanes, size: int) -> float:
     return nats
 
 
-def primed_state(executor: Executor, lanes: Lanes) -> Feeds:
+def primed_state(executor: Executor, lanes: EvaluationLanes) -> Feeds:
     """The state in which each lane begins."""
     first = {spec.name: spec.initial_rows(1) for spec in executor.state}
     others = lanes.count - 1

@@ -1,4 +1,4 @@
-"""The `score` command: what a model makes of given texts."""
+"""The `score` command: how surprising texts are to a model."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from charloom.printable import printable
 from charloom.score import Score
-from serving.commands.given import Given, TextError, groups, named, read_texts
+from serving.commands.input_texts import InputText, TextError, groups, named, read_input_texts
 from serving.commands.output import destination
 from serving.commands.source import Source, Texts
 
@@ -41,7 +41,7 @@ def score(
     skip_unknown
         Leave out characters that the model does not know, instead of refusing the text.
     tokens
-        Also each token, with its log-probability in nats.
+        Also each token, with its log-probability in nats; a character of several tokens stands by the last.
     json
         One JSON object a line.
     sort
@@ -49,9 +49,9 @@ def score(
     """
     render = as_json if json else as_table
     with source.open() as model, destination() as file:
-        scored = score_all(model, read_texts(files, lines=lines), prompt, skip_unknown=skip_unknown)
+        scored = score_all(model, read_input_texts(files, lines=lines), prompt, skip_unknown=skip_unknown)
         rows: Iterable[tuple[float, str]] = (
-            (score.nats_per_token, render(given, score, tokens=tokens)) for given, score in scored
+            (score.nats_per_token, render(text, score, tokens=tokens)) for text, score in scored
         )
         if sort:
             rows = sorted(rows, key=lambda row: -row[0])
@@ -63,14 +63,14 @@ def score(
 
 
 def score_all(
-    model: Texts, given: Iterator[Given], prompt: str, *, skip_unknown: bool
-) -> Iterator[tuple[Given, Score]]:
+    model: Texts, texts: Iterator[InputText], prompt: str, *, skip_unknown: bool
+) -> Iterator[tuple[InputText, Score]]:
     """Each text with its score.
 
     Raises:
         TextError: one cannot be scored.
     """
-    for group in groups(given):
+    for group in groups(texts):
         with named(group):
             scores = model.score([one.text for one in group], prompt, skip_unknown=skip_unknown)
         for one, score in zip(group, scores, strict=True):
@@ -79,20 +79,20 @@ def score_all(
             yield one, score
 
 
-def as_table(given: Given, score: Score, *, tokens: bool) -> str:
+def as_table(text: InputText, score: Score, *, tokens: bool) -> str:
     """A line of the table, and one for each token if they are wanted."""
     numbers = f"{score.nats:12.3f} {score.nats_per_token:10.4f} {score.bits_per_character:10.4f}"
-    line = f"{numbers} {score.perplexity:10.4g}  {given.label}\n"
-    listed = zip(score.text, score.logprobs, strict=True) if tokens else ()  # a token is a character
+    line = f"{numbers} {score.perplexity:10.4g}  {text.label}\n"
+    listed = zip(score.token_texts, score.logprobs, strict=True) if tokens else ()
     return line + "".join(f"{logprob:12.4f}  {token!r}\n" for token, logprob in listed)
 
 
-def as_json(given: Given, score: Score, *, tokens: bool) -> str:
+def as_json(text: InputText, score: Score, *, tokens: bool) -> str:
     """A line of JSON; NaN and infinity become null."""
     about: dict[str, Any] = {
-        "file": printable(given.file, strict=True),
-        "line": given.line,
-        "text": None if given.line is None else given.text,
+        "file": printable(text.file, strict=True),
+        "line": text.line,
+        "text": None if text.line is None else text.text,
         "tokens": len(score.logprobs),
         "nats": score.nats,
         "nats_per_token": score.nats_per_token,
@@ -100,5 +100,5 @@ def as_json(given: Given, score: Score, *, tokens: bool) -> str:
         "perplexity": score.perplexity,
     }
     if tokens:
-        about["logprobs"] = list(zip(score.text, score.logprobs, strict=True))
+        about["logprobs"] = list(zip(score.token_texts, score.logprobs, strict=True))
     return msgspec.json.encode(about).decode() + "\n"

@@ -1,4 +1,4 @@
-"""The `similar` command: which of given texts are most like another one, to a model."""
+"""The `similar` command: which lines are most like a text, to a model."""
 
 import heapq
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from charloom.errors import require
 from charloom.printable import printable
-from serving.commands.given import Given, groups, named, read_texts
+from serving.commands.input_texts import InputText, groups, named, read_input_texts
 from serving.commands.output import destination
 from serving.commands.source import Source, Texts
 
@@ -46,38 +46,38 @@ def similar(
     require(n >= 1, "n", "must be at least 1")
     files = [candidates] if candidates is not None else []
     with source.open() as model, destination() as file:
-        compared = compare(model, text, read_texts(files, lines=True), skip_unknown=skip_unknown)
-        for similarity, given in heapq.nlargest(n, compared, key=lambda pair: pair[0]):
+        compared = compare(model, text, read_input_texts(files, lines=True), skip_unknown=skip_unknown)
+        for similarity, found in heapq.nlargest(n, compared, key=lambda pair: pair[0]):
             file.write(
-                as_json(similarity, given)
+                as_json(similarity, found)
                 if json
-                else f"{similarity:9.6f}  {printable(given.text, strict=True)}\n"
+                else f"{similarity:9.6f}  {printable(found.text, strict=True)}\n"
             )
 
 
 def compare(
-    model: Texts, text: str, candidates: Iterator[Given], *, skip_unknown: bool
-) -> Iterator[tuple[float, Given]]:
+    model: Texts, text: str, candidates: Iterator[InputText], *, skip_unknown: bool
+) -> Iterator[tuple[float, InputText]]:
     """How similar each candidate is to a text.
 
     Raises:
         TextError: one of them has no vector.
     """
-    with named([Given(text, "the text")]):
+    with named([InputText(text, "the text")]):
         target = np.array(model.embed([text], skip_unknown=skip_unknown)[0])
     for group in groups(candidates):
         with named(group):
-            vectors = model.embed([given.text for given in group], skip_unknown=skip_unknown)
+            vectors = model.embed([one.text for one in group], skip_unknown=skip_unknown)
         # One by one: the last bit of a product with a matrix would hang on how the texts are grouped.
         yield from zip([float(np.array(vector) @ target) for vector in vectors], group, strict=True)
 
 
-def as_json(similarity: float, given: Given) -> str:
+def as_json(similarity: float, text: InputText) -> str:
     """A line of JSON."""
     found = {
         "similarity": similarity,
-        "file": printable(given.file, strict=True),
-        "line": given.line,
-        "text": given.text,
+        "file": printable(text.file, strict=True),
+        "line": text.line,
+        "text": text.text,
     }
     return msgspec.json.encode(found).decode() + "\n"

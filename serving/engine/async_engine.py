@@ -140,7 +140,7 @@ def merge(updates: Sequence[Update]) -> Update:
         return last
     return replace(
         last,
-        text="".join(update.text for update in updates),
+        texts=[text for update in updates for text in update.texts],
         sampled=concatenate([update.sampled for update in updates]),
         snapshot=next((update.snapshot for update in reversed(updates) if update.snapshot), None),
     )

@@ -17,7 +17,7 @@ import numpy as np
 from charloom.burst import Feeds
 from charloom.errors import CharloomError
 from charloom.options import MAX_WINDOW, InvalidRequestError, Violation, seed_of
-from charloom.vocabulary import CharacterVocabulary, no_tokens
+from charloom.vocabulary import Vocabulary, no_tokens
 from serving.engine.batch import Batch
 from serving.engine.config import SchedulerConfig
 from serving.engine.request import Request
@@ -56,7 +56,7 @@ class Report:
 class Engine:
     """Runs many streams through one runner."""
 
-    def __init__(self, runner: Runner, vocabulary: CharacterVocabulary, config: SchedulerConfig) -> None:
+    def __init__(self, runner: Runner, vocabulary: Vocabulary, config: SchedulerConfig) -> None:
         assert runner.capacity >= Slots.needed(config.max_streams), "the runner has enough slots"
         self.runner = runner
         self.vocabulary = vocabulary
@@ -88,7 +88,7 @@ class Engine:
         """
         self._reserve("n", n)
         streams = [
-            Stream(replace(request, seed=seed_of(request.seed, i)), self.vocabulary.start, deadline)
+            Stream(replace(request, seed=seed_of(request.seed, i)), self.vocabulary, deadline)
             for i in range(n)
         ]
         if request.forced:
@@ -104,7 +104,7 @@ class Engine:
             InvalidRequestError: it never has.
         """
         self._reserve("texts", len(requests))
-        streams = [Stream(request, self.vocabulary.start, deadline) for request in requests]
+        streams = [Stream(request, self.vocabulary, deadline) for request in requests]
         self._arrived.extend(streams)
         return streams
 
@@ -153,7 +153,7 @@ class Engine:
     def probe(self) -> bool:
         """Returns whether bursts succeed: runs one of a single step that belongs to no stream."""
         request = Request(no_tokens(), max_tokens=1, seed=0)
-        batch = Batch([Stream(request, self.vocabulary.start)], 1, self.vocabulary.size)
+        batch = Batch([Stream(request, self.vocabulary)], 1, self.vocabulary.size)
         try:
             self.runner.reset(self.slots.scratch)
             self.runner.run(batch.kind, batch.feeds(), [self.slots.scratch])
@@ -286,13 +286,13 @@ class Engine:
     def _update(self, stream: Stream, sampled: SampledTokens) -> Update:
         """Returns what may be handed out of the tokens that a stream generated."""
         done = stream.steps_left == 0
-        parcel = stream.outbox.put(self.vocabulary, sampled, final=done)
-        stream.released += len(parcel.choices)
-        finish = Finish.STOP if parcel.stopped else Finish.LENGTH if done else None
+        released = stream.detokenizer.put(sampled, final=done)
+        stream.released += len(released.sampled)
+        finish = Finish.STOP if released.stopped else Finish.LENGTH if done else None
         return Update(
             stream,
-            text=parcel.text,
-            sampled=parcel.choices,
+            texts=released.texts,
+            sampled=released.sampled,
             position=stream.visible,
             finish=finish,
             snapshot=self._snapshot(stream) if stream.due(final=finish is not None) else None,

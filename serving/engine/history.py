@@ -1,17 +1,18 @@
 """The history of a stream: its tokens, and states along them, so that any earlier token can be gone back to.
 
-It is bounded: what is too long ago is forgotten, and so are states close to others. It runs nothing: who
-goes back reads the tokens that `back` gives from the snapshot beside them.
+It is bounded: the oldest tokens are dropped, and states close to others. It runs nothing: who goes back
+reads the tokens that `back` gives from the snapshot beside them.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, takewhile, zip_longest
+from functools import cached_property
+from itertools import accumulate, count, takewhile, zip_longest
 
 import numpy as np
 
-from charloom.vocabulary import Tokens, no_tokens
+from charloom.vocabulary import CONTEXT, Tokens, Vocabulary, no_tokens
 from serving.engine.snapshot import Snapshot
 
 SPARSER = 4
@@ -20,7 +21,7 @@ SPARSER = 4
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """What a stream remembers of itself; never changed, so that a fork may share it."""
+    """The last tokens of a stream and states along them; never changed, so that a fork may share it."""
 
     snapshots: tuple[Snapshot, ...]
     """Oldest first; the newest is where the stream stands."""
@@ -76,9 +77,72 @@ class History:
         to_read = self.tokens[begin : len(self.tokens) - count]
         return replace(self, snapshots=kept, tokens=self.tokens[:begin]), to_read
 
-    def newest(self, count: int) -> Tokens:
-        """The last so many tokens [T]."""
-        return self.tokens[len(self.tokens) - count :]
+    def tail(self, vocabulary: Vocabulary) -> "Tail":
+        """The tokens that can be gone back, and their text."""
+        first = len(self.tokens) - self.known
+        before = np.concatenate([self.snapshots[0].recent[-CONTEXT:], self.tokens[:first][-CONTEXT:]])
+        return Tail(vocabulary, before, self.tokens[first:])
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a stream, to be taken back."""
+
+    tokens: int
+    stays: str
+    """The beginning of their text, which is to be read again."""
+    goes: str
+    """The rest of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """The last tokens of a stream, and which of them have its last characters."""
+
+    vocabulary: Vocabulary
+    before: Tokens
+    """Those before them, as many as a decoder needs."""
+    tokens: Tokens
+    """int64 [T]"""
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The text that each token completes [T]."""
+        return self.vocabulary.decoder(self.before).put(self.tokens)
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """Characters before the first token and after each [T + 1]."""
+        return [0, *accumulate(map(len, self.texts))]
+
+    @cached_property
+    def first(self) -> int:
+        """The first place between two characters: the first tokens may be half of one."""
+        return next((place for place in range(len(self.tokens)) if self._clean(place)), len(self.tokens))
+
+    @property
+    def characters(self) -> int:
+        """Characters that can be taken back."""
+        return self.ends[-1] - self.ends[self.first]
+
+    def last_tokens(self, count: int) -> "End":
+        """The last tokens."""
+        return End(count, "", "".join(self.texts[len(self.tokens) - count :]))
+
+    def last_characters(self, count: int) -> "End":
+        """The tokens that have the last characters; before them no character is unfinished."""
+        assert 0 <= count <= self.characters, "no more than can be taken back"
+        kept = self.ends[-1] - count
+        place = bisect_right(self.ends, kept) - 1
+        while place > self.first and not self._clean(place):
+            place -= 1
+        text, stays = "".join(self.texts[place:]), kept - self.ends[place]
+        return End(len(self.tokens) - place, text[:stays], text[stays:])
+
+    def _clean(self, place: int) -> bool:
+        """Whether no character is unfinished before the token at a place."""
+        before = np.concatenate([self.before, self.tokens[max(0, place - CONTEXT) : place]])
+        return not self.vocabulary.decoder(before[-CONTEXT:]).unfinished
 
 
 def spaced(snapshots: Sequence[Snapshot], apart: int) -> Iterator[Snapshot]:
@@ -91,5 +155,5 @@ def spaced(snapshots: Sequence[Snapshot], apart: int) -> Iterator[Snapshot]:
 
 
 def position(snapshot: Snapshot) -> int:
-    """Of a snapshot."""
+    """The position of a snapshot."""
     return snapshot.position

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from charloom.options import (
     MAX_WINDOW,
     GenerateOptions,
@@ -12,7 +14,7 @@ from charloom.options import (
     Violation,
     choose_seed,
 )
-from charloom.vocabulary import CharacterVocabulary, Tokens, UnknownCharacterError, no_tokens
+from charloom.vocabulary import CONTEXT, Tokens, UnknownCharacterError, Vocabulary, no_tokens
 from serving.engine.snapshot import Snapshot
 from serving.engine.token_rules import FOREVER, TokenRules, no_rules
 
@@ -66,6 +68,13 @@ class Request:
         if after > 0:
             yield self.replay[max(0, after - count) : after]
 
+    @property
+    def context(self) -> Tokens:
+        """The last tokens before the first that is sent, from which its text is decoded."""
+        before = no_tokens() if self.origin is None else self.origin.recent
+        replay = no_tokens() if self.scored else self.replay
+        return np.concatenate([part[-CONTEXT:] for part in (before, self.prompt, replay)])[-CONTEXT:]
+
     @cached_property
     def start(self) -> int:
         """Position of the first token of the text."""
@@ -90,7 +99,7 @@ class Request:
 
 
 def prepare(
-    prompt: str, options: GenerateOptions, vocabulary: CharacterVocabulary, logprobs: int | None = None
+    prompt: str, options: GenerateOptions, vocabulary: Vocabulary, logprobs: int | None = None
 ) -> Request:
     """Makes the request for a prompt and a user's options; draws a seed if the options have none.
 
@@ -122,7 +131,7 @@ def prepare(
     )
 
 
-def encode(field: str, text: str, vocabulary: CharacterVocabulary, *, skip: bool) -> Tokens:
+def encode(field: str, text: str, vocabulary: Vocabulary, *, skip: bool) -> Tokens:
     """Returns the token ids of a text [T]; raises InvalidRequestError if it has unknown characters."""
     if not text:
         return no_tokens()

@@ -1,13 +1,14 @@
 """Streams: one request on its way through the engine, token by token."""
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
-from charloom.vocabulary import Tokens, no_tokens
-from serving.engine.outbox import Outbox
+from charloom.vocabulary import Tokens, Vocabulary, no_tokens
+from serving.engine.detokenizer import Detokenizer
 from serving.engine.request import Request
 from serving.engine.snapshot import Snapshot, State
+from serving.engine.stop_checker import StopChecker
 
 
 @dataclass(eq=False)
@@ -19,10 +20,11 @@ class Stream:
     """
 
     request: Request
-    last: int
-    """The token it feeds next; the start token at first."""
+    vocabulary: InitVar[Vocabulary]
     deadline: float | None = None
     """Seconds on the clock of `time.monotonic`."""
+    last: int = field(init=False)
+    """The token it feeds next; the start token at first."""
     position: int = 0
     """Tokens chosen so far, forced and sampled."""
     recent: Tokens = field(default_factory=no_tokens)
@@ -33,7 +35,7 @@ class Stream:
     """The other streams of its request, which start from its state once it has read their prompt."""
     origin: State | None = None
     """The state to start from instead of a fresh one; dropped once it has a slot."""
-    outbox: Outbox = field(init=False)
+    detokenizer: Detokenizer = field(init=False)
     released: int = 0
     """Tokens of the text that its client has, or that were handed out."""
     consumed: int = 0
@@ -44,11 +46,14 @@ class Stream:
     """The earlier token at which its anchor slot stands."""
     aborted: bool = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, vocabulary: Vocabulary) -> None:
         request = self.request
+        self.last = vocabulary.start
         self.released = request.before + (0 if request.scored else len(request.replay))
         self.consumed = self.saved = self.released
-        self.outbox = Outbox(request.stop, request.rules.stop, request.min_tokens, self.released)
+        stops = StopChecker(request.stop, request.rules.stop)
+        decoder = vocabulary.decoder(request.context)
+        self.detokenizer = Detokenizer(decoder, stops, request.min_tokens, self.released)
         if request.origin is not None:
             self.start_from(request.origin)
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charloom.options import GenerateOptions, InvalidRequestError, Token, Violation
-from charloom.vocabulary import CharacterVocabulary, Tokens, no_tokens
+from charloom.vocabulary import Tokens, Vocabulary, no_tokens
 
 FOREVER = 2**62
 """Generated tokens that no stream ever has."""
@@ -34,7 +34,7 @@ class TokenRules:
     """[S]"""
 
     @classmethod
-    def of(cls, options: GenerateOptions, vocabulary: CharacterVocabulary) -> "TokenRules":
+    def of(cls, options: GenerateOptions, vocabulary: Vocabulary) -> "TokenRules":
         """The rules that a request's options make.
 
         Raises:
@@ -62,7 +62,7 @@ def no_rules() -> TokenRules:
     return TokenRules(no_tokens(), np.empty(0, np.float32), np.empty(0, np.int64), None, ())
 
 
-def resolve(options: GenerateOptions, vocabulary: CharacterVocabulary) -> dict[str, Tokens]:
+def resolve(options: GenerateOptions, vocabulary: Vocabulary) -> dict[str, Tokens]:
     """The ids of the tokens that each field names; raises InvalidRequestError for any that is none."""
     ids: dict[str, Tokens] = {}
     violations = []
@@ -80,7 +80,7 @@ def resolve(options: GenerateOptions, vocabulary: CharacterVocabulary) -> dict[s
     return ids
 
 
-def find(token: Token, vocabulary: CharacterVocabulary) -> int | None:
+def find(token: Token, vocabulary: Vocabulary) -> int | None:
     """The id of a token that is named by id or by text, if there is such a token."""
     if isinstance(token, str):
         return vocabulary.find(token)

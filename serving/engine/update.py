@@ -1,7 +1,9 @@
 """Updates: what one burst, or an error, brought for one stream. Data only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 from serving.engine.sampled_tokens import SampledTokens, no_sampled_tokens
 from serving.engine.snapshot import Snapshot
@@ -21,7 +23,8 @@ class Update:
     """New text of a stream, its end, or a snapshot of it."""
 
     stream: Stream
-    text: str = ""
+    texts: Sequence[str] = ()
+    """The text that each of the tokens completes [T]."""
     sampled: SampledTokens = field(default_factory=no_sampled_tokens)
     """The tokens that are handed out."""
     position: int = 0
@@ -30,6 +33,11 @@ class Update:
     error: ServingError | None = None
     snapshot: Snapshot | None = None
     """The stream at `position` or, in an update that was merged of several, before."""
+
+    @cached_property
+    def text(self) -> str:
+        """The text of the tokens."""
+        return "".join(self.texts)
 
     @property
     def final(self) -> bool:

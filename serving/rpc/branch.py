@@ -4,7 +4,7 @@ Between two commands a branch is a snapshot; it takes a slot of the engine only 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,14 +103,12 @@ class Branch:
         message = command.message
         match command.kind:
             case "feed":
-                await self._feed(message.feed)
-                yield self.event(fed=pb.Fed())
+                yield self.event(fed=await self._feed(message.feed))
             case "generate":
                 async for response in self._generate(message.generate, command.stopped):
                     yield self.event(generated=response)
             case "rewind":
-                removed = await self._rewind(message.rewind.tokens)
-                yield self.event(rewound=pb.Rewound(text=removed))
+                yield self.event(rewound=pb.Rewound(text=await self._rewind(message.rewind)))
             case "suggest":
                 yield self.event(suggested=await self._suggest(message.suggest.count))
             case "save":
@@ -127,12 +125,25 @@ class Branch:
             token=self._context.sealer.seal(payload, self._context.caller), position=here.position
         )
 
-    async def _feed(self, message: pb.Feed) -> None:
-        """Reads a text of at most the length of a prompt."""
-        if violations := list(self._context.limits.unless_short("text", message.text)):
+    async def _feed(self, message: pb.Feed) -> pb.Fed:
+        """Reads a text of at most the length of a prompt, and then tokens."""
+        if violations := list(self._unfit(message)):
             raise InvalidRequestError(violations)
-        tokens = encode("text", message.text, self._vocabulary, skip=message.skip_unknown)
-        await self._read(self.history, tokens)
+        encoded = encode("text", message.text, self._vocabulary, skip=message.skip_unknown)
+        fed = np.concatenate([encoded, np.array(message.token_ids, np.int64)])
+        added = "".join(self._vocabulary.decoder(self.history.here.recent).put(fed))
+        await self._read(self.history, fed)
+        return pb.Fed(text=None if added == message.text else added)
+
+    def _unfit(self, message: pb.Feed) -> Iterator[Violation]:
+        """Yields what of a feed cannot be read."""
+        limits = self._context.limits
+        yield from limits.unless_short("text", message.text)
+        most, size = limits.max_prompt, self._vocabulary.size
+        if len(message.token_ids) > most:
+            yield Violation("token_ids", f"must be at most {most} here, not {len(message.token_ids)}")
+        elif max(message.token_ids, default=0) >= size:
+            yield Violation("token_ids", f"holds ids that are none of the model's {size} tokens")
 
     async def _read(self, history: History, tokens: Tokens) -> None:
         """Reads tokens [T] that follow a history, which becomes this branch's."""
@@ -189,14 +200,20 @@ class Branch:
         history = self.history
         return replace(request, origin=history.here, returns_state=True, state_interval=history.apart)
 
-    async def _rewind(self, count: int) -> str:
-        """Removes the newest tokens and returns their text."""
-        known = self.history.known
+    async def _rewind(self, message: pb.Rewind) -> str:
+        """Removes the newest tokens or characters and returns their text."""
+        tail = self.history.tail(self._vocabulary)
+        if message.HasField("characters"):
+            field, count, known = "characters", message.characters, tail.characters
+        else:
+            field, count, known = "tokens", message.tokens, len(tail.tokens)
         if count > known:
-            raise InvalidRequestError([Violation("tokens", f"must be at most {known} here, not {count}")])
-        removed = self._vocabulary.decode(self.history.newest(count))
-        await self._read(*self.history.back(count))
-        return removed
+            raise InvalidRequestError([Violation(field, f"must be at most {known} here, not {count}")])
+        end = tail.last_characters(count) if field == "characters" else tail.last_tokens(count)
+        history, to_read = self.history.back(end.tokens)
+        again = encode(field, end.stays, self._vocabulary, skip=False)
+        await self._read(history, np.concatenate([to_read, again]))
+        return end.goes
 
     async def _suggest(self, count: int) -> pb.Alternatives:
         """Returns the likeliest next tokens."""

@@ -15,7 +15,7 @@ from charloom.options import (
     InvalidRequestError,
     Token,
 )
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import Vocabulary
 from serving.engine.request import Request, prepare
 from serving.engine.sampled_tokens import SampledTokens
 from serving.engine.update import Finish, Update
@@ -43,9 +43,7 @@ class Text:
     """Whether it is to the byte that of an undisturbed stream."""
 
 
-def to_request(
-    message: pb.GenerateRequest, vocabulary: CharacterVocabulary, limits: RequestLimits
-) -> Request:
+def to_request(message: pb.GenerateRequest, vocabulary: Vocabulary, limits: RequestLimits) -> Request:
     """Returns the engine's request for a message, with defaults for absent fields.
 
     Raises:
@@ -110,7 +108,7 @@ def to_start(text: Text, request: Request) -> pb.GenerateResponse:
 
 
 def to_response(
-    message: pb.GenerateRequest, index: int, update: Update, vocabulary: CharacterVocabulary
+    message: pb.GenerateRequest, index: int, update: Update, vocabulary: Vocabulary
 ) -> pb.GenerateResponse:
     """Returns a later response, with the fields that the request asked for."""
     sampled = update.sampled
@@ -135,16 +133,18 @@ def to_score(index: int, update: Update) -> pb.ScoreResponse:
         token_ids=update.sampled.tokens.tolist(),
         logprobs=update.sampled.logprobs.tolist(),
         last=update.finish is not None,
-        text=update.text,
+        token_texts=update.texts,
     )
 
 
-def to_alternatives(sampled: SampledTokens, vocabulary: CharacterVocabulary) -> Iterator[pb.Alternatives]:
+def to_alternatives(sampled: SampledTokens, vocabulary: Vocabulary) -> Iterator[pb.Alternatives]:
     """Yields the likeliest tokens at the position of each sampled one."""
     for tokens, logprobs in zip(sampled.top_tokens, sampled.top_logprobs.tolist(), strict=True):
-        rows = zip(tokens.tolist(), vocabulary.pieces(tokens), logprobs, strict=True)
         yield pb.Alternatives(
-            alternatives=[pb.Alternative(token_id=t, text=text, logprob=p) for t, text, p in rows]
+            alternatives=[
+                pb.Alternative(token_id=token, text=vocabulary.token_text(token), logprob=logprob)
+                for token, logprob in zip(tokens.tolist(), logprobs, strict=True)
+            ]
         )
 
 

@@ -4,27 +4,23 @@ from collections.abc import Sequence
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.options import InvalidRequestError, Violation
-from charloom.vocabulary import CharacterVocabulary
-from serving.engine import given
+from charloom.vocabulary import Vocabulary
 from serving.engine.request import Request
+from serving.engine.text_requests import embedding_requests, scoring_requests
 from serving.rpc.limits import RequestLimits
 
 
-def to_scored(
-    message: pb.ScoreRequest, vocabulary: CharacterVocabulary, limits: RequestLimits
-) -> list[Request]:
+def to_scored(message: pb.ScoreRequest, vocabulary: Vocabulary, limits: RequestLimits) -> list[Request]:
     """Returns one request of the engine for each text.
 
     Raises:
         InvalidRequestError: there is no text, or too much, or it has characters that the model has not.
     """
     check_size(message.texts, limits, len(message.prompt))
-    return given.to_scored(message.texts, message.prompt, vocabulary, skip=message.skip_unknown)
+    return scoring_requests(message.texts, message.prompt, vocabulary, skip=message.skip_unknown)
 
 
-def to_read(
-    message: pb.EmbedRequest, vocabulary: CharacterVocabulary, limits: RequestLimits
-) -> list[Request]:
+def to_read(message: pb.EmbedRequest, vocabulary: Vocabulary, limits: RequestLimits) -> list[Request]:
     """Returns one request of the engine for each text.
 
     Raises:
@@ -32,7 +28,7 @@ def to_read(
             the model has not.
     """
     check_size(message.texts, limits)
-    return given.to_read(message.texts, vocabulary, skip=message.skip_unknown)
+    return embedding_requests(message.texts, vocabulary, skip=message.skip_unknown)
 
 
 def check_size(texts: Sequence[str], limits: RequestLimits, more: int = 0) -> None:

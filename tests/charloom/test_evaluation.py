@@ -12,6 +12,7 @@ from charloom.errors import ConfigError
 from charloom.evaluate import as_json, as_lines
 from charloom.evaluation import Evaluation, EvaluationConfig, EvaluationError, Measured, measured
 from charloom.vocabulary import CharacterVocabulary
+from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
 
 TEXT = "abcabcabca"
 ABOUT = {"sha256": sha256(TEXT.encode()).hexdigest(), "train": 6, "validation": 3, "test": 1}
@@ -67,7 +68,7 @@ def evaluation() -> Evaluation:
 
 
 def test_even_odds(evaluation: Evaluation) -> None:
-    assert evaluation.nats_per_character == evaluation.nats_per_token == pytest.approx(math.log(4))
+    assert evaluation.nats_per_token == pytest.approx(math.log(4))
     assert evaluation.bits_per_character == pytest.approx(2)
     assert evaluation.perplexity_per_token == pytest.approx(4)
     assert evaluation.characters_per_second == pytest.approx(20)
@@ -77,14 +78,24 @@ def test_even_odds(evaluation: Evaluation) -> None:
     assert replace(evaluation, nats=1e9).perplexity_per_token == math.inf
 
 
+def test_tokens_and_characters_are_counted_apart() -> None:
+    vocabulary = BytePairVocabulary()
+    found = measured("é你 the ", "the text", EvaluationConfig(), vocabulary, {})
+    tokens = vocabulary.encode("é你 the ").tolist()
+    assert (found.tokens.tolist(), found.characters, found.skipped) == (tokens, 7, 0)
+    evaluation = Evaluation("mine", "bundle", "cpu", "int8", found, 1, nats=14 * math.log(2), seconds=0.5)
+    assert evaluation.bits_per_character == pytest.approx(2)
+    assert evaluation.nats_per_token == pytest.approx(14 * math.log(2) / len(tokens))
+
+
 def test_lines_and_json_say_the_same(evaluation: Evaluation) -> None:
     lines = dict(line.split(maxsplit=1) for line in as_lines(evaluation).splitlines())
     about = json.loads(as_json(evaluation))
-    assert lines["nats/character"] == f"{about['nats_per_character']:.4f}" == "1.3863"
+    assert lines["nats/token"] == f"{about['nats_per_token']:.4f}" == "1.3863"
     assert lines["bits/character"] == f"{about['bits_per_character']:.4f}"
     assert lines["perplexity/token"] == f"{about['perplexity_per_token']:.4f}"
-    assert lines["protocol"] == about["protocol"]
-    assert "one stream" in about["protocol"]
+    assert lines["method"] == about["method"]
+    assert "one stream" in about["method"]
     assert (about["characters"], about["tokens"], about["trained_on"]) == (10, 10, True)
     assert "trained on this text" in lines["note"]
     many = as_lines(replace(evaluation, lanes=32))

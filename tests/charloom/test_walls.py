@@ -23,7 +23,7 @@ def test_imports_keep_to_the_contracts(python):
         ("charloom.bundle", {"torch", "grpc", "onnx", "onnxruntime", "training", "serving", "export"}),
         ("charloom.client", {"torch", "onnx", "onnxruntime", "textual", "training", "serving", "export"}),
         ("charloom.evaluate", {"torch", "grpc", "onnx", "onnxruntime", "training", "serving", "export"}),
-        ("writing.desk", {"torch", "grpc", "google", "textual", "training", "serving", "export"}),
+        ("writing.controller", {"torch", "grpc", "google", "textual", "training", "serving", "export"}),
         ("writing.main", {"torch", "onnx", "onnxruntime", "training", "serving", "export"}),
         ("serving.commands.generate", {"torch", "grpc", "textual", "training", "export"}),
         ("training.main", {"grpc", "onnx", "onnxruntime", "serving", "export"}),

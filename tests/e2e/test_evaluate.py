@@ -40,8 +40,8 @@ def test_a_checkpoint_and_its_bundle_agree(
 ) -> None:
     one = figures(run_dir, text_file, "--lanes", lanes)
     other = figures(bundle_dir, text_file, "--lanes", lanes, "--precision", "float32")
-    assert one["nats_per_character"] == pytest.approx(other["nats_per_character"], abs=1e-4)
-    for name in ("characters", "tokens", "lanes", "protocol", "trained_on", "part"):
+    assert one["nats_per_token"] == pytest.approx(other["nats_per_token"], abs=1e-4)
+    for name in ("characters", "tokens", "lanes", "method", "trained_on", "part"):
         assert one[name] == other[name]
     assert one["characters"] == len(text_file.read_text("utf-8"))
     assert one["lanes"] == (lanes or one["characters"] // 2048)
@@ -51,7 +51,7 @@ def test_a_checkpoint_and_its_bundle_agree(
 @needs_int8
 def test_int8_costs_next_to_nothing(bundle_dir: Path, text_file: Path) -> None:
     by_float, by_int8 = (
-        figures(bundle_dir, text_file, "--precision", precision)["nats_per_character"]
+        figures(bundle_dir, text_file, "--precision", precision)["nats_per_token"]
         for precision in ("float32", "int8")
     )
     assert by_int8 != by_float
@@ -64,11 +64,11 @@ def test_the_validation_part_gives_what_training_logged(
     logged = load_checkpoint(run_dir).summary["validation_loss"]
     for model, precision in ((run_dir, "auto"), (bundle_dir, "float32")):
         found = figures(model, text_file, "--part", "validation", "--precision", precision)
-        assert found["nats_per_character"] == pytest.approx(logged, abs=1e-5)
+        assert found["nats_per_token"] == pytest.approx(logged, abs=1e-5)
         assert found["part"] == "validation"
         assert not found["trained_on"]
     said = run(run_dir, text_file, "--part", "validation").stdout
-    assert re.search(rf"^nats/character +{logged:.4f}$", said, re.MULTILINE)
+    assert re.search(rf"^nats/token +{logged:.4f}$", said, re.MULTILINE)
 
 
 def test_one_lane_is_what_score_says_and_many_differ_little(
@@ -80,7 +80,7 @@ def test_one_lane_is_what_score_says_and_many_differ_little(
     assert stream["nats"] == pytest.approx(LocalModel(bundle_dir).score([text])[0].nats, rel=1e-5)
     lanes = figures(bundle_dir, tmp_path / "end.txt")
     assert (stream["lanes"], lanes["lanes"]) == (1, 9)
-    assert lanes["nats_per_character"] == pytest.approx(stream["nats_per_character"], abs=0.01)
+    assert lanes["nats_per_token"] == pytest.approx(stream["nats_per_token"], abs=0.01)
 
 
 def test_texts_are_read_as_training_reads_them(run_dir: Path, bundle_dir: Path, tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_what_cannot_be_measured_is_named(
         assert "not the text" in refusal(model, tmp_path / "odd.txt", "--part", "test")
         assert "test part" in refusal(model, text_file, "--part", "test")
         assert "precision" in refusal(model, text_file, "--precision", other)
-        assert "empty.txt" in refusal(model, tmp_path / "empty.txt", code=4 if model == run_dir else 2)
-        assert "latin.txt" in refusal(model, tmp_path / "latin.txt", code=6 if model == run_dir else 2)
-        assert "none.txt" in refusal(model, tmp_path / "none.txt", code=3 if model == run_dir else 2)
+        assert "empty.txt" in refusal(model, tmp_path / "empty.txt", code=4)
+        assert "latin.txt" in refusal(model, tmp_path / "latin.txt", code=6)
+        assert "none.txt" in refusal(model, tmp_path / "none.txt", code=3)
     assert "neither a checkpoint nor a bundle" in refusal(tmp_path / "nothing", text_file)
     assert "no checkpoint" in refusal(tmp_path, text_file, code=9)

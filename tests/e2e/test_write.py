@@ -14,9 +14,9 @@ from charloom.client import Client
 from tests.e2e.conftest import ServerProcess
 from tests.serving.golden import FOLDER
 from writing.app import WriteApp
-from writing.line import Line
+from writing.document import load
 from writing.main import WritingFlags, begin
-from writing.story import load
+from writing.session import ServerSession
 from writing.writer import RefusedError, Writer
 
 Serve = Callable[..., ServerProcess]
@@ -29,7 +29,7 @@ def server(serve: Serve) -> ServerProcess:
     return serve("--precision", "float32", bundle=FOLDER / "lstm")
 
 
-class Desk:
+class Person:
     """Somebody at the screen."""
 
     def __init__(self, app: WriteApp, pilot: Pilot[None]) -> None:
@@ -49,8 +49,8 @@ class Desk:
 
     @property
     def text(self) -> str:
-        """What is on the paper."""
-        sheets = self.app.screen_stack[0].query("Paper Static").results(Static)
+        """What the text view shows."""
+        sheets = self.app.screen_stack[0].query("TextView Static").results(Static)
         return "".join(str(sheet.content) for sheet in sheets).removesuffix(" ")
 
     def part(self, name: str) -> str:
@@ -65,11 +65,11 @@ class Desk:
         return self.part("Forecast").splitlines()
 
 
-async def sit(writer: Writer, act: Callable[[Desk], Awaitable[None]]) -> WriteApp:
+async def sit(writer: Writer, act: Callable[[Person], Awaitable[None]]) -> WriteApp:
     """Sits down at a screen, does something, and leaves whatever there is."""
     app = WriteApp(writer)
     async with app.run_test(size=(90, 24)) as pilot:
-        await act(Desk(app, pilot))
+        await act(Person(app, pilot))
         app.exit(return_code=0)
     assert app.error is None
     return app
@@ -79,72 +79,72 @@ def a_writer(server: ServerProcess, state: bytes = b"", before: str = "") -> Wri
     return Writer(lambda: begin(server.address, "", state, before, FLAGS), before, seed=3, pause=0.01)
 
 
-def write(server: ServerProcess, act: Callable[[Desk], Awaitable[None]]) -> WriteApp:
+def write(server: ServerProcess, act: Callable[[Person], Awaitable[None]]) -> WriteApp:
     """Writes with a server."""
     return asyncio.run(sit(a_writer(server), act))
 
 
 def test_a_text_is_written_together(server: ServerProcess) -> None:
-    async def act(desk: Desk) -> None:
-        await desk.type("the sh")
-        await desk.until(lambda: desk.text == "the sh" and len(desk.forecast) == 9)
-        likeliest = desk.forecast[0].split()[1]
-        await desk.press("1")
-        await desk.until(lambda: desk.text == "the sh" + likeliest.replace("␣", " ").replace("↵", "\n"))
-        await desk.press("ctrl+z")
-        await desk.until(lambda: desk.text == "the sh")
-        await desk.type("z")
-        await desk.until(lambda: "'z' (U+007A)" in desk.status)
-        assert desk.text == "the sh"
-        await desk.press("tab")
-        await desk.until(lambda: len(desk.text) > 40)
-        await desk.press("tab")
-        await desk.until(lambda: desk.status == "")
-        written = desk.text
-        assert written == desk.app._writer.text
-        await desk.press("ctrl+z")
-        await desk.until(lambda: desk.text == "the sh")
-        await desk.press("ctrl+y")
-        await desk.until(lambda: desk.text == written)
-        await desk.press("backspace")
-        await desk.until(lambda: desk.text == written[:-1])
+    async def act(person: Person) -> None:
+        await person.type("the sh")
+        await person.until(lambda: person.text == "the sh" and len(person.forecast) == 9)
+        likeliest = person.forecast[0].split()[1]
+        await person.press("1")
+        await person.until(lambda: person.text == "the sh" + likeliest.replace("␣", " ").replace("↵", "\n"))
+        await person.press("ctrl+z")
+        await person.until(lambda: person.text == "the sh")
+        await person.type("z")
+        await person.until(lambda: "'z' (U+007A)" in person.status)
+        assert person.text == "the sh"
+        await person.press("tab")
+        await person.until(lambda: len(person.text) > 40)
+        await person.press("tab")
+        await person.until(lambda: person.status == "")
+        written = person.text
+        assert written == person.app._writer.text
+        await person.press("ctrl+z")
+        await person.until(lambda: person.text == "the sh")
+        await person.press("ctrl+y")
+        await person.until(lambda: person.text == written)
+        await person.press("backspace")
+        await person.until(lambda: person.text == written[:-1])
         with Client(server.address) as client:  # the model has read what is shown
-            *_, piece = client.generate(desk.text, max_tokens=1, logprobs=9, seed=0).pieces()
-        await desk.until(lambda: desk.app._news[0].suggestions)
-        shown = desk.app._news[0].suggestions
-        assert [text for text, _ in shown] == [a.text for a in piece.alternatives[0]]
-        assert [p for _, p in shown] == pytest.approx([a.logprob for a in piece.alternatives[0]])
+            *_, piece = client.generate(person.text, max_tokens=1, logprobs=9, seed=0).pieces()
+        await person.until(lambda: person.app._news[0].suggestions)
+        shown = person.app._news[0].suggestions
+        assert [one.text for one in shown] == [a.text for a in piece.alternatives[0]]
+        assert [one.logprob for one in shown] == pytest.approx([a.logprob for a in piece.alternatives[0]])
 
     write(server, act)
 
 
 def test_the_model_ends_a_line(server: ServerProcess) -> None:
-    async def act(desk: Desk) -> None:
-        await desk.press("ctrl+l")
-        await desk.until(lambda: desk.text.endswith("\n") and desk.status == "")
-        assert desk.text.count("\n") == 1
+    async def act(person: Person) -> None:
+        await person.press("ctrl+l")
+        await person.until(lambda: person.text.endswith("\n") and person.status == "")
+        assert person.text.count("\n") == 1
 
     write(server, act)
 
 
 def test_versions_are_kept_aside(server: ServerProcess) -> None:
-    async def act(desk: Desk) -> None:
-        await desk.type("the ")
-        await desk.press("ctrl+f")
-        desk.app.screen.query_one(Input).value = "blue"
-        await desk.press("enter")
-        await desk.until(lambda: " blue " in desk.part("#title"))
-        await desk.type("blue")
-        await desk.until(lambda: desk.text == "the blue")
-        await desk.press("ctrl+f", "enter", "ctrl+z")
-        await desk.until(lambda: " version 3 " in desk.part("#title") and desk.text == "the ")
-        await desk.press("ctrl+o")
-        assert desk.app.screen.query_one(OptionList).highlighted == 2
-        await desk.press("up", "enter")
-        await desk.until(lambda: desk.text == "the blue")
-        await desk.press("ctrl+f", "escape", "ctrl+q")
-        await desk.until(lambda: "not saved: first, blue" in desk.status)
-        await desk.press("ctrl+q")
+    async def act(person: Person) -> None:
+        await person.type("the ")
+        await person.press("ctrl+f")
+        person.app.screen.query_one(Input).value = "blue"
+        await person.press("enter")
+        await person.until(lambda: " blue " in person.part("#title"))
+        await person.type("blue")
+        await person.until(lambda: person.text == "the blue")
+        await person.press("ctrl+f", "enter", "ctrl+z")
+        await person.until(lambda: " version 3 " in person.part("#title") and person.text == "the ")
+        await person.press("ctrl+o")
+        assert person.app.screen.query_one(OptionList).highlighted == 2
+        await person.press("up", "enter")
+        await person.until(lambda: person.text == "the blue")
+        await person.press("ctrl+f", "escape", "ctrl+q")
+        await person.until(lambda: "not saved: first, blue" in person.status)
+        await person.press("ctrl+q")
 
     assert write(server, act).return_code == 0
 
@@ -152,19 +152,19 @@ def test_versions_are_kept_aside(server: ServerProcess) -> None:
 def test_a_story_is_saved_and_goes_on(server: ServerProcess, serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
 
-    async def save(desk: Desk) -> None:
-        await desk.type("the ship ")
-        await desk.press("ctrl+s")
-        desk.app.screen.query_one(Input).value = str(path)
-        await desk.press("enter")
-        await desk.until(lambda: "saved" in desk.status)
-        await desk.press("ctrl+q")
+    async def save(person: Person) -> None:
+        await person.type("the ship ")
+        await person.press("ctrl+s")
+        person.app.screen.query_one(Input).value = str(path)
+        await person.press("enter")
+        await person.until(lambda: "saved" in person.status)
+        await person.press("ctrl+q")
 
-    async def go_on(desk: Desk) -> None:
-        assert desk.text == "the ship "
-        await desk.type("sails")
-        await desk.until(lambda: desk.text == "the ship sails" and len(desk.forecast) == 9)
-        forecasts.append(desk.app._news[0].suggestions)
+    async def go_on(person: Person) -> None:
+        assert person.text == "the ship "
+        await person.type("sails")
+        await person.until(lambda: person.text == "the ship sails" and len(person.forecast) == 9)
+        forecasts.append(person.app._news[0].suggestions)
 
     write(server, save)
     assert path.read_text() == "the ship "
@@ -175,31 +175,31 @@ def test_a_story_is_saved_and_goes_on(server: ServerProcess, serve: Serve, tmp_p
     asyncio.run(sit(a_writer(other, token, before), go_on))
     assert forecasts[0] == forecasts[1]
     with pytest.raises(RefusedError):
-        Line(other.address, "", token, FLAGS)
+        ServerSession(other.address, "", token, FLAGS)
 
 
 def test_a_server_that_is_gone_takes_nothing_along(serve: Serve) -> None:
     options = ("--precision", "float32")
     servers = [serve(*options, bundle=FOLDER / "lstm")]
-    writer = Writer(lambda: Line(servers[-1].address, "", b"", FLAGS), seed=3, pause=0.01)
+    writer = Writer(lambda: ServerSession(servers[-1].address, "", b"", FLAGS), seed=3, pause=0.01)
 
-    async def act(desk: Desk) -> None:
-        await desk.type("the ")
-        await desk.press("tab")
-        await desk.until(lambda: len(desk.text) > 20)
+    async def act(person: Person) -> None:
+        await person.type("the ")
+        await person.press("tab")
+        await person.until(lambda: len(person.text) > 20)
         servers[0].process.send_signal(signal.SIGKILL)
-        await desk.until(lambda: "^R reconnects" in desk.status)
-        kept = desk.text
+        await person.until(lambda: "^R reconnects" in person.status)
+        kept = person.text
         assert len(kept) > 20
-        await desk.press("ctrl+r")
-        await desk.until(lambda: "UNAVAILABLE" in desk.status)
-        assert desk.text == kept
+        await person.press("ctrl+r")
+        await person.until(lambda: "UNAVAILABLE" in person.status)
+        assert person.text == kept
         servers.append(serve(*options, bundle=FOLDER / "lstm"))
-        await desk.press("ctrl+r")
-        await desk.until(lambda: "connected" in desk.status)
-        await desk.press("tab")
-        await desk.until(lambda: len(desk.text) > len(kept) + 20)
-        assert desk.text.startswith(kept)
+        await person.press("ctrl+r")
+        await person.until(lambda: "connected" in person.status)
+        await person.press("tab")
+        await person.until(lambda: len(person.text) > len(kept) + 20)
+        assert person.text.startswith(kept)
 
     asyncio.run(sit(writer, act))
     servers[0].process.wait()

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from charloom.vocabulary import CharacterVocabulary, UnknownCharacterError, VocabularyError
+from charloom.vocabulary import (
+    CharacterVocabulary,
+    UnknownCharacterError,
+    VocabularyError,
+    read_vocabulary,
+)
 from tests.fuzz.conftest import Rounds
 
 CHARACTERS = st.characters() | st.sampled_from("\0\n\r\x1b\u2028\ud800\udfff\U0010ffff\u202e")
@@ -26,10 +31,10 @@ NEARLY = st.fixed_dictionaries(
 def test_stored_vocabularies(rounds: Rounds) -> None:
     def check(stored: Any) -> None:
         try:
-            vocabulary = CharacterVocabulary.from_json(stored)
+            vocabulary = read_vocabulary(stored)
         except VocabularyError:
             return
-        again = CharacterVocabulary.from_json(json.loads(json.dumps(vocabulary.to_json())))
+        again = read_vocabulary(json.loads(json.dumps(vocabulary.to_json())))
         assert again == vocabulary
         assert vocabulary.decode(np.arange(vocabulary.size)) == "".join(vocabulary.characters)
         assert vocabulary.encode("".join(vocabulary.characters)).tolist() == list(range(vocabulary.size))
@@ -44,7 +49,7 @@ def test_texts_of_any_characters(rounds: Rounds) -> None:
         kept = "".join(character for character in text if character in known)
         assert vocabulary.decode(vocabulary.encode(text, skip_unknown=True)) == kept
         if kept == text:
-            assert "".join(vocabulary.pieces(vocabulary.encode(text))) == text
+            assert "".join(vocabulary.decoder().put(vocabulary.encode(text))) == text
             return
         with pytest.raises(UnknownCharacterError) as caught:
             vocabulary.encode(text)

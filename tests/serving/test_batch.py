@@ -40,7 +40,7 @@ EVERYTHING: dict[str, Any] = {
 def stream(prompt: str = "abc", read: int | None = None, generated: str = "", **options: Any) -> Stream:
     """A stream that has read so much of its prompt, or all, and has generated a text."""
     request = prepare(prompt, GenerateOptions(**{"seed": 1} | options), LETTERS)
-    made = Stream(request, LETTERS.start)
+    made = Stream(request, LETTERS)
     made.advance(np.concatenate([request.prompt[:read], LETTERS.encode(generated)]))
     return made
 
@@ -74,7 +74,7 @@ def test_a_minimum_length_needs_the_full_graph_until_it_is_reached() -> None:
 def test_log_probabilities_need_the_full_graph() -> None:
     for logprobs in (0, 1):
         request = prepare("", GenerateOptions(), LETTERS, logprobs)
-        assert batch(Stream(request, LETTERS.start)).kind == "full"
+        assert batch(Stream(request, LETTERS)).kind == "full"
 
 
 def test_a_row_of_everything_has_it_and_its_neighbour_is_neutral() -> None:
@@ -166,7 +166,7 @@ def test_the_windows_and_biases_of_others_change_no_bit(
         bias = [(token, (-1) ** token * 1.5) for token in range(min(biases, vocabulary.size))]
         options = {"repetition_penalty": 1.7, "frequency_penalty": 0.3, "penalty_window": window}
         request = prepare(prompt, GenerateOptions(seed=seed, logit_bias=bias, **options), vocabulary)
-        made = Stream(request, vocabulary.start)
+        made = Stream(request, vocabulary)
         made.advance(request.prompt)
         made.last = int(request.prompt[-1])
         return made

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from charloom.vocabulary import CharacterVocabulary
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.request import Request
 from serving.engine.stream import Stream
@@ -45,17 +46,17 @@ async def heard(call: CallStreams) -> tuple[list[Update | None], ServingError | 
 
 
 @pytest.fixture
-def streams(ask: Callable[..., Request]) -> list[Stream]:
-    return [Stream(ask(), last=26) for _ in range(4)]
+def streams(ask: Callable[..., Request], alphabet: CharacterVocabulary) -> list[Stream]:
+    return [Stream(ask(), alphabet) for _ in range(4)]
 
 
 def test_an_error_comes_after_all_that_came_with_it(streams: list[Stream]) -> None:
     mute, failed, going, done = streams
     sooner, later = BurstError("the first"), BurstError("the second")
     words = [
-        Update(failed, text="last words", error=later),
-        Update(going, text="on"),
-        Update(done, text="end", finish=Finish.LENGTH),
+        Update(failed, texts=["last words"], error=later),
+        Update(going, texts=["on"]),
+        Update(done, texts=["end"], finish=Finish.LENGTH),
     ]
     call = streams_of(Reader(streams, [Update(mute, error=sooner), *words]))
     assert asyncio.run(heard(call)) == (words, sooner)

@@ -108,7 +108,7 @@ def test_no_more_of_a_flood_of_tokens_is_read_than_shows_that_it_is_one() -> Non
 
 def test_a_response_holds_what_was_asked_for_and_the_client_reads_it() -> None:
     request = prepare("ab", GenerateOptions(), LETTERS)
-    stream = Stream(request, LETTERS.start)
+    stream = Stream(request, LETTERS)
     stream.released = 2
     chosen = SampledTokens(
         np.array([1, 2]),
@@ -116,7 +116,7 @@ def test_a_response_holds_what_was_asked_for_and_the_client_reads_it() -> None:
         np.array([[1, 0], [3, 2]]),
         np.array([[-0.5, -2], [-0.25, -1]], np.float32),
     )
-    update = Update(stream, "bc", chosen, position=4, finish=Finish.STOP)
+    update = Update(stream, ["b", "c"], chosen, position=4, finish=Finish.STOP)
     asked = pb.GenerateRequest(token_ids=True, logprobs=2)
     progress = Progress()
     piece = progress.take(to_response(asked, 3, update, LETTERS), 3)
@@ -130,6 +130,6 @@ def test_a_response_holds_what_was_asked_for_and_the_client_reads_it() -> None:
     assert progress.finish is None
     bare = to_response(pb.GenerateRequest(), 0, update, LETTERS)
     assert [*bare.token_ids, *bare.logprobs, *bare.alternatives] == []
-    last = to_response(asked, 0, replace(update, sampled=no_sampled_tokens(), text=""), LETTERS)
+    last = to_response(asked, 0, replace(update, sampled=no_sampled_tokens(), texts=[]), LETTERS)
     assert not last.token_ids
     assert last.HasField("finish")

@@ -4,9 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.vocabulary import no_tokens
-from serving.engine.history import SPARSER, History
+from charloom.vocabulary import CharacterVocabulary, no_tokens
+from serving.engine.history import SPARSER, History, Tail
 from serving.engine.snapshot import Snapshot
+from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
 
 PARTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12)
 
@@ -37,7 +38,7 @@ def test_goes_back_to_every_token_within_its_limit(
     assert kept.here.position <= target
     assert to_read.tolist() == list(range(kept.here.position, target))
     assert len(to_read) < max(apart, 9)
-    assert history.newest(count).tolist() == list(range(target, end))
+    assert history.tail(LETTERS).tokens.tolist() == list(range(end - history.known, end))
     again = kept.extended(to_read, [at(target)])
     assert again.here.position == target
     assert again.known == min(limit, target - history.snapshots[0].position)
@@ -72,3 +73,34 @@ def test_who_goes_back_after_a_long_text_reads_little_of_it_again(
     count = data.draw(st.integers(0, history.known))
     _, to_read = history.back(count)
     assert len(to_read) <= SPARSER * max(count, apart)
+
+
+LETTERS = CharacterVocabulary("ab")
+BYTES = BytePairVocabulary()
+PIECES = st.sampled_from(BYTES.encode("é你🚀 the and\n\ne\u0301x").tolist())
+
+
+@given(tokens=st.lists(PIECES, max_size=20), known=st.integers(0, 20), data=st.data())
+def test_the_tokens_of_the_last_characters_leave_whole_characters(
+    tokens: list[int], known: int, data: st.DataObject
+) -> None:
+    first = max(0, len(tokens) - known)
+    tail = Tail(BYTES, np.array(tokens[:first], np.int64), np.array(tokens[first:], np.int64))
+    text = BYTES.decode(tokens)
+    count = data.draw(st.integers(0, tail.characters))
+    end = tail.last_characters(count)
+    assert end.tokens <= len(tail.tokens)
+    left = np.array(tokens[: len(tokens) - end.tokens], np.int64)
+    assert BYTES.decode(left) + end.stays + end.goes == text
+    assert len(end.goes) == count
+    assert not count or not BYTES.decoder(left).unfinished
+    again = np.concatenate([left, BYTES.encode(end.stays)])
+    assert BYTES.decode(again) == text[: len(text) - count]
+
+
+@given(tokens=st.lists(PIECES, max_size=20), data=st.data())
+def test_the_text_of_the_last_tokens_is_what_they_completed(tokens: list[int], data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, len(tokens)))
+    end = Tail(BYTES, no_tokens(), np.array(tokens, np.int64)).last_tokens(count)
+    assert BYTES.decode(tokens[: len(tokens) - count]) + end.goes == BYTES.decode(tokens)
+    assert (end.tokens, end.stays) == (count, "")

@@ -8,11 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charloom.errors import ConfigError
+from charloom.vocabulary import CharacterVocabulary
 from serving.engine.config import SchedulerConfig
 from serving.engine.scheduler import Plan, Scheduler, StepCost, efficient_seconds
 from serving.engine.stream import Stream
 
 Make = Callable[..., Any]
+LETTERS = CharacterVocabulary("abc")
 
 
 def join(subject: Scheduler, stream: Stream) -> Stream:
@@ -26,7 +28,7 @@ def scheduler(ask: Make, *lengths: int, **config: Any) -> Scheduler:
     """A scheduler with running streams that have so many steps left."""
     result = Scheduler(SchedulerConfig(**config))
     for length in lengths:
-        join(result, Stream(ask("a", max_tokens=length - 1), last=0))
+        join(result, Stream(ask("a", max_tokens=length - 1), LETTERS))
     return result
 
 
@@ -96,14 +98,14 @@ def test_no_batch_is_larger_than_the_largest(ask: Make) -> None:
 
 def test_who_arrives_speaks_next(ask: Make) -> None:
     subject = speaking(ask, 9, max_batch=4)
-    newcomers = {join(subject, Stream(ask("abc", max_tokens=100), last=0)) for _ in range(2)}
+    newcomers = {join(subject, Stream(ask("abc", max_tokens=100), LETTERS)) for _ in range(2)}
     assert newcomers < set(run(subject).streams)
     assert not newcomers & set(run(subject).streams)  # the others' turn
 
 
 def test_a_long_prompt_is_read_in_every_burst(ask: Make) -> None:
     subject = speaking(ask, 9, max_batch=4)
-    reader = join(subject, Stream(ask("a" * 20, max_tokens=100), last=0))
+    reader = join(subject, Stream(ask("a" * 20, max_tokens=100), LETTERS))
     while reader.forced_left:
         assert run(subject).streams[0] is reader
 
@@ -135,7 +137,7 @@ def test_every_stream_has_its_turn_whatever_arrives(
     most = 0
     for arriving in arrivals:
         for _ in range(arriving):
-            waited[join(subject, Stream(ask("a" * 7, max_tokens=1), last=0))] = 0
+            waited[join(subject, Stream(ask("a" * 7, max_tokens=1), LETTERS))] = 0
         most = max(most, len(waited))
         turn = run(subject).streams
         waited = {stream: 0 if stream in turn else bursts + 1 for stream, bursts in waited.items()}

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from charloom.protocol import CHUNK, PIECE
+from charloom.evaluation_lanes import CHUNK, PIECE
 from networks.recurrent.config import RecurrentConfig
 from networks.recurrent.model import RecurrentModel
 from training import evaluation

@@ -29,7 +29,7 @@ def test_shared_characters_behave_as_before(embedding, cell):
     vocabulary = CharacterVocabulary("xdybca")
     model = RecurrentModel(config, vocabulary.inputs, vocabulary.size)
     said = transfer(source, model, vocabulary)
-    assert "4 characters shared, 2 new, 0 of its own dropped" in said
+    assert "4 tokens shared, 2 new, 0 of its own dropped" in said
     old, new = (v.encode("abcd") for v in (source.vocabulary, vocabulary))
     torch.testing.assert_close(
         scores(model, vocabulary, "dacb")[:, new], scores(source.model(), source.vocabulary, "dacb")[:, old]
@@ -47,7 +47,7 @@ def test_no_shared_characters_still_share_the_start():
     source = trained(RecurrentConfig(cells=9), "ab")
     vocabulary = CharacterVocabulary("yz")
     model = RecurrentModel(source.config, 3, 2)
-    assert "0 characters shared, 2 new, 2 of its own dropped" in transfer(source, model, vocabulary)
+    assert "0 tokens shared, 2 new, 2 of its own dropped" in transfer(source, model, vocabulary)
     assert torch.equal(model.embedding.weight[2], source.weights["embedding.weight"][2])
 
 

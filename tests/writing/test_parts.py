@@ -1,4 +1,4 @@
-"""Keys, endings, glyphs, sheets and files, each alone."""
+"""Keys, stop patterns, glyphs and saved files, each alone."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from writing import story
-from writing.ending import LINE, SENTENCE, Ending, past
+from writing import document
 from writing.glyphs import bar, harmless, visible
 from writing.keys import KEYS, meaning
+from writing.writer import LINE, SENTENCE, StopPattern, beyond
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_no_key_means_two_things() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "text", "excess"),
+    ("pattern", "text", "excess"),
     [
         (LINE, "a line", None),
         (LINE, "a line\nand", 3),
@@ -56,8 +56,8 @@ def test_no_key_means_two_things() -> None:
         (None, "anything. \n", None),
     ],
 )
-def test_endings(ending: Ending | None, text: str, excess: int | None) -> None:
-    assert past(ending, text) == excess
+def test_stop_patterns(pattern: StopPattern | None, text: str, excess: int | None) -> None:
+    assert beyond(pattern, text) == excess
 
 
 @pytest.mark.parametrize(
@@ -81,31 +81,31 @@ def test_bars(share: float, shown: str) -> None:
     assert bar(share, 2) == shown
 
 
-def test_a_story_is_loaded_with_its_text(tmp_path: Path) -> None:
+def test_a_state_is_loaded_with_its_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    story.store(story.state_path(path), b"state")
-    assert story.load(tmp_path / "a.txt.state") == (b"state", "")
-    story.store(path, "é\r\n".encode())
-    assert story.load(tmp_path / "a.txt.state") == (b"state", "é\r\n")
+    document.store(document.state_path(path), b"state")
+    assert document.load(tmp_path / "a.txt.state") == (b"state", "")
+    document.store(path, "é\r\n".encode())
+    assert document.load(tmp_path / "a.txt.state") == (b"state", "é\r\n")
     path.write_bytes(b"\xff")
-    with pytest.raises(story.StoryError, match=r"a\.txt is not UTF-8"):
-        story.load(tmp_path / "a.txt.state")
+    with pytest.raises(document.DocumentError, match=r"a\.txt is not UTF-8"):
+        document.load(tmp_path / "a.txt.state")
 
 
 def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(story.StoryError, match=r"cannot read .*nothing.*: No such file"):
-        story.load(tmp_path / "nothing")
+    with pytest.raises(document.DocumentError, match=r"cannot read .*nothing.*: No such file"):
+        document.load(tmp_path / "nothing")
     for path in (tmp_path, tmp_path / "no" / "folder", Path()):
-        with pytest.raises(story.StoryError):
-            story.store(path, b"")
+        with pytest.raises(document.DocumentError):
+            document.store(path, b"")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_that_names_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert story.named("~/a.txt") == tmp_path / "a.txt"
-    assert story.named("a~.txt") == Path("a~.txt")
-    with pytest.raises(story.StoryError, match=r"~story\.txt: there is no such home"):
-        story.named("~story.txt")
-    with pytest.raises(story.StoryError, match="names no file"):
-        story.load(Path())
+    assert document.named("~/a.txt") == tmp_path / "a.txt"
+    assert document.named("a~.txt") == Path("a~.txt")
+    with pytest.raises(document.DocumentError, match=r"~story\.txt: there is no such home"):
+        document.named("~story.txt")
+    with pytest.raises(document.DocumentError, match="names no file"):
+        document.load(Path())

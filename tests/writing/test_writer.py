@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.writing.fake import ALPHABET, FakeTalk
-from writing.ending import LINE, SENTENCE
-from writing.writer import FIRST, GoneError, RefusedError, Writer
+from charloom.vocabulary import Vocabulary
+from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
+from tests.writing.fake import ALPHABET, LETTERS, FakeSession
+from writing.writer import FIRST, LINE, SENTENCE, GoneError, RefusedError, Writer
 
 TEXTS = st.text(ALPHABET, min_size=1, max_size=6)
 
@@ -18,13 +19,16 @@ TEXTS = st.text(ALPHABET, min_size=1, max_size=6)
 class Writing(RuleBasedStateMachine):
     """Keys in any order."""
 
+    vocabulary: Vocabulary = LETTERS
+    likely = tuple(range(LETTERS.size))
+
     def __init__(self) -> None:
         super().__init__()
-        self.talks: list[FakeTalk] = []
+        self.talks: list[FakeSession] = []
         self.writer = Writer(self.connect, seed=5, pause=0)
 
-    def connect(self) -> FakeTalk:
-        self.talks.append(FakeTalk())
+    def connect(self) -> FakeSession:
+        self.talks.append(FakeSession(vocabulary=self.vocabulary, likely=self.likely))
         return self.talks[-1]
 
     def attempt(self, act: Callable[[], object]) -> bool:
@@ -46,7 +50,7 @@ class Writing(RuleBasedStateMachine):
 
     @rule()
     def type_what_is_unknown(self) -> None:
-        assert not self.attempt(lambda: self.writer.type("é"))
+        assert not self.attempt(lambda: self.writer.type("\ud800"))
 
     @rule(place=st.integers(0, 9))
     def pick(self, place: int) -> None:
@@ -54,21 +58,22 @@ class Writing(RuleBasedStateMachine):
         shown = self.writer.view.suggestions
         before = self.writer.text
         if self.attempt(lambda: self.writer.pick(place)):
-            assert self.writer.text == before + shown[place][0]
+            assert self.writer.text.startswith(before)
+            assert self.vocabulary != LETTERS or self.writer.text == before + shown[place].text
 
-    @rule(ending=st.sampled_from([None, LINE, SENTENCE]), portions=st.integers(1, 5))
-    def write_on(self, ending: object, portions: int) -> None:
+    @rule(pattern=st.sampled_from([None, LINE, SENTENCE]), portions=st.integers(1, 5))
+    def write_on(self, pattern: object, portions: int) -> None:
         stopped = Event()
         before = self.writer.text
         try:
-            for count, _ in enumerate(self.writer.write_on(ending, stopped), 1):  # type: ignore[arg-type]
+            for count, _ in enumerate(self.writer.write_on(pattern, stopped), 1):  # type: ignore[arg-type]
                 self.what_is_shown_was_read()
                 if count == portions:
                     stopped.set()
         except GoneError:
             return
         assert self.writer.text.startswith(before)
-        assert len(self.writer.text) > len(before)
+        assert self.vocabulary != LETTERS or len(self.writer.text) > len(before)
 
     @rule()
     def undo_and_redo(self) -> None:
@@ -126,12 +131,21 @@ class Writing(RuleBasedStateMachine):
             assert talk.branches[view.current] == self.writer.text
 
 
+class WritingBytes(Writing):
+    """The same with tokens that are no characters."""
+
+    vocabulary = BytePairVocabulary()
+    likely = tuple(dict.fromkeys(vocabulary.encode("é你🚀 the a.\n\ne\u0301").tolist()))
+
+
 Writing.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestWriting = Writing.TestCase
+WritingBytes.TestCase.settings = Writing.TestCase.settings
+TestWritingBytes = WritingBytes.TestCase
 
 
-def writer(**options: object) -> tuple[Writer, FakeTalk]:
-    talk = FakeTalk(**options)  # type: ignore[arg-type]
+def writer(**options: object) -> tuple[Writer, FakeSession]:
+    talk = FakeSession(**options)  # type: ignore[arg-type]
     return Writer(lambda: talk, pause=0), talk
 
 
@@ -214,7 +228,7 @@ def test_what_is_not_saved_is_known() -> None:
 
 
 def test_after_reconnecting_each_version_is_read_at_its_turn() -> None:
-    talks = [FakeTalk(), FakeTalk()]
+    talks = [FakeSession(), FakeSession()]
     waiting = iter(talks)
     one = Writer(lambda: next(waiting), pause=0)
     one.type("a")
@@ -232,7 +246,7 @@ def test_after_reconnecting_each_version_is_read_at_its_turn() -> None:
 
 
 def test_the_text_before_a_state_is_shown_and_stays() -> None:
-    one = Writer(FakeTalk, "before ", pause=0)
+    one = Writer(FakeSession, "before ", pause=0)
     one.type("a")
     assert one.text == "before a"
     one.undo()
@@ -256,3 +270,29 @@ def test_words_are_undone_one_by_one(texts: list[str]) -> None:
     while one.draft.undone:
         one.redo()
     assert one.text == "".join(texts)
+
+
+def test_a_character_is_picked_byte_by_byte_and_what_is_typed_takes_the_place_of_its_rest() -> None:
+    vocabulary = BytePairVocabulary([])
+    talk = FakeSession(vocabulary=vocabulary, likely=tuple("é".encode()))
+    one = Writer(lambda: talk, pause=0)
+    for place in (0, 1, 0):
+        one.look_ahead()
+        one.pick(place)
+    assert one.text == "é"
+    assert len(one.draft.steps) == 1
+    one.type("b")
+    assert one.text == talk.branches[FIRST] == "éb"
+    one.erase()
+    one.erase()
+    assert one.text == talk.branches[FIRST] == ""
+
+
+def test_a_token_is_taken_back_in_part() -> None:
+    vocabulary = BytePairVocabulary([b"and. So"])
+    talk = FakeSession(vocabulary=vocabulary, likely=(256,))
+    one = Writer(lambda: talk, pause=0)
+    write_on(one, SENTENCE)
+    assert one.text == talk.branches[FIRST] == "and."
+    one.erase()
+    assert one.text == talk.branches[FIRST] == "and"

@@ -1,6 +1,6 @@
 """Batches: the training text as parallel lanes, cut into chunks for truncated backpropagation.
 
-It knows nothing of models. Everything random here follows from the seed, the epoch and the place in
+Everything random here follows from the seed, the epoch and the place in
 the text, so any chunk of any epoch can be made again, of all lanes or of some, on any device.
 """
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from charloom.errors import require
-from charloom.protocol import Ids
+from charloom.vocabulary import Ids
 from training.data.corpus import ShortTextError
 
 
@@ -22,7 +22,7 @@ class BatchConfig:
     batch: int = 32
     """Lanes of text read side by side in a step."""
     length: int = 64
-    """Characters of each lane in a step, the reach of backpropagation; the state goes on beyond."""
+    """Tokens of each lane in a step, the reach of backpropagation; the state goes on beyond."""
     start_rate: float = 0.05
     """Share of line beginnings that are fed the start token in place of the newline."""
 
@@ -41,10 +41,10 @@ class Chunk:
 
 
 class Lanes:
-    """A training text in B lanes of T characters, of which some or all are ours to read.
+    """A training text in B lanes of T tokens, of which some or all are ours to read.
 
     Each epoch turns the text like a wheel by a random offset and deals it out to the lanes, lane
-    after lane; what does not fill all lanes, fewer than B characters, waits for another epoch. So lanes
+    after lane; what does not fill all lanes, fewer than B tokens, waits for another epoch. So lanes
     and chunks begin elsewhere in each epoch, and no place of the text is always where the state is
     forgotten or the gradient ends: what Merity et al. 2017 draw random lengths of chunks for.
     """
@@ -58,7 +58,7 @@ class Lanes:
         seed: int,
         ours: range | None = None,
     ) -> None:
-        """Takes the text's length, the start token, and the newline's id where the text has one.
+        """Takes the text's tokens, the start token, and the token that is a newline where there is one.
 
         Raises:
             ShortTextError: the text does not fill one chunk of every lane.
@@ -66,7 +66,7 @@ class Lanes:
         needed = config.batch * config.length
         if length < needed:
             raise ShortTextError(
-                f"the training part has {length:,} character{'s'[: length != 1]}, and one step "
+                f"the training part has {length:,} token{'s'[: length != 1]}, and one step "
                 f"takes {needed:,} (batch {config.batch} x length {config.length}): "
                 "use a longer text, or lower --batch or --length"
             )
@@ -88,8 +88,8 @@ class Lanes:
         return len(self.bounds) - 1
 
     @property
-    def characters_per_step(self) -> float:
-        """Characters of all lanes in a chunk, on the average of an epoch."""
+    def tokens_per_step(self) -> float:
+        """Tokens of all lanes in a chunk, on the average of an epoch."""
         return self.time * self.config.batch / self.chunks
 
     def epochs(self, step: int) -> float:
@@ -103,7 +103,7 @@ class Lanes:
     def stretch(self, text: Tensor, epoch: int, begin: int, stop: int) -> Chunk:
         """The chunks of an epoch from `begin` on, up to `stop`, as one.
 
-        A lane is fed the start token, then each character it has just been asked for; at a share
+        A lane is fed the start token, then each token it has just been asked for; at a share
         of line beginnings the start token stands in place of the newline.
         """
         random = np.random.default_rng([self.seed, epoch])

@@ -1,7 +1,4 @@
-"""The reader: hands the chunks of a training text to its steps, one after the other.
-
-It knows nothing of models, nor what is in a chunk.
-"""
+"""The reader: hands the chunks of a training text to its steps, one after the other."""
 
 from torch import Tensor
 
@@ -9,7 +6,7 @@ from training.data.batches import Chunk, Lanes
 from training.hardware import Hardware
 
 AHEAD = 65_536
-"""About how many characters of all lanes are made ready at a time."""
+"""About how many tokens of all lanes are made ready at a time."""
 
 
 class Reader:

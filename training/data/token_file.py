@@ -2,7 +2,7 @@
 
 The file holds the ids one after the other, and then a SHA-256 over a key and them. The key says what
 the ids are of; a file of another key or size, or with a bit flipped, does not count. It appears under its
-name when all of it is on disk, or not at all. This file knows nothing of texts.
+name when all of it is on disk, or not at all.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from charloom.files import open_atomic
-from charloom.protocol import Ids
+from charloom.vocabulary import Ids
 from training.checkpoint import SaveError
 
 BLOCK = 1 << 20

@@ -25,7 +25,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Measurement:
-    """Losses of one evaluation, in nats a character."""
+    """Losses of one evaluation, in nats a token."""
 
     epoch: float
     training: float

@@ -1,42 +1,43 @@
-"""Frequencies: which characters a text is made of, and how to name them to people."""
+"""Frequencies: which tokens a text is made of, and how to name them to people."""
 
 import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
 
-from charloom.protocol import Ids
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import Ids, Vocabulary
 
 LOOKED_AT = 1 << 24
-"""Characters from the beginning of a text that are counted, so that a huge one takes no time."""
+"""Tokens from the beginning of a text that are counted, so that a huge one takes no time."""
 PIECE = 1 << 16
-"""Characters counted at a time: counting takes eight bytes of memory for each."""
+"""Tokens counted at a time: counting takes eight bytes of memory for each."""
 NAMES = {" ": "space", "\n": "newline", "\t": "tab"}
 
 
 @dataclass(frozen=True)
 class Frequency:
-    """A character and its share of a text."""
+    """A token's text and its share of a text."""
 
-    character: str
+    token: str
     share: float
 
     @property
     def name(self) -> str:
         """What stands for it where people read."""
-        return NAMES.get(self.character) or visible(self.character)
+        return NAMES.get(self.token) or (
+            visible(self.token) if len(self.token) == 1 else "".join(map(picture, self.token))
+        )
 
 
-def most_frequent(text: Ids, vocabulary: CharacterVocabulary, most: int) -> list[Frequency]:
-    """The most frequent characters of a text [n], at most so many, the most frequent first."""
+def most_frequent(text: Ids, vocabulary: Vocabulary, most: int) -> list[Frequency]:
+    """The most frequent tokens of a text [n], at most so many, the most frequent first."""
     text = text[:LOOKED_AT]
     counts = np.zeros(vocabulary.size, np.int64)
     for first in range(0, len(text), PIECE):
         counts += np.bincount(text[first : first + PIECE], minlength=vocabulary.size)
     order = np.argsort(-counts, kind="stable")[:most]
     found = order[counts[order] > 0].tolist()
-    return [Frequency(vocabulary.characters[i], float(counts[i] / len(text))) for i in found]
+    return [Frequency(vocabulary.token_text(i), float(counts[i] / len(text))) for i in found]
 
 
 def visible(character: str) -> str:
@@ -44,3 +45,11 @@ def visible(character: str) -> str:
     if character.isprintable() and not unicodedata.combining(character):
         return character
     return f"U+{ord(character):04X} {unicodedata.name(character, '').lower()}".strip()
+
+
+def picture(character: str) -> str:
+    """A character of several, of which each must show something: spaces do as open boxes."""
+    if character == " ":
+        return "\u2423"
+    shows = character.isprintable() and not unicodedata.combining(character)
+    return character if shows else character.encode("unicode_escape").decode("ascii")

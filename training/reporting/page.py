@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from charloom import plot
-from charloom.nats import bits
 from charloom.plot import Curve, Panel, Point
 from charloom.printable import printable
 from networks.config import NetworkConfig
@@ -27,7 +26,7 @@ TEMPLATE = "page.html"
 MOST_SAMPLES = 12
 """Evaluations whose samples are shown, evenly spread over the run."""
 WIDEST = 9.0
-"""Width of the bar of the most frequent character."""
+"""Width of the bar of the most frequent token."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,10 @@ class Facts:
     summary: dict[str, Any]
     """As a checkpoint has it."""
     frequent: Sequence[Frequency]
-    """The most frequent characters of the training text."""
+    """The most frequent tokens of the training text."""
     evaluations: Sequence[Record]
     test_loss: float | None = None
+    test_bits_per_character: float | None = None
 
 
 class Page:
@@ -101,10 +101,11 @@ def key_figures(facts: Facts, metrics: Sequence[Record]) -> Iterator[tuple[str, 
     """Lists the figures at the top of the page, by label."""
     summary = facts.summary
     best = summary["best_validation_loss"]
-    yield "best validation loss", f"{best:.4f}"
-    yield "in bits a character", f"{bits(best):.3f}"
+    yield "best validation loss, nats a token", f"{best:.4f}"
+    yield "in bits a character", f"{summary['best_validation_bits_per_character']:.3f}"
     if facts.test_loss is not None:
-        yield "test loss", f"{facts.test_loss:.4f}"
+        yield "test loss, nats a token", f"{facts.test_loss:.4f}"
+        yield "test loss in bits a character", f"{facts.test_bits_per_character:.3f}"
     if summary["training_loss"] is not None:
         yield "training loss", f"{summary['training_loss']:.4f}"
     yield "epochs", f"{summary['epoch']:.2f}"
@@ -166,13 +167,14 @@ def text_figures(facts: Facts) -> Iterator[tuple[str, str]]:
         ("to test on", "test"),
     ):
         yield label, f"{text[key]:,}"
-    yield "different characters", f"{facts.summary['vocabulary_size']:,}"
+    yield "tokens to train on", f"{text['tokens']['train']:,}"
+    yield "different tokens", f"{facts.summary['vocabulary_size']:,}"
     yield "a parameter has", f"{text['train'] / facts.summary['parameters']:.2g} characters to learn from"
     yield "read so far", f"{facts.summary['characters_seen']:,} characters"
 
 
 def as_bar(frequency: Frequency, largest: float) -> dict[str, str]:
-    """Formats a character's share as a number and the width of a bar."""
+    """Formats a token's share as a number and the width of a bar."""
     share = f"{frequency.share:.1%}"
     return {
         "name": frequency.name,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from charloom.errors import require
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import Vocabulary
 from networks import sampler
 from networks.language_model import LanguageModel
 
@@ -23,7 +23,7 @@ class PreviewConfig:
     preview_temperatures: tuple[float, ...] = (0.5, 0.8, 1.0)
     """Temperatures to sample at."""
     preview_length: int = 160
-    """Characters of each sample; 0 shows none."""
+    """Tokens of each sample; 0 shows none."""
 
     def __post_init__(self) -> None:
         fine = all(0 <= t < math.inf for t in self.preview_temperatures)
@@ -33,7 +33,7 @@ class PreviewConfig:
 
 @torch.no_grad()
 def preview(
-    model: LanguageModel, vocabulary: CharacterVocabulary, config: PreviewConfig, seed: tuple[int, ...]
+    model: LanguageModel, vocabulary: Vocabulary, config: PreviewConfig, seed: tuple[int, ...]
 ) -> list[tuple[float, str]]:
     """Samples a text at each temperature, each in a stream of its own from the start token on."""
     rows = len(config.preview_temperatures)

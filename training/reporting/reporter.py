@@ -41,9 +41,9 @@ class Status:
     """Share of the run that is done."""
     epoch: float
     loss: float
-    """Training loss since the last evaluation, nats a character."""
+    """Training loss since the last evaluation, nats a token."""
     validation: float
-    """Last validation loss, nats a character."""
+    """Last validation loss, nats a token."""
     speed: float
     """Characters a second."""
     seconds_left: float

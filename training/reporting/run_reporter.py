@@ -133,12 +133,16 @@ class RunReporter:
     def describe(self, reason: str, resumed: Moment | None) -> None:
         """Says what is about to be trained, on what, and why open options were chosen as they are."""
         corpus, hardware, say = self.corpus, self.hardware, self.reporter.say
-        training, validation, test = corpus.parts
+        training, validation, test = corpus.characters
         for note in corpus.notes:
             say(f"{corpus.path}: {note}")
         say(
-            f"text: {corpus.length:,} characters ({training:,} training, {validation:,} validation, "
-            f"{test:,} test), {corpus.vocabulary.size} different"
+            f"text: {sum(corpus.characters):,} characters ({training:,} training, {validation:,} validation, "
+            f"{test:,} test)"
+        )
+        say(
+            f"vocabulary: {corpus.vocabulary.kind}, {corpus.vocabulary.size:,} different tokens, "
+            f"{sum(corpus.parts):,} in the text"
         )
         say(f"model: {self.model.config.description}, {self.model.parameter_count():,} parameters")
         if reason:
@@ -150,6 +154,11 @@ class RunReporter:
         )
         if resumed is not None:
             say(f"resuming at epoch {resumed.epoch:.2f}, step {resumed.step:,}")
+
+    @property
+    def characters_per_step(self) -> float:
+        """Characters of all lanes in a step, on average."""
+        return self.lanes.tokens_per_step * self.corpus.characters_per_token
 
     def status_due(self, step: int) -> bool:
         """Returns whether it is time to show the status, after so many steps."""
@@ -163,7 +172,7 @@ class RunReporter:
             epoch=moment.epoch,
             loss=training_loss or last["training_loss"] or last["validation_loss"],
             validation=last["validation_loss"],
-            speed=self.status_speed.read(moment) * self.lanes.characters_per_step,
+            speed=self.status_speed.read(moment) * self.characters_per_step,
             seconds_left=moment.seconds_left,
             step=moment.step,
             steps=self.steps,
@@ -186,7 +195,7 @@ class RunReporter:
             "training_loss": training_loss,
             "validation_loss": validation_loss,
             "learning_rate": moment.learning_rate,
-            "characters_per_second": self.log_speed.read(moment) * self.lanes.characters_per_step or None,
+            "characters_per_second": self.log_speed.read(moment) * self.characters_per_step or None,
             "seconds": moment.seconds,
         }
         self.ranks.from_first(lambda: self.log.add(record))
@@ -218,7 +227,8 @@ class RunReporter:
         training, validation = last["training_loss"], last["validation_loss"]
         trained = "" if training is None else f"loss {training:.4f}  "
         self.reporter.say(
-            f"epoch {moment.epoch:.2f}  {trained}validation {validation:.4f}{'  (best)' if best else ''}"
+            f"epoch {moment.epoch:.2f}  {trained}validation {validation:.4f} "
+            f"({last['validation_bits_per_character']:.3f} bits a character){'  (best)' if best else ''}"
         )
         self.reporter.samples(samples)
         state = f"{moment.share:.0%} done, about {clock(moment.seconds_left)} left"
@@ -228,13 +238,16 @@ class RunReporter:
         """Says how the run ended."""
         self.reporter.say(
             f"{reason}: {moment.epoch:.2f} epochs in {clock(moment.seconds)}; "
-            f"best validation loss {progress.best_loss:.4f}: {self.folder.path / best.name}"
+            f"best validation loss {progress.best_loss:.4f} "
+            f"({self.corpus.bits_per_character(progress.best_loss, 'validation'):.3f} bits a character): "
+            f"{self.folder.path / best.name}"
         )
         self.show(reason, progress)
 
     def tested(self, reason: str, loss: float, progress: Progress) -> None:
         """Says the loss on the test text."""
-        self.reporter.say(f"test loss {loss:.4f}")
+        bits = self.corpus.bits_per_character(loss, "test")
+        self.reporter.say(f"test loss {loss:.4f} ({bits:.3f} bits a character)")
         self.show(reason, progress, loss)
 
     def show(self, state: str, progress: Progress, test_loss: float | None = None) -> None:

@@ -18,7 +18,7 @@ from training.reporting.frequency import Frequency, most_frequent
 from training.reporting.page import Facts
 
 MOST_FREQUENT = 16
-"""Characters whose share of the text the page shows."""
+"""Tokens whose share of the text the page shows."""
 
 
 class RunSummary:
@@ -51,17 +51,21 @@ class RunSummary:
 
     def summary(self, progress: Progress) -> dict[str, Any]:
         """Makes the summary that checkpoints, bundles and the page show to people."""
-        last = progress.evaluations[-1]
+        last, bits = progress.evaluations[-1], self.corpus.bits_per_character
         return {
             "text": self.corpus.summary(),
             "parameters": self.model.parameter_count(),
             "vocabulary_size": self.corpus.vocabulary.size,
             "epoch": self.lanes.epochs(progress.step),
             "steps": progress.step,
-            "characters_seen": round(progress.step * self.lanes.characters_per_step),
+            "characters_seen": round(
+                progress.step * self.lanes.tokens_per_step * self.corpus.characters_per_token
+            ),
             "training_loss": last["training_loss"],
             "validation_loss": last["validation_loss"],
+            "validation_bits_per_character": bits(last["validation_loss"], "validation"),
             "best_validation_loss": progress.best_loss,
+            "best_validation_bits_per_character": bits(progress.best_loss, "validation"),
             "seconds": progress.seconds,
             "hardware": self.hardware.summary(),
         }
@@ -85,11 +89,14 @@ class RunSummary:
             frequent=self.frequent,
             evaluations=progress.evaluations,
             test_loss=test_loss,
+            test_bits_per_character=(
+                None if test_loss is None else self.corpus.bits_per_character(test_loss, "test")
+            ),
         )
 
     @cached_property
     def frequent(self) -> Sequence[Frequency]:
-        """The most frequent characters of the training text."""
+        """The most frequent tokens of the training text."""
         text = self.corpus.train
         try:
             return most_frequent(text, self.corpus.vocabulary, MOST_FREQUENT)

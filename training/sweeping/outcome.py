@@ -20,7 +20,7 @@ class Outcome:
 
     kind: Kind
     loss: float | None = None
-    """Its best validation loss, nats a character."""
+    """Its best validation loss, nats a token."""
     epoch: float = 0.0
     """Epochs read."""
     seconds: float = 0.0

@@ -113,7 +113,7 @@ def test_other_epochs_begin_other_lines_with_the_start_token():
 
 
 def test_a_short_text_is_refused_with_the_numbers():
-    with pytest.raises(ShortTextError, match=r"39 characters.* 40 .*batch 4 x length 10.*--batch"):
+    with pytest.raises(ShortTextError, match=r"39 tokens.* 40 .*batch 4 x length 10.*--batch"):
         make(0.1, length=39)
 
 

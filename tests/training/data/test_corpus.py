@@ -1,3 +1,5 @@
+import hashlib
+import math
 import os
 
 import numpy as np
@@ -5,9 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charloom.errors import CharloomError, ConfigError
-from training.data import corpus
-from training.data.corpus import BinaryTextError, CorpusConfig, UnreadableTextError, read_corpus, read_text
+from charloom import text_file
+from charloom.errors import ConfigError
+from charloom.text_file import UnreadableTextError
+from charloom.vocabulary import CharacterBuilder
+from tests.charloom.vocabulary.byte_pairs import BytePairBuilder
+from training.data.corpus import CorpusConfig, read_corpus
 from training.data.token_file import SaveError, release
 
 ALPHABETS = "Привет, κόσμε! 你好世界\nשלום עולם 🧵🪡👩‍👩‍👧 e\u0301\n"  # noqa: RUF001
@@ -41,42 +46,33 @@ def test_ids_have_the_smallest_type_that_holds_the_start_token(characters, kind,
     assert read.ids.tolist() == list(range(characters))
 
 
-WORDS = st.sampled_from(
-    ["a", "\n", "\r\n", "\r", "\r\r\n", "\ufeff", "ж", "你", "🧵", "x" * 40, *"\x80\xe9\xf0\x9f\xff\0"]
-)
-
-
-def outcome(path):
-    """What reading a file gives: its text and notes, or the error."""
-    try:
-        return read_text(path)
-    except CharloomError as error:
-        return type(error), str(error)
-
-
-@given(words=st.lists(WORDS, max_size=60), piece=st.integers(64, 80))
+@given(text=st.text(min_size=1, max_size=60) | st.text("é你 the🚀\n", min_size=1), piece=st.integers(64, 80))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_text_in_pieces_is_the_text_as_a_whole(words, piece, tmp_path):
-    path = tmp_path / "a.txt"
-    # Single characters from \x80 on become bytes of their own, which are no UTF-8.
-    path.write_bytes(b"".join(w.encode("latin-1" if w in "\x80\xe9\xf0\x9f\xff" else "utf-8") for w in words))
-    whole = outcome(path)
+@pytest.mark.parametrize("builder", [CharacterBuilder, BytePairBuilder])
+def test_parts_are_encoded_each_by_itself_whatever_a_token_is(builder, text, piece, tmp_path):
+    path, text = tmp_path / "a.txt", text.replace("\0", "").replace("\r", "").lstrip("\ufeff") + "é"
+    path.write_bytes((text * 9).encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "PIECE", piece)
-        assert outcome(path) == whole
-        if isinstance(whole[0], str):
-            read = read_corpus(path, CorpusConfig())
-            assert read.vocabulary.decode(read.ids) == whole[0]
-            assert read.digest == corpus.hashlib.sha256(whole[0].encode()).hexdigest()
-            assert read.notes == whole[1]
+        patch.setattr(text_file, "PIECE", piece)
+        read = read_corpus(path, CorpusConfig(0.5, 0.25), builder=builder)
+        decoded = [read.vocabulary.decode(part) for part in (read.train, read.validation, read.test)]
+    assert "".join(decoded) == text * 9
+    assert [len(part) for part in decoded] == list(read.characters)
+    assert [len(part) for part in (read.train, read.validation, read.test)] == list(read.parts)
+    assert read.train.tolist() == read.vocabulary.encode(decoded[0]).tolist()
+    assert read.digest == hashlib.sha256((text * 9).encode()).hexdigest()
 
 
-def test_a_nul_far_behind_a_malformed_byte_is_what_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "PIECE", 100)
+def test_bits_a_character_count_the_characters_of_the_part(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_bytes(b"a" * 50 + b"\xff" + b"b" * 500 + b"\0")
-    with pytest.raises(BinaryTextError, match="at byte 551"):
-        read_text(path)
+    path.write_text("the the 你" * 10)
+    read = read_corpus(path, CorpusConfig(0.5, 0.5), builder=BytePairBuilder)
+    bits = read.bits_per_character(math.log(2), "validation")
+    assert bits == pytest.approx(read.parts[1] / read.characters[1])
+    assert math.isnan(read.bits_per_character(1.0, "test"))
+    assert read.summary()["train"] == read.characters[0]
+    assert read.summary()["tokens"] == {"train": read.parts[0], "validation": read.parts[1], "test": 0}
+    assert read.held_out == read.vocabulary.decode(read.validation)
 
 
 @pytest.fixture
@@ -84,7 +80,7 @@ def kept(tmp_path):
     """A corpus whose ids are kept in a file, and a function that reads it again."""
     path = tmp_path / "a.txt"
     path.write_text(ALPHABETS * 30)
-    return lambda: read_corpus(path, CorpusConfig(), tmp_path)
+    return lambda builder=CharacterBuilder: read_corpus(path, CorpusConfig(), tmp_path, builder)
 
 
 def test_ids_are_kept_in_a_file_and_not_made_again(kept, tmp_path, monkeypatch):
@@ -95,6 +91,13 @@ def test_ids_are_kept_in_a_file_and_not_made_again(kept, tmp_path, monkeypatch):
     (tmp_path / "a.txt").unlink()
     assert again.ids.tolist() == expected
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_ids_of_another_vocabulary_are_made_again(kept):
+    first, other = kept(), kept(BytePairBuilder)
+    assert first.ids.tolist() != other.ids.tolist()
+    assert other.vocabulary.decode(other.train) == first.vocabulary.decode(first.train)
+    assert kept(BytePairBuilder).ids.tolist() == other.ids.tolist()
 
 
 def damage(file):
@@ -157,17 +160,6 @@ def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UnreadableTextError, match="pipe"):
         read_corpus(tmp_path / "pipe", CorpusConfig())
-
-
-def test_byte_order_mark_and_windows_line_ends_are_normalised(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes("\ufeffone\r\ntwo\r\n".encode())
-    text, notes = read_text(path)
-    assert text == "one\ntwo\n"
-    assert "byte order mark" in notes[0]
-    assert "2 line ends" in notes[1]
-    path.write_bytes(b"one\r\ntwo\n")
-    assert read_text(path)[1] == ("made 1 line end \\n that was \\r\\n",)
 
 
 @pytest.mark.parametrize("fractions", [(0.0, 0.1), (1.0, 0.1), (0.9, 0.0), (0.95, 0.1), (0.5, 1.5)])

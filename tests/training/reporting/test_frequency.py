@@ -11,7 +11,7 @@ def test_the_most_frequent_come_first_with_their_shares(monkeypatch):
     vocabulary = CharacterVocabulary("abcd")
     text = vocabulary.encode("abbcccc").astype(np.uint8)
     found = most_frequent(text, vocabulary, 9)
-    assert [(one.character, one.share) for one in found] == [
+    assert [(one.token, one.share) for one in found] == [
         ("c", pytest.approx(4 / 7)),
         ("b", pytest.approx(2 / 7)),
         ("a", pytest.approx(1 / 7)),
@@ -27,6 +27,7 @@ def test_of_a_huge_text_the_beginning_is_counted(monkeypatch):
 
 def test_characters_that_show_nothing_are_named():
     assert [Frequency(c, 1).name for c in " \n\tx<"] == ["space", "newline", "tab", "x", "<"]
+    assert Frequency(" the\n", 1).name == "␣the\\n"
     assert visible("\u200d") == "U+200D zero width joiner"
     assert visible("\u0301") == "U+0301 combining acute accent"
     assert visible("\x1b") == "U+001B"

@@ -1,46 +1,20 @@
-"""Vocabularies: the mapping between a text and the token ids that a model reads and writes.
+"""The character vocabulary: one token per Unicode code point."""
 
-A vocabulary knows nothing of models or files. Ids 0 to V - 1 are the tokens a model can choose;
-id V is the start token, which every fresh stream feeds first and nothing ever chooses.
-"""
-
-from collections.abc import Iterable
-from typing import Any
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from charloom.errors import CharloomError
-
-Tokens = npt.NDArray[np.int64]
-
-
-class UnknownCharacterError(CharloomError, ValueError):
-    """A text holds characters that the vocabulary does not.
-
-    `found` pairs each distinct character with the place of its first occurrence, counted in
-    characters from 0.
-    """
-
-    exit_code = 2
-    LISTED = 10
-
-    def __init__(self, found: list[tuple[str, int]]) -> None:
-        named = [f"{c!r} (U+{ord(c):04X}) at {place}" for c, place in found[: self.LISTED]]
-        more = len(found) - len(named)
-        listed = ", ".join(named) + (f" and {more} more" if more else "")
-        super().__init__(f"characters outside the model's vocabulary: {listed}")
-        self.found = found
-
-
-class VocabularyError(CharloomError, ValueError):
-    """A stored vocabulary is malformed."""
+from charloom.vocabulary.vocabulary import Ids, Tokens, UnknownCharacterError, VocabularyError, id_type
 
 
 class CharacterVocabulary:
-    """One token per Unicode code point, in code point order."""
+    """One token per Unicode code point; made of a text, in code point order."""
 
-    kind = "character"
+    kind: ClassVar[str] = "character"
+    tokens_per_character: ClassVar[int] = 1
 
     def __init__(self, characters: Iterable[str]) -> None:
         """Takes the distinct characters in the order of their ids."""
@@ -78,6 +52,11 @@ class CharacterVocabulary:
         """How many tokens a model can be fed: V and the start token."""
         return self.size + 1
 
+    @property
+    def entries(self) -> Sequence[str]:
+        """The characters [V]."""
+        return self.characters
+
     def encode(self, text: str, *, skip_unknown: bool = False) -> Tokens:
         """Turns a text into token ids [T].
 
@@ -94,25 +73,33 @@ class CharacterVocabulary:
         tokens: Tokens = self._order[place].astype(np.int64)
         return tokens
 
-    def find(self, text: str) -> int | None:
-        """The token of exactly this text, if there is one."""
-        return self._ids.get(text)
+    def encoder(self) -> "CharacterEncoder":
+        """An encoder by a table of all code points, faster than `encode` for a long text."""
+        return CharacterEncoder(self)
 
     def decode(self, tokens: npt.ArrayLike) -> str:
         """Turns token ids [T] into their text."""
         ids = np.asarray(tokens, dtype=np.int64)
         return self._codes[ids].astype("<u4").tobytes().decode("utf-32-le")
 
-    def pieces(self, tokens: npt.ArrayLike) -> list[str]:
-        """The text of each token [T]; joined, they are the text of all."""
-        return list(self.decode(tokens))
+    def decoder(self, before: Tokens | None = None) -> "CharacterDecoder":  # noqa: ARG002
+        """A decoder, the same anywhere in a stream."""
+        return CharacterDecoder(self)
+
+    def token_text(self, token: int) -> str:
+        """The character that is a token."""
+        return self.characters[token]
+
+    def find(self, text: str) -> int | None:
+        """The token of exactly this text, if there is one."""
+        return self._ids.get(text)
 
     def to_json(self) -> dict[str, Any]:
         """The vocabulary as JSON can hold it."""
         return {"kind": self.kind, "characters": self.characters}
 
     @classmethod
-    def from_json(cls, data: object) -> "CharacterVocabulary":
+    def from_json(cls, data: Mapping[str, Any]) -> "CharacterVocabulary":
         """Reads back what `to_json` made.
 
         Raises:
@@ -121,9 +108,7 @@ class CharacterVocabulary:
         match data:
             case {"kind": cls.kind, "characters": list(characters)}:
                 return cls(characters)
-            case {"kind": str(kind)} if kind != cls.kind:
-                raise VocabularyError(f"unknown kind of vocabulary {kind!r}; a newer Charloom may read it")
-        raise VocabularyError("not a vocabulary: expected 'kind' and 'characters'")
+        raise VocabularyError("not a vocabulary of characters: expected a list under 'characters'")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CharacterVocabulary) and self.characters == other.characters
@@ -132,14 +117,79 @@ class CharacterVocabulary:
         return hash(tuple(self.characters))
 
 
-def no_tokens() -> Tokens:
-    """The token ids of an empty text."""
-    return np.empty(0, np.int64)
+class CharacterDecoder:
+    """Decodes characters, none of which is ever unfinished."""
+
+    unfinished: ClassVar[bool] = False
+
+    def __init__(self, vocabulary: CharacterVocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def put(self, tokens: Tokens) -> list[str]:
+        """The character of each token [T]."""
+        return list(self._vocabulary.decode(tokens))
+
+
+class CharacterEncoder:
+    """Encodes a text in pieces by a table of all code points."""
+
+    def __init__(self, vocabulary: CharacterVocabulary) -> None:
+        self._unknown = vocabulary.start
+        self._type = id_type(vocabulary)
+        self._table = np.full(sys.maxunicode + 1, self._unknown, self._type)
+        self._table[[ord(c) for c in vocabulary.characters]] = np.arange(vocabulary.size)
+        self._bytes = self._table[:256].tobytes() if self._type == np.uint8 else None
+
+    def put(self, piece: str) -> Ids:
+        """The ids [T] of a piece.
+
+        Raises:
+            UnknownCharacterError: a character is not in the vocabulary.
+        """
+        ids: Ids
+        if self._bytes is not None and piece.isascii():  # by far the fastest
+            ids = np.frombuffer(piece.encode().translate(self._bytes), np.uint8)
+        else:
+            ids = self._table.take(compact_code_points(piece))
+        unknown = ids == self._unknown
+        if unknown.any():
+            raise UnknownCharacterError(first_places(code_points(piece), unknown))
+        return ids
+
+    def finish(self) -> Ids:
+        """Nothing: no id depends on a later character."""
+        return np.empty(0, self._type)
+
+
+class CharacterBuilder:
+    """Makes the vocabulary of exactly the characters that a text uses."""
+
+    def __init__(self) -> None:
+        self._seen = np.zeros(sys.maxunicode + 1, bool)
+
+    def put(self, piece: str) -> None:
+        """Takes the next piece."""
+        self._seen[compact_code_points(piece)] = True
+
+    def build(self) -> CharacterVocabulary:
+        """The vocabulary of the text so far.
+
+        Raises:
+            VocabularyError: there was none.
+        """
+        return CharacterVocabulary(map(chr, np.flatnonzero(self._seen).tolist()))
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:
     """The Unicode code points of a text [T]; a lone surrogate comes out as it is."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)
+
+
+def compact_code_points(text: str) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """The code points of a text [T]; in bytes where each fits one, which is all the faster."""
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le"), "<u4")
 
 
 def first_places(codes: npt.NDArray[np.uint32], unknown: npt.NDArray[np.bool_]) -> list[tuple[str, int]]:

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from charloom.bundle import to_json
 from charloom.errors import CharloomError
-from charloom.vocabulary import CharacterVocabulary, UnknownCharacterError, VocabularyError
+from charloom.vocabulary import (
+    CharacterBuilder,
+    CharacterVocabulary,
+    UnknownCharacterError,
+    VocabularyError,
+    digest,
+    read_vocabulary,
+)
 
 texts = st.text(min_size=1)
 
@@ -43,19 +50,47 @@ def test_a_token_is_found_by_exactly_its_text(characters, text):
 
 
 @given(texts)
-def test_pieces_join_to_the_text(text):
+def test_a_token_completes_its_character(text):
     vocabulary = CharacterVocabulary.of_text(text)
     tokens = vocabulary.encode(text)
-    pieces = vocabulary.pieces(tokens)
-    assert pieces == [vocabulary.decode([token]) for token in tokens]
-    assert "".join(pieces) == text
+    decoder = vocabulary.decoder()
+    pieces = decoder.put(tokens)
+    assert pieces == [vocabulary.token_text(token) for token in tokens] == list(text)
+    assert not decoder.unfinished
+
+
+@given(st.lists(texts, min_size=1, max_size=4))
+def test_a_text_in_pieces_has_the_vocabulary_and_the_ids_of_the_whole(pieces):
+    builder = CharacterBuilder()
+    for piece in pieces:
+        builder.put(piece)
+    vocabulary, text = builder.build(), "".join(pieces)
+    assert vocabulary == CharacterVocabulary.of_text(text)
+    encoder = vocabulary.encoder()
+    ids = [*(encoder.put(piece) for piece in pieces), encoder.finish()]
+    assert {part.dtype for part in ids} == {np.dtype(np.uint8)}
+    assert np.concatenate(ids).tolist() == vocabulary.encode(text).tolist()
+
+
+@pytest.mark.parametrize("known", ["ab", "abж"])
+def test_an_unknown_character_in_a_piece_is_named(known):
+    encoder = CharacterVocabulary(known).encoder()
+    for piece, place in (("ab?", 2), ("a☃?", 1)):
+        with pytest.raises(UnknownCharacterError) as caught:
+            encoder.put(piece)
+        assert caught.value.found[0] == (piece[place], place)
+
+
+def test_equal_vocabularies_have_equal_digests():
+    assert digest(CharacterVocabulary("ab")) == digest(CharacterVocabulary.of_text("ba"))
+    assert digest(CharacterVocabulary("ab")) != digest(CharacterVocabulary("ba"))
 
 
 def test_an_empty_text_has_no_tokens():
     vocabulary = CharacterVocabulary("ab")
     assert vocabulary.encode("").tolist() == []
     assert vocabulary.decode([]) == ""
-    assert vocabulary.pieces([]) == []
+    assert vocabulary.decoder().put(vocabulary.encode("")) == []
 
 
 def test_unknown_characters_are_listed_with_their_first_places():
@@ -99,7 +134,7 @@ def test_no_vocabulary_holds_a_surrogate():
 @given(texts)
 def test_json_and_back(text):
     vocabulary = CharacterVocabulary.of_text(text)
-    again = CharacterVocabulary.from_json(json.loads(to_json(vocabulary.to_json())))
+    again = read_vocabulary(json.loads(to_json(vocabulary.to_json())))
     assert again == vocabulary
     assert hash(again) == hash(vocabulary)
 
@@ -125,7 +160,7 @@ def test_json_and_back(text):
 )
 def test_malformed_vocabularies_are_refused(data, message):
     with pytest.raises(VocabularyError, match=message):
-        CharacterVocabulary.from_json(data)
+        read_vocabulary(data)
 
 
 def test_vocabularies_are_equal_by_their_characters():

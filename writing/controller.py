@@ -1,7 +1,7 @@
-"""The desk: does what keys ask for, one thing after another, in a thread of its own.
+"""Does what keys ask for, one thing after another, in a thread of its own.
 
-A conversation's calls block, and a screen must not. It knows no terminal: it tells `show` what
-there is to see, in the thread of its own.
+The calls of a session block, and a screen must not. What there is to see goes to `show`, which is called in
+that thread.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,10 +12,9 @@ from queue import SimpleQueue
 from threading import Event, Thread
 
 from charloom.errors import CharloomError
-from writing.ending import ENDINGS
+from writing.document import named, state_path, store
 from writing.keys import Action
-from writing.story import named, state_path, store
-from writing.writer import GoneError, RefusedError, View, Writer
+from writing.writer import STOP_PATTERNS, GoneError, RefusedError, View, Writer
 
 Show = Callable[[View, str | None], None]
 """Shows a text and, unless the one before is still true, a status line."""
@@ -23,7 +22,7 @@ GONE = "the server is gone; your text is kept: ^R reconnects, ^S saves"
 
 
 @dataclass(frozen=True)
-class Job:
+class WritingJob:
     """Something to do, and whether it is to stop."""
 
     action: Action
@@ -31,28 +30,28 @@ class Job:
     stopped: Event = field(default_factory=Event)
 
 
-class Desk:
-    """Keys in, views out."""
+class Controller:
+    """Takes jobs from the screen, and shows what came of them."""
 
     def __init__(self, writer: Writer, show: Show, broken: Callable[[Exception], None]) -> None:
-        """`broken` hears of an error that nobody expected, after which nothing is done any more."""
+        """`broken` is called with an unexpected error, after which nothing is done any more."""
         self._writer, self._show, self._broken = writer, show, broken
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._writing: Job | None = None
+        self._jobs: SimpleQueue[WritingJob | None] = SimpleQueue()
+        self._writing: WritingJob | None = None
         self._closed = False
-        self._thread = Thread(target=self._work, name="desk", daemon=True)
+        self._thread = Thread(target=self._work, name="controller", daemon=True)
         self._thread.start()
 
     @property
     def writing(self) -> bool:
-        """Whether the model writes on, or is about to."""
+        """Whether the model writes, or is about to."""
         return self._writing is not None and not self._writing.stopped.is_set()
 
     def do(self, action: Action, argument: str = "") -> None:
         """Does something as soon as all before it is done; stops the model."""
         self.stop()
-        job = Job(action, argument)
-        if action in ENDINGS:
+        job = WritingJob(action, argument)
+        if action in STOP_PATTERNS:
             self._writing = job
         self._jobs.put(job)
 
@@ -78,7 +77,7 @@ class Desk:
             if not self._closed:
                 self._broken(error)
 
-    def _done(self, job: Job) -> str:
+    def _done(self, job: WritingJob) -> str:
         """Does a job; gives the status line."""
         status = ""
         try:
@@ -102,12 +101,12 @@ class Desk:
                 status = str(error)
         self._show(self._writer.view, status)
 
-    def _steps(self, job: Job) -> Iterator[str]:
+    def _steps(self, job: WritingJob) -> Iterator[str]:
         """Does a job, and gives status lines as it goes."""
         writer = self._writer
         match job.action:
             case "go" | "line" | "sentence":
-                for _ in writer.write_on(ENDINGS[job.action], job.stopped):
+                for _ in writer.write_on(STOP_PATTERNS[job.action], job.stopped):
                     yield "the model writes; Tab stops it"
                 yield ""
             case "type":

@@ -1,24 +1,18 @@
-"""The protocol by which a loss over a text is measured, the same in training and for a bundle.
+"""The lanes in which a loss over a text is measured, the same in training and for a bundle.
 
 A text is read in lanes, side by side. The first lane begins as a fresh stream does, with the start
 token and the state of a fresh stream. Every other lane begins with that state too, but first reads the
 tokens before its piece, which do not count. From there each lane carries its state to its end; nothing
 is learnt on the way. Every token of the text counts once. One lane is the whole text as one stream.
-
-This file cuts token ids. It knows neither models nor runtimes.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-from charloom.vocabulary import Tokens
+from charloom.vocabulary import Ids, Tokens
 
-Ids = npt.NDArray[np.generic]
-"""Token ids of any integer type."""
-
-MOST_LANES = 32
+MAX_LANES = 32
 PIECE = 2_048
 """Tokens of a lane, at the least; both where the number of lanes is left open."""
 PRIME = 256
@@ -30,7 +24,7 @@ UNCOUNTED = -100
 """The target that fills a short last lane and does not count."""
 
 
-class Lanes:
+class EvaluationLanes:
     """A text in B lanes of T tokens; what is not asked for is not read, should the text lie on a disk."""
 
     def __init__(self, text: Ids, start: int, count: int = 0) -> None:
@@ -38,7 +32,7 @@ class Lanes:
         assert len(text), "there is something to measure"
         self.text = text
         self.start = start
-        self.count = min(count, len(text)) or max(1, min(MOST_LANES, len(text) // PIECE))
+        self.count = min(count, len(text)) or max(1, min(MAX_LANES, len(text) // PIECE))
         self.time = -(-len(text) // self.count)
 
     def prime(self) -> Tokens:

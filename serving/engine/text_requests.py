@@ -1,14 +1,14 @@
-"""Given texts: requests that read them, to be scored or to become vectors. Data only."""
+"""Requests that read whole texts: to score them, or to make vectors of them."""
 
 from collections.abc import Sequence
 
 from charloom.options import InvalidRequestError, Violation
-from charloom.vocabulary import CharacterVocabulary, Tokens
+from charloom.vocabulary import Tokens, Vocabulary
 from serving.engine.request import Request, encode
 
 
-def to_scored(
-    texts: Sequence[str], prompt: str, vocabulary: CharacterVocabulary, *, skip: bool
+def scoring_requests(
+    texts: Sequence[str], prompt: str, vocabulary: Vocabulary, *, skip: bool
 ) -> list[Request]:
     """One request for each text, each handing out all of its tokens with their log-probabilities.
 
@@ -20,7 +20,7 @@ def to_scored(
     return [Request(read, len(text), 0, logprobs=0, replay=text, scored=True) for text in encoded]
 
 
-def to_read(texts: Sequence[str], vocabulary: CharacterVocabulary, *, skip: bool) -> list[Request]:
+def embedding_requests(texts: Sequence[str], vocabulary: Vocabulary, *, skip: bool) -> list[Request]:
     """One request for each text, each handing out the state after it.
 
     Raises:
@@ -33,6 +33,6 @@ def to_read(texts: Sequence[str], vocabulary: CharacterVocabulary, *, skip: bool
     return [Request(text, 0, 0, returns_state=True) for text in encoded]
 
 
-def encode_all(texts: Sequence[str], vocabulary: CharacterVocabulary, *, skip: bool) -> list[Tokens]:
+def encode_all(texts: Sequence[str], vocabulary: Vocabulary, *, skip: bool) -> list[Tokens]:
     """The token ids of each text."""
     return [encode(f"texts[{i}]", text, vocabulary, skip=skip) for i, text in enumerate(texts)]

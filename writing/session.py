@@ -1,7 +1,4 @@
-"""The line to a server: a conversation as writing needs it.
-
-It knows gRPC's errors and what of them means that the server is gone; nothing of drafts.
-"""
+"""The connection to a server: a conversation with it as the writer needs it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +7,15 @@ from charloom.client import Client, RequestError
 from charloom.client.conversation import CommandError
 from charloom.connection import Connection
 from charloom.options import GenerateOptions
-from writing.writer import BEGINNING, GoneError, RefusedError
+from writing.writer import BEGINNING, GoneError, RefusedError, Suggestion
 
 PORTION = 4
-"""Characters that are asked for at once: few, so that the model stops where it is told to."""
+"""Tokens that are generated at once: few, so that the model stops where it is told to."""
 ADVICE = "; set skip_unknown"
 """Begins the part of an answer that is for programs."""
 
 
-class Line:
+class ServerSession:
     """A conversation by a connection of its own."""
 
     def __init__(
@@ -43,7 +40,7 @@ class Line:
             gone = error.code.name == "UNAVAILABLE"
             raise (GoneError if gone else RefusedError)(str(error)) from error
         self.position = self._talk.position
-        """Characters before the beginning."""
+        """Tokens before the beginning."""
         turns = len(options.temperature)  # each portion begins with the first of several
         self._options = vars(options) | {"max_tokens": max(1, PORTION // turns) * turns}
 
@@ -52,25 +49,31 @@ class Line:
         """The name of the model."""
         return self._talk.model
 
-    def feed(self, text: str, branch: str = BEGINNING) -> None:
-        """Has the model read a text."""
+    def feed(self, text: str, branch: str = BEGINNING) -> str:
+        """Has the model read a text; gives what that adds to the text of the branch."""
         with told():
-            self._talk.feed(text, branch=branch)
+            return self._talk.feed(text, branch=branch)
+
+    def choose(self, token: int, branch: str) -> str:
+        """Has the model read a token; gives what that adds to the text of the branch."""
+        with told():
+            return self._talk.feed(token_ids=[token], branch=branch)
 
     def generate(self, seed: int, branch: str) -> str:
-        """Has it write a few characters."""
+        """Has the model write a few tokens; gives the text that they complete."""
         with told():
             return "".join(self._talk.generate(branch=branch, **self._options | {"seed": seed}))
 
-    def rewind(self, count: int, branch: str) -> None:
-        """Takes characters back, each of which is a token."""
+    def rewind(self, characters: int, branch: str) -> None:
+        """Takes characters back, and what is unfinished after them."""
         with told():
-            self._talk.rewind(count, branch=branch)
+            self._talk.rewind(characters=characters, branch=branch)
 
-    def suggest(self, count: int, branch: str) -> list[tuple[str, float]]:
-        """The likeliest next characters and their log-probabilities."""
+    def suggest(self, count: int, branch: str) -> list[Suggestion]:
+        """The likeliest next tokens."""
         with told():
-            return self._talk.suggest(count, branch=branch)
+            found = self._talk.suggest(count, branch=branch)
+        return [Suggestion(one.token_id, one.text, one.logprob) for one in found]
 
     def fork(self, name: str, branch: str) -> None:
         """Makes a branch that goes on alone from here."""
@@ -78,7 +81,7 @@ class Line:
             self._talk.fork(name, branch=branch)
 
     def drop(self, branch: str) -> None:
-        """Forgets a branch."""
+        """Drops a branch."""
         with told():
             self._talk.drop(branch)
 

@@ -17,8 +17,8 @@ FRESH = 2_000
 """Characters at the end that are laid out anew with each that is added; those before, seldom."""
 
 
-class Paper(VerticalScroll, can_focus=False):
-    """Two sheets: one that is settled, and one that is written on."""
+class TextView(VerticalScroll, can_focus=False):
+    """Two parts: one that is settled, and one that changes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Paper(VerticalScroll, can_focus=False):
         self._followed = True
 
     def compose(self) -> ComposeResult:
-        """The sheets."""
+        """The two parts."""
         yield Static(id="settled", markup=False)
         yield Static(id="fresh", markup=False)
 
@@ -77,5 +77,5 @@ def split(pieces: Sequence[Piece], place: int) -> tuple[list[Piece], list[Piece]
 
 
 def ended(last: Sequence[Piece]) -> list[Piece]:
-    """The last piece without the end of its line, which the sheet's own end is."""
+    """The last piece without the end of its line, which the part's own end is."""
     return [(text.removesuffix("\n"), style) for text, style in last]

@@ -1,0 +1,94 @@
+"""Turns the sampled tokens of a stream into the text that may be sent.
+
+It never cuts a character, and holds back what may turn out to be the beginning of a stop string. What is
+sent in the end does not depend on how bursts happened to cut the text.
+"""
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+
+from charloom.vocabulary import Decoder
+from serving.engine.sampled_tokens import SampledTokens, concatenate, no_sampled_tokens
+from serving.engine.stop_checker import StopChecker
+
+
+@dataclass(frozen=True)
+class Released:
+    """Tokens that may be sent, and their text."""
+
+    sampled: SampledTokens
+    texts: list[str]
+    """[T]: the text that each of them completes; at a stop string the last may be cut."""
+    stopped: bool = False
+
+
+class Detokenizer:
+    """Holds the tokens of one stream until it is certain that no stop string begins in them."""
+
+    def __init__(self, decoder: Decoder, stops: StopChecker, min_tokens: int = 0, sent: int = 0) -> None:
+        """Ends a text before a stop token, or a stop string complete after `min_tokens` tokens.
+
+        Args:
+            decoder: of the stream, after the tokens before the next one.
+            stops: what ends the text.
+            min_tokens: tokens of the text after which a stop string can end it.
+            sent: tokens of the text that were sent before, if it is one that goes on.
+        """
+        self.stops = stops
+        self.min_tokens = min_tokens
+        self._decoder = decoder
+        self._held = no_sampled_tokens()
+        self._texts: list[str] = []
+        """The text that each held token completes."""
+        self._sent = sent
+
+    def put(self, sampled: SampledTokens, *, final: bool) -> Released:
+        """Takes new tokens and gives those that may be sent; `final` says that none will follow.
+
+        A character that is unfinished at the end has no text: it belongs to whoever goes on from there.
+        """
+        end = self.stops.find_token(sampled.tokens)
+        ended = end is not None
+        if ended:
+            sampled = sampled[:end]
+        texts = self._decoder.put(sampled.tokens)
+        if not self.stops.strings:
+            return Released(sampled, texts, ended)
+        self._held = concatenate([self._held, sampled])
+        self._texts += texts
+        text = "".join(self._texts)
+        # A stop string is complete at an earlier token than the stop token, whose text is not here.
+        guarded = sum(map(len, self._texts[: max(0, self.min_tokens - self._sent)]))
+        stop = self.stops.find_string(text, guarded)
+        if stop is not None:
+            return self._cut(stop)
+        if ended or final:
+            return self._release(len(self._texts), stopped=ended)
+        return self._release(self._certain(len(text) - self.stops.begun(text)))
+
+    def _certain(self, length: int) -> int:
+        """How many held tokens lie within so many characters, those of an unfinished one at the end apart."""
+        count = bisect_right(self._ends(), length)
+        while count and not self._texts[count - 1]:
+            count -= 1
+        return count
+
+    def _cut(self, length: int) -> Released:
+        """Ends the text after so many characters, with the token that has the last of them."""
+        ends = self._ends()
+        count = bisect_left(ends, length) + 1 if length else 0
+        if count:
+            excess = ends[count - 1] - length
+            self._texts[count - 1] = self._texts[count - 1][: len(self._texts[count - 1]) - excess]
+        return self._release(count, stopped=True)
+
+    def _ends(self) -> list[int]:
+        """Where in the held text each token's part of it ends."""
+        return list(accumulate(map(len, self._texts)))
+
+    def _release(self, count: int, *, stopped: bool = False) -> Released:
+        released = Released(self._held[:count], self._texts[:count], stopped)
+        self._held, self._texts = self._held[count:], self._texts[count:]
+        self._sent += count
+        return released

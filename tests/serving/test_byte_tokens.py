@@ -1,0 +1,157 @@
+"""Streams of a model whose tokens are no characters: cut, saved, replayed and scored anywhere."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.burst import OUTPUTS, Feeds, GraphKind, StateSpec
+from charloom.options import GenerateOptions, InvalidRequestError
+from charloom.score import Score
+from charloom.vocabulary import no_tokens
+from serving.engine.config import SchedulerConfig
+from serving.engine.engine import Engine
+from serving.engine.host_runner import HostRunner
+from serving.engine.request import Request, prepare
+from serving.engine.slots import Slots
+from serving.engine.text_requests import scoring_requests
+from serving.engine.token_rules import TokenRules
+from serving.engine.update import Update
+from serving.local import run
+from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
+
+BYTES = BytePairVocabulary()
+SEQUENCE = BYTES.encode("é你 the 🚀\n\nand e\u0301 x你")
+
+
+class SequenceFunction:
+    """Generates a text again and again, byte by byte where its characters are of several tokens."""
+
+    state = (StateSpec("steps_run", "int64", (1,)),)
+
+    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
+        length, rows = feeds["forced"].shape
+        steps_run = feeds["steps_run"].copy()
+        chosen = np.zeros((length, rows), np.int64)
+        for step in range(length):
+            forced_len = length if kind == "read" else feeds["forced_len"]
+            own = SEQUENCE[steps_run[:, 0] % len(SEQUENCE)]
+            chosen[step] = np.where(step < forced_len, feeds["forced"][step], own)
+            steps_run += (step < feeds.get("steps", np.full(rows, length)))[:, None]
+        outputs = {"chosen": chosen, "logprob": -(chosen.astype(np.float32)), "steps_run_out": steps_run}
+        names = {"steps_run_out", *(spec.name for spec in OUTPUTS[kind])}
+        return {name: array for name, array in outputs.items() if name in names}
+
+
+def make_engine(config: SchedulerConfig) -> Engine:
+    runner = HostRunner(SequenceFunction(), Slots.needed(config.max_streams))
+    return Engine(runner, BYTES, config)
+
+
+def updates(request: Request, burst: int) -> list[Update]:
+    """What comes of a request in bursts of up to so many steps."""
+    config = SchedulerConfig(max_streams=4, max_waiting=4, max_burst=burst, latency_budget=1e9)
+    engine = make_engine(config)
+    engine.scheduler.cost.learn(1, 1, 1e-9)
+    return [update for _, update in run(engine, [engine.submit(request)])]
+
+
+def text(found: list[Update]) -> str:
+    return "".join(update.text for update in found)
+
+
+def expected(count: int, prompt: int = 0) -> str:
+    """The text of so many tokens that are generated after those of a prompt."""
+    return BYTES.decode(np.resize(np.roll(SEQUENCE, -prompt), count))
+
+
+@given(count=st.integers(1, 60), burst=st.integers(1, 9), prompt=st.sampled_from(["", "a", "the é"]))
+def test_no_burst_cuts_a_character(count: int, burst: int, prompt: str) -> None:
+    read = BYTES.encode(prompt)
+    found = updates(Request(read, count, 0), burst)
+    for update in found:
+        assert "\ufffd" not in update.text
+        assert len(update.texts) == len(update.sampled)
+    assert sum(len(update.sampled) for update in found) == count
+    assert text(found) == expected(count, len(read)).removesuffix("\ufffd")
+    assert found[-1].position == len(read) + count
+
+
+@given(count=st.integers(1, 50), interval=st.integers(1, 9), burst=st.integers(1, 9))
+def test_a_text_goes_on_from_a_state_in_the_middle_of_a_character(
+    count: int, interval: int, burst: int
+) -> None:
+    request = Request(BYTES.encode("a"), count, 0, state_interval=interval, returns_state=True)
+    found = updates(request, burst)
+    for place, update in enumerate(found, 1):
+        if update.snapshot is None:
+            continue
+        before = update.snapshot.position - request.start
+        rest = replace(request, prompt=no_tokens(), origin=update.snapshot, before=before)
+        assert text(found[:place]) + text(updates(rest, burst)) == text(found)
+
+
+@given(count=st.integers(1, 50), known=st.integers(0, 50), burst=st.integers(1, 9))
+def test_a_text_goes_on_after_tokens_that_are_replayed(count: int, known: int, burst: int) -> None:
+    request = Request(BYTES.encode("é"), count, 0)
+    whole = updates(request, 50)
+    tokens = np.concatenate([update.sampled.tokens for update in whole])[: min(known, count - 1)]
+    rest = updates(replace(request, replay=tokens), burst)
+    assert BYTES.decode(tokens) + text(rest) == text(whole)
+
+
+@pytest.mark.parametrize(
+    ("stop", "ends", "tokens"),
+    [
+        ("你", "é", 1),
+        ("h", "é你 t", 4),
+        ("🚀", "é你 the ", 6),
+        ("\n\n", "é你 the 🚀", 9),
+        ("\nan", "é你 the 🚀\n", 10),
+    ],
+)
+@pytest.mark.parametrize("burst", [1, 2, 50])
+def test_a_stop_string_ends_a_text_inside_a_token_with_the_state_after_it(
+    stop: str, ends: str, tokens: int, burst: int
+) -> None:
+    request = Request(no_tokens(), 50, 0, stop=(stop,), returns_state=True)
+    found = updates(request, burst)
+    assert text(found) == ends
+    last = found[-1].snapshot
+    assert last is not None
+    assert last.position == int(last.state["steps_run"][0, 0]) == tokens
+
+
+@given(
+    texts=st.lists(st.text("é你 the🚀ax\n", min_size=1), min_size=1, max_size=4),
+    prompt=st.text("é ", max_size=3),
+)
+def test_scores_pair_every_token_with_the_text_that_it_completes(texts: list[str], prompt: str) -> None:
+    config = SchedulerConfig(max_streams=4, max_waiting=4, max_burst=3, latency_budget=1e9)
+    engine = make_engine(config)
+    scores = [Score() for _ in texts]
+    for index, update in run(engine, engine.submit_all(scoring_requests(texts, prompt, BYTES, skip=False))):
+        sampled = update.sampled
+        scores[index].add(sampled.tokens.tolist(), sampled.logprobs.tolist(), update.texts)
+    for score, one in zip(scores, texts, strict=True):
+        assert score.text == one
+        assert score.token_ids == BYTES.encode(one).tolist()
+        assert len(score.token_texts) == len(score.token_ids)
+        assert score.bits_per_character == pytest.approx(score.nats / np.log(2) / len(one))
+        assert score.nats_per_token == pytest.approx(score.nats / len(score.token_ids))
+
+
+def test_rules_name_tokens_by_their_whole_text_or_their_id() -> None:
+    options = GenerateOptions(logit_bias={" the ": 1.0, 0xC3: 2.0}, stop_tokens="\n\n")
+    rules = TokenRules.of(options, BYTES)
+    assert [*rules.biased.tolist(), *rules.stop] == [BYTES.find(" the "), 0xC3, BYTES.find("\n\n")]
+    with pytest.raises(InvalidRequestError, match="none of the model's"):
+        TokenRules.of(GenerateOptions(stop_tokens="你"), BYTES)
+
+
+def test_a_request_is_encoded_by_the_vocabulary_and_unknown_characters_are_named() -> None:
+    assert prepare("é你", GenerateOptions(), BYTES).prompt.tolist() == BYTES.encode("é你").tolist()
+    with pytest.raises(InvalidRequestError, match="characters outside the model's vocabulary"):
+        prepare("a\ud800", GenerateOptions(), BYTES)
