@@ -1,4 +1,4 @@
-"""One process of a sweep: it makes trials one after another until all processes together have made them all."""
+"""One process of a sweep: it makes trials one after another until all processes have made them all."""
 
 import time
 from dataclasses import dataclass
