@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.onnx_module import export_module, open_session
 from charloom.burst import Array
-from charloom.machine import available_cores
+from charloom.processor import available_cores
 from networks.recurrent import RecurrentModel
 from networks.step import Step
 

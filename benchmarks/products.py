@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.onnx_module import export_module, open_session
 from charloom.bundle import Precision
 from charloom.burst import Array, Feeds
-from charloom.machine import available_cores
+from charloom.processor import available_cores
 from export.main import NUMBERS
 
 REPEATS = 8

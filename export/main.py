@@ -26,7 +26,7 @@ from charloom.bundle import (
 )
 from charloom.burst import GraphKind, StateSpec
 from charloom.errors import ConfigError, require
-from charloom.execution_class import multiplies_bytes
+from charloom.processor import multiplies_bytes
 from charloom.vocabulary import Tokens
 from export.burst import BURSTS
 from export.onnx_graph import describe, trace

@@ -16,8 +16,8 @@ import onnxruntime
 from charloom.bundle import Bundle, BundleError, Precision
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, pad, take
 from charloom.errors import CharloomError, require
-from charloom.execution_class import ExecutionClass, instruction_set, multiplies_bytes
-from charloom.machine import available_cores
+from charloom.execution_class import ExecutionClass
+from charloom.processor import available_cores, instruction_set, multiplies_bytes
 from serving.engine.ways import Ways
 
 Device = Literal["auto", "cpu", "cuda"]
