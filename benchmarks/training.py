@@ -25,7 +25,7 @@ from benchmarks.bundles import ALPHABET
 from benchmarks.processes import processor
 from benchmarks.race import Call, race
 from benchmarks.table import print_row
-from charloom.machine import available_cores
+from charloom.processor import available_cores
 from training.data.corpus import CorpusConfig, read_corpus
 from training.folder import RunFolder
 from training.hardware import Hardware, HardwareConfig, computes_bfloat16, resolve

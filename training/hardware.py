@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from charloom.errors import CharloomError, require
-from charloom.machine import available_cores
+from charloom.processor import available_cores
 from training.ranks import ALONE, Ranks
 
 DeviceName = Literal["auto", "cpu", "cuda"]

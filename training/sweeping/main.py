@@ -1,6 +1,6 @@
-"""The command `charloom sweep`: a text and what varies in, the best of many checkpoints out.
+"""The command `charloom sweep`: trains on a text again and again with varied options, and keeps the best.
 
-The same command goes on with a sweep, and joins one that runs.
+The same command resumes a sweep, and joins one that runs.
 """
 
 import sys
@@ -18,14 +18,17 @@ from training.options import FLAT, Options
 from training.presets import PresetName
 from training.reporting.reporter import Reporter
 from training.run import CHANGEABLE
+from training.sweeping.folder import PLOT, TABLE, SweepFolder
 from training.sweeping.outcome import Row, best_of
 from training.sweeping.space import Space
 from training.sweeping.study import StudyConfig, open_study
-from training.sweeping.sweep import PLOT, TABLE, Sweep, SweepFolder
+from training.sweeping.sweep import Sweep
 from training.sweeping.table import table
+from training.sweeping.trial_run import TrialRunner
 
-OWN = CHANGEABLE - {"epochs", "max_minutes", "patience"}
-"""Options in which the processes of a sweep may differ: as resumed runs may, but for how long they take."""
+PER_PROCESS = CHANGEABLE - {"epochs", "max_minutes", "patience"}
+"""Options in which the processes of a sweep may differ: those that a resumed run may change, but for those
+that say how long a trial takes."""
 
 
 def sweep(
@@ -58,7 +61,7 @@ def sweep(
     require(trial_minutes >= 0, "trial-minutes", "must be at least 0")
     run = replace(options.run, max_minutes=trial_minutes) if trial_minutes else options.run
     options = replace(options, run=run, preview=replace(options.preview, preview_length=0))
-    machine = resolve(options.hardware)
+    hardware = resolve(options.hardware)
     reporter, folder = Reporter(), SweepFolder(out)
     folder.check(text)  # before it is locked, as a running training does too
     corpus = read_corpus(text, options.corpus, out)
@@ -67,18 +70,19 @@ def sweep(
         _ = corpus.ids  # written now, and then mapped into memory by every process
     for note in corpus.notes:
         reporter.say(f"{corpus.path}: {note}")
-    rows = Sweep(options, space, corpus, machine, init_from, folder, trials, reporter).run()
+    runner = TrialRunner(options, space, corpus, hardware, init_from, folder)
+    rows = Sweep(trials, runner, reporter).run()
     sys.stdout.write(report(rows, space, folder))
 
 
-# The command line asks it where no other source gives an option.
+# The command line takes from it what no other source gives.
 sweep.fallbacks = fallbacks  # type: ignore[attr-defined]
 
 
 def terms(options: Options, space: Space, corpus: Corpus, init_from: Path | None) -> dict[str, Any]:
-    """What all trials of a sweep have in common, as JSON has it."""
+    """What all trials of a sweep have in common, as JSON values by name."""
     varied = {name.replace("-", "_") for name in space.variations}
-    kept = {name: value for name, value in options.flat().items() if name not in OWN | varied}
+    kept = {name: value for name, value in options.flat().items() if name not in PER_PROCESS | varied}
     return {
         "text": corpus.digest,
         "vary": dict(space.texts),
@@ -88,7 +92,7 @@ def terms(options: Options, space: Space, corpus: Corpus, init_from: Path | None
 
 
 def report(rows: list[Row], space: Space, folder: SweepFolder) -> str:
-    """What a sweep found, in words."""
+    """The table of a sweep, and how to export its best model."""
     best = best_of(rows)
     assert best is not None
     lines = [
