@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.processes import processor
 from benchmarks.table import print_row
-from training.data.corpus import PIECE, TOKENS, CorpusConfig, read_corpus
+from training.data.config import CorpusConfig
+from training.data.corpus import PIECE, TOKENS, read_corpus
 
 CYRILLIC = str.maketrans("abcdefghijklmnopqrstuvwxyz", "абцдефгхийклмнопярстувшыжз")
 TEXTS: dict[str, Callable[[str], str]] = {

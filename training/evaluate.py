@@ -8,9 +8,10 @@ from charloom.evaluation import Evaluation, EvaluationConfig, Precision, measure
 from charloom.protocol import Lanes
 from networks.registry import NETWORKS, NetworkRegistry
 from training.checkpoint import Checkpoint, load_checkpoint
+from training.config import HardwareConfig, PrecisionName
 from training.data.corpus import read_text
 from training.evaluation import held_out_loss
-from training.hardware import HardwareConfig, PrecisionName, enough_memory, resolve
+from training.hardware import enough_memory, resolve
 
 
 def evaluate(

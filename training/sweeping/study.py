@@ -11,10 +11,10 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any
 from urllib.parse import quote
 
 import optuna
@@ -26,12 +26,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
-from charloom.errors import CharloomError, how_to_install, require
+from charloom.errors import CharloomError, how_to_install
 from charloom.printable import printable
+from training.sweeping.config import PrunerName, StudyConfig
 from training.sweeping.outcome import MARKS, Kind, Outcome, Row, trial_name
 from training.sweeping.space import Choice, Space, Value, Variation
-
-PrunerName = Literal["median", "hyperband", "none"]
 
 DATABASE = "sweep.db"
 PATIENCE_SECONDS = 60
@@ -56,28 +55,6 @@ class SweepError(CharloomError):
 
 class LostError(Exception):
     """Another process took a trial over, since it had heard nothing of ours for too long."""
-
-
-@dataclass(frozen=True)
-class StudyConfig:
-    """How trials are chosen, and where they are kept."""
-
-    trials: int = 20
-    """Trials in total, over all processes."""
-    pruner: PrunerName = "median"
-    """What ends trials early that do worse than others did: median, hyperband, or none."""
-    storage: str = ""
-    """URL of the database, such as postgresql+psycopg://user@host/name; by default a file in the folder."""
-    study: str = ""
-    """Name of the sweep in the database; by default that of the folder."""
-    stale_seconds: int = 60
-    """Seconds without a sign of life after which a trial's process counts as dead."""
-
-    def __post_init__(self) -> None:
-        require(self.trials >= 1, "trials", "must be at least 1")
-        names = get_args(PrunerName)
-        require(self.pruner in names, "pruner", f"must be one of {', '.join(names)}")
-        require(self.stale_seconds >= 2, "stale-seconds", "must be at least 2")
 
 
 class Trial:

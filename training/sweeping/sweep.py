@@ -24,7 +24,8 @@ from training.folder import LOCK, RunFolder, RunFolderError, spare_others, spare
 from training.hardware import Hardware, enough_memory
 from training.interrupt import Interrupt, StoppedError
 from training.options import Options
-from training.reporting.reporter import ReportConfig, Reporter
+from training.reporting.config import ReportConfig
+from training.reporting.reporter import Reporter
 from training.reporting.tensorboard import TensorBoardError
 from training.run import fresh, resumed, too_large
 from training.sweeping.outcome import MARKS, Kind, Outcome, Row, best_of, trial_name
