@@ -9,8 +9,9 @@ from charloom.evaluation_lanes import EvaluationLanes
 from charloom.text_file import read_text
 from networks.registry import NETWORKS, NetworkRegistry
 from training.checkpoint import Checkpoint, load_checkpoint
+from training.config import HardwareConfig, PrecisionName
 from training.evaluation import held_out_loss
-from training.hardware import HardwareConfig, PrecisionName, enough_memory, resolve
+from training.hardware import enough_memory, resolve
 
 
 def evaluate(

@@ -1,9 +1,8 @@
 """The study of a sweep: its trials in a database, which many processes share."""
 
 import platform
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
@@ -11,42 +10,19 @@ from optuna.samplers import TPESampler
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from charloom.errors import CharloomError, require
+from charloom.errors import CharloomError
 from charloom.printable import printable
+from training.sweeping.config import PrunerName, StudyConfig
 from training.sweeping.outcome import MARKS, Row
 from training.sweeping.space import Choice, Space, Value, Variation
 from training.sweeping.storage import Storage
 from training.sweeping.trial import Trial, frozen_trial, place_of, row_of
-
-PrunerName = Literal["median", "hyperband", "none"]
 
 
 class SweepError(CharloomError):
     """The sweep cannot go on with this text or these options, or found no model."""
 
     exit_code = 21
-
-
-@dataclass(frozen=True)
-class StudyConfig:
-    """How trials are chosen, and where they are kept."""
-
-    trials: int = 20
-    """Trials in total, over all processes."""
-    pruner: PrunerName = "median"
-    """What ends trials early that do worse than others did: median, hyperband, or none."""
-    storage: str = ""
-    """URL of the database, such as postgresql+psycopg://user@host/name; by default a file in the folder."""
-    study: str = ""
-    """Name of the sweep in the database; by default that of the folder."""
-    stale_seconds: int = 60
-    """Seconds without a heartbeat after which a trial's process counts as dead."""
-
-    def __post_init__(self) -> None:
-        require(self.trials >= 1, "trials", "must be at least 1")
-        names = get_args(PrunerName)
-        require(self.pruner in names, "pruner", f"must be one of {', '.join(names)}")
-        require(self.stale_seconds >= 2, "stale-seconds", "must be at least 2")
 
 
 class Study:

@@ -18,7 +18,8 @@ from training.folder import RunFolder, RunFolderError
 from training.hardware import Hardware, enough_memory
 from training.interrupt import StoppedError
 from training.options import Options
-from training.reporting.reporter import ReportConfig, Reporter
+from training.reporting.config import ReportConfig
+from training.reporting.reporter import Reporter
 from training.reporting.tensorboard import TensorBoardError
 from training.run import fresh, resumed, too_large
 from training.sweeping.folder import SweepFolder
