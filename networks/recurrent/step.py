@@ -27,8 +27,8 @@ BYTE_ZERO = 128
 
 
 def frozen(value: Tensor) -> nn.Parameter:
-    """A constant of the step; `scan` takes no parameter that requires a gradient."""
-    return nn.Parameter(value.detach().contiguous(), requires_grad=False)
+    """Copies a constant of the step; `scan` takes no parameter that requires a gradient."""
+    return nn.Parameter(value.detach().clone(memory_format=torch.contiguous_format), requires_grad=False)
 
 
 class Product(Protocol):
