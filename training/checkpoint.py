@@ -22,7 +22,7 @@ from torch import Tensor
 
 from charloom.errors import CharloomError
 from charloom.files import write_folder_atomic
-from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyKinds, read_vocabulary
+from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyError, VocabularyKinds, read_vocabulary
 from networks.config import NetworkConfig
 from networks.language_model import LanguageModel
 from networks.registry import NETWORKS, NetworkError, NetworkRegistry
@@ -98,8 +98,8 @@ def load_checkpoint(
         vocabularies: the kinds of vocabulary that it may hold.
 
     Raises:
-        CheckpointError: it is missing or damaged, something else, or of a network that is not among
-            these; the message names the file.
+        CheckpointError: it is missing or damaged, something else, or of a network or vocabulary that is
+            not among these; the message names the file.
     """
     folder = find_checkpoint(path)
     manifest = read_manifest(folder)
@@ -117,7 +117,7 @@ def load_checkpoint(
             held_out=held_out,
             networks=networks,
         )
-    except NetworkError as error:
+    except (NetworkError, VocabularyError) as error:
         raise CheckpointError(f"{folder / MANIFEST} cannot be used: {error}") from error
     except KeyError as error:
         raise CheckpointError(f"{folder / MANIFEST} is malformed: it has no {error}") from error

@@ -7,6 +7,7 @@ from charloom.errors import require
 from charloom.evaluation import Evaluation, EvaluationConfig, Precision, measured
 from charloom.evaluation_lanes import EvaluationLanes
 from charloom.text_file import read_text
+from charloom.vocabulary import VOCABULARIES, VocabularyKinds
 from networks.registry import NETWORKS, NetworkRegistry
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.config import HardwareConfig, PrecisionName
@@ -15,7 +16,11 @@ from training.hardware import enough_memory, resolve
 
 
 def evaluate(
-    path: Path, text: Path, config: EvaluationConfig, networks: NetworkRegistry = NETWORKS
+    path: Path,
+    text: Path,
+    config: EvaluationConfig,
+    networks: NetworkRegistry = NETWORKS,
+    vocabularies: VocabularyKinds = VOCABULARIES,
 ) -> Evaluation:
     """Measures the loss of a checkpoint over a text.
 
@@ -23,7 +28,7 @@ def evaluate(
         CharloomError: the checkpoint, the text or a setting cannot be used.
     """
     require(config.precision != "int8", "precision", "int8 is that of a bundle, not of a checkpoint")
-    checkpoint = load_checkpoint(path, networks)
+    checkpoint = load_checkpoint(path, networks, vocabularies)
     hardware = resolve(HardwareConfig(config.device, precision(checkpoint, config.precision)))
     vocabulary = checkpoint.vocabulary
     content, _ = read_text(text)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from charloom.burst import OUTPUTS, Feeds, GraphKind
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import CharacterVocabulary, Tokens
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request
@@ -38,7 +38,7 @@ class AlphabetRunner:
         chosen = np.zeros((length, rows), np.int64)
         for step in range(length):
             forced_len = length if kind == "read" else feeds["forced_len"]
-            following = np.where(step < forced_len, feeds["forced"][step], (last + 1) % 26)
+            following = np.where(step < forced_len, feeds["forced"][step], self.next(last, steps_run))
             running = step < feeds.get("steps", np.full(rows, length))
             last = np.where(running, following, last)
             steps_run += running
@@ -47,6 +47,10 @@ class AlphabetRunner:
         outputs = {"chosen": chosen, "logprob": -(chosen.astype(np.float32))}
         names = {spec.name for spec in OUTPUTS[kind]}
         return {name: array for name, array in outputs.items() if name in names}
+
+    def next(self, last: Tokens, steps_run: Tokens) -> Tokens:
+        """What rows [B] generate."""
+        return (last + 1) % 26
 
     def reset(self, slot: int) -> None:
         self.steps_run[slot] = 0

@@ -7,54 +7,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.burst import OUTPUTS, Feeds, GraphKind, StateSpec
 from charloom.options import GenerateOptions, InvalidRequestError
 from charloom.score import Score
-from charloom.vocabulary import no_tokens
+from charloom.vocabulary import Tokens, no_tokens
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
-from serving.engine.host_runner import HostRunner
 from serving.engine.request import Request, prepare
-from serving.engine.slots import Slots
 from serving.engine.text_requests import scoring_requests
 from serving.engine.token_rules import TokenRules
 from serving.engine.update import Update
 from serving.local import run
 from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
+from tests.serving.conftest import AlphabetRunner
 
 BYTES = BytePairVocabulary()
 SEQUENCE = BYTES.encode("é你 the 🚀\n\nand e\u0301 x你")
 
 
-class SequenceFunction:
+class SequenceRunner(AlphabetRunner):
     """Generates a text again and again, byte by byte where its characters are of several tokens."""
 
-    state = (StateSpec("steps_run", "int64", (1,)),)
-
-    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
-        length, rows = feeds["forced"].shape
-        steps_run = feeds["steps_run"].copy()
-        chosen = np.zeros((length, rows), np.int64)
-        for step in range(length):
-            forced_len = length if kind == "read" else feeds["forced_len"]
-            own = SEQUENCE[steps_run[:, 0] % len(SEQUENCE)]
-            chosen[step] = np.where(step < forced_len, feeds["forced"][step], own)
-            steps_run += (step < feeds.get("steps", np.full(rows, length)))[:, None]
-        outputs = {"chosen": chosen, "logprob": -(chosen.astype(np.float32)), "steps_run_out": steps_run}
-        names = {"steps_run_out", *(spec.name for spec in OUTPUTS[kind])}
-        return {name: array for name, array in outputs.items() if name in names}
+    def next(self, last: Tokens, steps_run: Tokens) -> Tokens:
+        return SEQUENCE[steps_run % len(SEQUENCE)]
 
 
-def make_engine(config: SchedulerConfig) -> Engine:
-    runner = HostRunner(SequenceFunction(), Slots.needed(config.max_streams))
-    return Engine(runner, BYTES, config)
+def make_engine(burst: int) -> Engine:
+    """An engine whose bursts have up to so many steps."""
+    config = SchedulerConfig(max_streams=4, max_waiting=4, max_burst=burst, latency_budget=1e9)
+    engine = Engine(SequenceRunner(), BYTES, config)
+    engine.scheduler.cost.learn(1, 1, 1e-9)
+    return engine
 
 
 def updates(request: Request, burst: int) -> list[Update]:
     """What comes of a request in bursts of up to so many steps."""
-    config = SchedulerConfig(max_streams=4, max_waiting=4, max_burst=burst, latency_budget=1e9)
-    engine = make_engine(config)
-    engine.scheduler.cost.learn(1, 1, 1e-9)
+    engine = make_engine(burst)
     return [update for _, update in run(engine, [engine.submit(request)])]
 
 
@@ -129,8 +116,7 @@ def test_a_stop_string_ends_a_text_inside_a_token_with_the_state_after_it(
     prompt=st.text("é ", max_size=3),
 )
 def test_scores_pair_every_token_with_the_text_that_it_completes(texts: list[str], prompt: str) -> None:
-    config = SchedulerConfig(max_streams=4, max_waiting=4, max_burst=3, latency_budget=1e9)
-    engine = make_engine(config)
+    engine = make_engine(3)
     scores = [Score() for _ in texts]
     for index, update in run(engine, engine.submit_all(scoring_requests(texts, prompt, BYTES, skip=False))):
         sampled = update.sampled

@@ -10,8 +10,8 @@ import pytest
 from charloom.bundle import MANIFEST
 from charloom.burst import StateSpec
 from charloom.options import InvalidRequestError
+from serving.engine.config import RunnerConfig
 from serving.engine.embedding import embedding, embedding_specs
-from serving.engine.runner import RunnerConfig
 from serving.local import LocalModel
 from tests.serving.golden import FOLDER
 
