@@ -6,10 +6,11 @@ What the server's rate is compared with. It knows neither gRPC nor processes.
 import time
 
 from benchmarks.load import Ask, Load
+from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
-from serving.engine.request import Request, Stream
-from serving.engine.scheduler import SchedulerConfig
-from serving.models import Model
+from serving.engine.request import Request
+from serving.engine.stream import Stream
+from serving.model import Model
 
 
 def bare_rate(model: Model, load: Load) -> float:
@@ -28,7 +29,7 @@ def bare_rate(model: Model, load: Load) -> float:
         for update in updates:
             assert update.error is None, "nothing can go wrong here"
             update.stream.consumed = update.stream.released
-            tokens += len(update.choices) if now >= counts_from else 0
+            tokens += len(update.sampled) if now >= counts_from else 0
             if update.final:
                 asks = users.pop(update.stream)
                 if not load.tokens:

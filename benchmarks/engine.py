@@ -23,11 +23,10 @@ from benchmarks.race import Call, race
 from benchmarks.table import print_row
 from charloom.execution_class import instruction_set
 from charloom.machine import available_cores
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
-from serving.models import Model
+from serving.model import Model
 from training.checkpoint import load_checkpoint
 
 FOREVER = 10**9
@@ -71,9 +70,7 @@ class Bench:
             for precision in precisions()
         }
         model = load_checkpoint(run).model()
-        cells, above = model.config.cells, model.config.layers - 1
-        # The first layer's input is looked up; the others multiply both of their inputs at once.
-        shapes = [(cells, 4 * cells), *[(2 * cells, 4 * cells)] * above, (cells, model.outputs)]
+        shapes = list(model.step_products)
         self.products = {precision: Products(shapes, precision) for precision in precisions()}
         self.one_call = OneCall(model)
         self.runtimes = {

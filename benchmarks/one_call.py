@@ -1,48 +1,41 @@
-"""Generation as one writes it first: one call of a runtime a token, and sampling in numpy.
-
-It knows nothing of bursts.
-"""
+"""Generation as one writes it first: one call of a runtime a token, and sampling in numpy."""
 
 from collections.abc import Callable
 
 import numpy as np
 import openvino
-from torch import Tensor, nn
 
-from benchmarks.onnx_module import export_module, open_session
-from charloom.burst import Array
+from benchmarks.sessions import inline, open_session
+from charloom.burst import Array, TensorSpec
 from charloom.machine import available_cores
-from networks.recurrent import RecurrentModel
-from networks.step import Step
+from export.graph import GraphBuilder, Initializers, graph_input
+from export.products import FloatProducts
+from export.step import STEP_BUILDERS
+from networks.language_model import LanguageModel
 
 Infer = Callable[[list[Array]], list[Array]]
 """From the last tokens and the state to scores and the next state."""
 
 
-class StepModule(nn.Module):
-    """One step of a model: tokens and state in, scores and state out."""
-
-    def __init__(self, step: Step) -> None:
-        super().__init__()
-        self.step = step
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """From last tokens [B] and the state to scores [B, V] and the next state."""
-        scores, following = self.step(inputs[0], inputs[1:])
-        return (scores, *following)
-
-
 class OneCall:
     """A model, one token at a time."""
 
-    def __init__(self, model: RecurrentModel) -> None:
-        self.step = Step(model)
-        names = ["last", *(spec.name for spec in self.step.specs)]
-        self.graph = export_module(StepModule(self.step), self.fresh(2), names)
+    def __init__(self, model: LanguageModel) -> None:
+        products = FloatProducts()
+        self.step = STEP_BUILDERS[model.config.kind](model, products)
+        op = GraphBuilder(Initializers(inline(products.weights)))
+        state = self.step.state
+        takes = [TensorSpec(spec.name, spec.dtype, ("B", *spec.shape)) for spec in state]
+        gives = [TensorSpec(spec.output, spec.dtype, ("B", *spec.shape)) for spec in state]
+        last, *values = map(graph_input, [TensorSpec("last", "int64", ("B",)), *takes])
+        features, following = self.step.advance(op, last, values)
+        outputs = [self.step.scores(op, features), *following]
+        scores = TensorSpec("scores", "float32", ("B", model.outputs))
+        self.graph = op.serialize([last, *values], outputs, [scores, *gives])
 
     def fresh(self, batch: int) -> list[Array]:
         """The inputs of streams that begin."""
-        return [np.zeros(batch, np.int64), *(spec.initial_rows(batch) for spec in self.step.specs)]
+        return [np.zeros(batch, np.int64), *(spec.initial_rows(batch) for spec in self.step.state)]
 
     def onnxruntime(self) -> Infer:
         """By onnxruntime with a thread per core."""

@@ -35,7 +35,7 @@ COMING = 2.0
 """Seconds in which they come."""
 ENDLESS = 100_000_000
 """Tokens that no reader waits for."""
-PLACES_KEPT = ("--max-waiting", "0", "--most-tokens", str(ENDLESS))
+PLACES_KEPT = ("--max-waiting", "0", "--max-tokens", str(ENDLESS))
 
 
 def main() -> None:

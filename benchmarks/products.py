@@ -1,20 +1,16 @@
-"""The matrix products of a model alone, by the fastest of the ways tried: the bound of its speed.
-
-It knows their shapes, and nothing of cells, samplers or engines.
-"""
+"""The matrix products of a model alone, by the fastest of the ways tried: the bound of its speed."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from benchmarks.onnx_module import export_module, open_session
+from benchmarks.sessions import inline, open_session
 from charloom.bundle import Precision
-from charloom.burst import Array, Feeds
+from charloom.burst import Array, Feeds, TensorSpec
 from charloom.machine import available_cores
-from export.main import NUMBERS
+from export.graph import GraphBuilder, Initializers, graph_input
+from export.step import PRECISIONS
 
 REPEATS = 8
 """Steps whose products one call computes, so that the call itself does not count."""
@@ -22,19 +18,21 @@ REPEATS = 8
 Shape = tuple[int, int]
 
 
-class ProductsModule(nn.Module):
-    """One product for each shape and repeat, each of rows of its own."""
-
-    def __init__(self, shapes: Sequence[Shape], precision: Precision) -> None:
-        super().__init__()
-        numbers = NUMBERS[precision]()
-        weights = [torch.randn(shape) / shape[0] ** 0.5 for shape in shapes]
-        products = [numbers.product(weight, torch.zeros(weight.shape[1])) for weight in weights]
-        self.products = nn.ModuleList(product for product in products if isinstance(product, nn.Module))
-
-    def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
-        """Rows [B, I] of each shape in turn, REPEATS times over; gives [B, O] of each."""
-        return tuple(self.products[i % len(self.products)](x) for i, x in enumerate(rows))
+def products_graph(shapes: Sequence[Shape], precision: Precision) -> bytes:
+    """Takes rows [B, I] of each shape in turn, REPEATS times over, and gives [B, O] of each."""
+    products = PRECISIONS[precision]()
+    random = np.random.default_rng(0)
+    made = [
+        products.add(f"w{i}", random.standard_normal(shape, np.float32), np.zeros(shape[1], np.float32))
+        for i, shape in enumerate(shapes)
+    ]
+    op = GraphBuilder(Initializers(inline(products.weights)))
+    turns = list(zip(shapes, made, strict=True)) * REPEATS
+    takes = [TensorSpec(f"x{i}", products.dtype, ("B", shape[0])) for i, (shape, _) in enumerate(turns)]
+    gives = [TensorSpec(f"y{i}", "float32", ("B", shape[1])) for i, (shape, _) in enumerate(turns)]
+    rows = [graph_input(spec) for spec in takes]
+    outputs = [product(op, x) for (_, product), x in zip(turns, rows, strict=True)]
+    return op.serialize(rows, outputs, gives)
 
 
 class Products:
@@ -43,8 +41,7 @@ class Products:
     def __init__(self, shapes: Sequence[Shape], precision: Precision) -> None:
         self.shapes = shapes
         self.precision = precision
-        module = ProductsModule(shapes, precision)
-        graph = export_module(module, list(self.rows(2).values()), list(self.rows(2)))
+        graph = products_graph(shapes, precision)
         self.together = open_session(graph, available_cores())
         self.alone = open_session(graph, 1)
         self.pool = ThreadPoolExecutor(available_cores())

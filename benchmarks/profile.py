@@ -14,8 +14,9 @@ import onnxruntime
 
 from benchmarks.bundles import WORK, make_bundle, make_run, precisions
 from benchmarks.table import print_row
-from charloom.bundle import Bundle, Precision
+from charloom.bundle import Bundle, Precision, weights_file
 from charloom.burst import PLAIN_INPUTS, Feeds, neutral
+from serving.engine.graph_reader import read_weights
 
 STEPS, BURSTS = 16, 20
 LISTED = 8
@@ -49,9 +50,11 @@ def profile(bundle: Bundle, precision: Precision, batch: int) -> Counter[str]:
     options.log_severity_level = 3
     options.enable_profiling = True
     options.profile_file_prefix = str(WORK / "profile")
-    session = onnxruntime.InferenceSession(
-        bundle.graph(precision, "plain"), options, providers=["CPUExecutionProvider"]
-    )
+    graph, weights = bundle.graph(precision, "plain"), bundle.weights(precision)
+    tensors = read_weights(graph, weights_file(precision), weights)
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
+    options.add_external_initializers(list(tensors), values)
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     feeds = make_feeds(bundle, precision, batch)
     for _ in range(BURSTS):
         session.run(None, feeds)
@@ -72,7 +75,7 @@ def make_feeds(bundle: Bundle, precision: Precision, batch: int) -> Feeds:
     feeds = neutral(PLAIN_INPUTS, B=batch, K=STEPS)
     feeds["last"][:] = random.integers(0, bundle.vocabulary.size, batch)
     feeds["uniform"][:] = random.random((STEPS, batch))
-    state = bundle.manifest.precisions[precision].state_specs
+    state = bundle.manifest.precisions[precision].state
     return feeds | {spec.name: spec.initial_rows(batch) for spec in state}
 
 

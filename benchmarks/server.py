@@ -23,8 +23,8 @@ from benchmarks.processes import CpuTime, ServerProcess, processor
 from benchmarks.table import Column, median, print_table, times
 from charloom.execution_class import instruction_set
 from charloom.machine import available_cores
-from serving.engine.runner import RunnerConfig
-from serving.models import Model
+from serving.engine.config import RunnerConfig
+from serving.model import Model
 
 SHORTEST = 300
 """Tokens of a text, at the least: of shorter ones, beginning a call is most of the work."""

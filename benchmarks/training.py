@@ -26,13 +26,12 @@ from benchmarks.processes import processor
 from benchmarks.race import Call, race
 from benchmarks.table import print_row
 from charloom.machine import available_cores
-from networks.recurrent import RecurrentModel
 from training.data.corpus import CorpusConfig, read_corpus
 from training.folder import RunFolder
 from training.hardware import Hardware, HardwareConfig, computes_bfloat16, resolve
 from training.options import Options
 from training.presets import PRESETS
-from training.reporting.report import Reporter
+from training.reporting.reporter import Reporter
 from training.run import fresh
 from training.schedule import RunConfig
 from training.sweeping.space import changed
@@ -182,7 +181,7 @@ def loop(trainer: Trainer) -> Call:
 def bare(trainer: Trainer) -> Call:
     """One step of the network of a trainer, and nothing that is not the step."""
     device = trainer.hardware.device
-    model = RecurrentModel(trainer.model.config, trainer.model.inputs, trainer.model.outputs).to(device)
+    model = type(trainer.model)(trainer.model.config, trainer.model.inputs, trainer.model.outputs).to(device)
     rate = trainer.options.optimizer.learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     read = [trainer.reader.chunk(0, i) for i in range(min(CHUNKS, trainer.lanes.chunks))]
@@ -198,7 +197,7 @@ def bare(trainer: Trainer) -> Call:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        state = tuple(part.detach().float() for part in after)
+        state = model.detached(after)
         return inputs.numel()
 
     return turn

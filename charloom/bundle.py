@@ -1,33 +1,35 @@
 """Bundles: a directory with everything that serving a model needs, and proof that it is whole.
 
-    manifest.json        what the bundle is; the digest of every other file
-    vocabulary.json
-    float32.read.onnx    the burst graph that reads,
-    float32.plain.onnx   the one that samples by temperature,
-    float32.full.onnx    the one with every sampler
-    int8.*.onnx          the same with products in int8: a bundle holds either, or both
-
-It knows nothing of how graphs are made or run.
+manifest.json        what the bundle is; the digest of every other file
+vocabulary.json
+float32.safetensors  the weights of all graphs in float32
+float32.read.onnx    the burst graph that reads,
+float32.plain.onnx   the one that samples by temperature,
+float32.full.onnx    the one with every sampler
+int8.*               the same with products in int8: a bundle holds either, or both
 """
 
 import hashlib
 import json
-import os
+import math
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 import msgspec
+import numpy as np
 
 from charloom.burst import GraphKind, StateSpec
 from charloom.errors import CharloomError
+from charloom.files import sync_folder, write_synced
 from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyKinds, read_vocabulary
 
-FORMAT = 2
+FORMAT = 3
 """The bundle format that this version reads and writes."""
 
 MANIFEST = "manifest.json"
@@ -36,12 +38,14 @@ VOCABULARY = "vocabulary.json"
 Precision = Literal["float32", "int8"]
 """The numbers in which a bundle's products are computed."""
 
-LARGEST = {MANIFEST: 4 * 2**20, VOCABULARY: 64 * 2**20}
-"""Bytes of a file of JSON, far beyond any real one ..."""
-LARGEST_GRAPH = 2**31
-"""... and of a graph: no ONNX model is larger."""
+LARGEST = {".json": 64 * 2**20, ".onnx": 16 * 2**20, ".safetensors": 2**36}
+"""Bytes that a file of each kind may have, far beyond any real one."""
 LARGEST_STATE = 4 * 2**20
 """Bytes of a stream's state, likewise."""
+
+INTEGERS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
+STATE_TYPES = INTEGERS | {"bool", "float16", "float32", "float64"}
+"""Types that a state tensor can have: those that numpy and ONNX share."""
 
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -68,8 +72,6 @@ class TensorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     dtype: str
     shape: list[str | int]
-    initial: int = 0
-    """What fills the row of a fresh stream, of a state tensor."""
 
 
 class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,28 +85,35 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A bundle's graphs in one precision. All precisions share everything else."""
 
+    weights: str
+    """The file of the weights that the graphs share."""
     graphs: dict[GraphKind, Graph]
-    state: list[TensorInfo]
+    state: list[StateSpec]
+    """The state tensors; every precision has those of the same names and shapes."""
     verification: dict[str, Any]
     """What was measured where the bundle was made."""
 
-    @property
-    def state_specs(self) -> list[StateSpec]:
-        """The state tensors, each with the shape of one stream's row."""
-        return [StateSpec(t.name, t.dtype, tuple(int(d) for d in t.shape[1:]), t.initial) for t in self.state]
-
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""An integer that JSON and google.protobuf.Struct hold exactly."""
+Setting = Whole | float | bool | Annotated[str, msgspec.Meta(max_length=1024)] | None
+"""A value in the configuration of a network."""
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Kind and size of the network."""
+    """Kind and size of the network. Programs that only run its graphs need to know neither."""
 
-    cell: str
-    layers: Count
-    cells: Count
-    embedding: Count
+    kind: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    """Kind of network, such as `recurrent`."""
+    version: Count
+    """Version of the configuration of this kind."""
+    config: dict[str, Setting]
+    """Size and options of the network, as `charloom train` has them."""
     parameters: Count
+    """Number of trained parameters."""
+    description: Annotated[str, msgspec.Meta(max_length=256)]
+    """The network in a few words, for people."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -116,54 +125,120 @@ class Manifest(msgspec.Struct, frozen=True):
     architecture: Architecture
     vocabulary_size: Count
     precisions: dict[Precision, Variant]
+    embedding: list[str]
+    """Names of the state tensors that joined make the embedding of a text; none if it has none."""
     training: dict[str, Any]
     files: dict[str, File]
     created_by: str
     license: str = ""
 
     @property
-    def graph_files(self) -> list[str]:
-        """The files of all graphs."""
-        return [graph.file for variant in self.precisions.values() for graph in variant.graphs.values()]
+    def needed_files(self) -> list[str]:
+        """The files without which the bundle cannot be served."""
+        variants = self.precisions.values()
+        graphs = [graph.file for variant in variants for graph in variant.graphs.values()]
+        return [VOCABULARY, *(variant.weights for variant in variants), *graphs]
+
+
+class Files(Protocol):
+    """The files of a bundle, wherever they are."""
+
+    @property
+    def path(self) -> Path:
+        """Where they are, or what they were made of: for messages."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file of the manifest, verified; raises BundleError."""
+        ...
 
 
 class Bundle:
-    """A bundle on disk whose every file was found whole."""
+    """A bundle whose every file was found whole."""
 
-    def __init__(self, path: Path, manifest: Manifest, digest: str, vocabulary: Vocabulary) -> None:
-        self.path = path
+    def __init__(self, files: Files, manifest: Manifest, digest: str, vocabulary: Vocabulary) -> None:
+        self.files = files
         self.manifest = manifest
         self.digest = digest
         self.vocabulary = vocabulary
 
     @classmethod
     def open(cls, path: str | Path, vocabularies: VocabularyKinds = VOCABULARIES) -> "Bundle":
-        """Reads and checks a bundle, whose vocabulary may be of any of these kinds.
+        """Reads and checks a bundle on disk, whose vocabulary may be of any of these kinds.
 
         Raises:
             BundleError: a file is missing, truncated, altered, malformed or of a newer format.
         """
-        path = Path(path)
-        raw = read_file(path / MANIFEST)
-        manifest = parse_manifest(path / MANIFEST, raw)
-        contents = {name: read_checked(path, name, file) for name, file in manifest.files.items()}
-        for needed in (VOCABULARY, *manifest.graph_files):
-            if needed not in contents:
-                raise BundleError(path / MANIFEST, f"does not list {needed}")
-        vocabulary = parse_vocabulary(path / VOCABULARY, contents[VOCABULARY], vocabularies)
+        raw = read_file(Path(path) / MANIFEST)
+        manifest = parse_manifest(Path(path) / MANIFEST, raw)
+        files = FilesOnDisk(Path(path), manifest.files)
+        for name in manifest.files:
+            files.read(name)
+        return cls._of(files, manifest, raw, vocabularies)
+
+    @classmethod
+    def in_memory(
+        cls,
+        origin: Path,
+        manifest: Manifest,
+        contents: Mapping[str, bytes],
+        vocabularies: VocabularyKinds = VOCABULARIES,
+    ) -> "Bundle":
+        """A bundle that is written nowhere, made of what is at `origin`."""
+        files = FilesInMemory(origin, contents)
+        return cls._of(files, manifest, encode_manifest(manifest), vocabularies)
+
+    @classmethod
+    def _of(cls, files: Files, manifest: Manifest, raw: bytes, vocabularies: VocabularyKinds) -> "Bundle":
+        for needed in manifest.needed_files:
+            if needed not in manifest.files:
+                raise BundleError(files.path / MANIFEST, f"does not list {needed}")
+        vocabulary = parse_vocabulary(files.path / VOCABULARY, files.read(VOCABULARY), vocabularies)
         if vocabulary.size != manifest.vocabulary_size:
-            raise BundleError(path / VOCABULARY, "does not have the size that the manifest gives")
-        return cls(path, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}", vocabulary)
+            raise BundleError(files.path / VOCABULARY, "does not have the size that the manifest gives")
+        return cls(files, manifest, f"sha256:{hashlib.sha256(raw).hexdigest()}", vocabulary)
 
     @property
     def name(self) -> str:
         """Name of the model."""
         return self.manifest.name
 
+    @property
+    def path(self) -> Path:
+        """Where the bundle is, or what it was made of."""
+        return self.files.path
+
     def graph(self, precision: Precision, kind: GraphKind) -> bytes:
-        """The serialised ONNX model of a burst graph, checked once more as it is read."""
-        name = self.manifest.precisions[precision].graphs[kind].file
-        return read_checked(self.path, name, self.manifest.files[name])
+        """The serialized ONNX model of a burst graph, verified once more as it is read."""
+        return self.files.read(self.manifest.precisions[precision].graphs[kind].file)
+
+    def weights(self, precision: Precision) -> bytes:
+        """The file of weights that the graphs of a precision share, verified likewise."""
+        return self.files.read(self.manifest.precisions[precision].weights)
+
+
+@dataclass(frozen=True)
+class FilesOnDisk:
+    """The files of a directory, compared with a manifest whenever one is read."""
+
+    path: Path
+    listed: Mapping[str, File]
+
+    def read(self, name: str) -> bytes:
+        """See Files."""
+        return read_checked(self.path, name, self.listed[name])
+
+
+@dataclass(frozen=True)
+class FilesInMemory:
+    """Files that are written nowhere."""
+
+    path: Path
+    contents: Mapping[str, bytes]
+
+    def read(self, name: str) -> bytes:
+        """See Files."""
+        return self.contents[name]
 
 
 def parse_manifest(path: Path, raw: bytes) -> Manifest:
@@ -177,12 +252,10 @@ def parse_manifest(path: Path, raw: bytes) -> Manifest:
         if stated < FORMAT:
             raise BundleError(path, f"has format {stated}; this Charloom reads {FORMAT}: export it again")
         manifest = msgspec.json.decode(raw, type=Manifest)
-        states = [spec for variant in manifest.precisions.values() for spec in variant.state_specs]
         float(manifest.training.get("validation_loss", "nan"))
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError, OverflowError) as error:
         raise BundleError(path, f"is malformed: {error}") from error
-    if not all(usable(spec) for spec in states):
-        raise BundleError(path, "has a state of an unusable type, size or beginning")
+    check_state(path, manifest)
     if not MODEL_NAME.fullmatch(manifest.name):
         raise BundleError(path, f"has an unusable model name {manifest.name!r}")
     if not manifest.precisions:
@@ -193,17 +266,42 @@ def parse_manifest(path: Path, raw: bytes) -> Manifest:
     return manifest
 
 
+def check_state(path: Path, manifest: Manifest) -> None:
+    """Raises BundleError unless streams can have the states of a manifest."""
+    variants = manifest.precisions.values()
+    for spec in (spec for variant in variants for spec in variant.state):
+        if not usable(spec):
+            raise BundleError(path, f"has a state {spec.name!r} of an unusable type, size or beginning")
+    for variant in variants:
+        names = [spec.name for spec in variant.state]
+        if len(set(names)) != len(names):
+            raise BundleError(path, "has two state tensors of one name")
+        if not set(manifest.embedding) <= set(names):
+            raise BundleError(path, "has an embedding of state tensors that it does not list")
+    shapes = [{spec.name: spec.shape for spec in variant.state} for variant in variants]
+    if any(shape != shapes[0] for shape in shapes):
+        raise BundleError(path, "has another state in each precision")
+
+
 def usable(spec: StateSpec) -> bool:
-    """Whether a stream can have such a state."""
+    """Returns whether a stream can have such a state tensor."""
     sized = all(1 <= size <= LARGEST_STATE for size in spec.shape)
-    fits = spec.dtype in ("float32", "uint8") and sized and spec.nbytes <= LARGEST_STATE
-    return fits and 0 <= spec.initial <= 255
+    if spec.dtype not in STATE_TYPES or not sized or spec.nbytes > LARGEST_STATE:
+        return False
+    if spec.dtype not in INTEGERS:
+        return spec.initial in (0, 1) and spec.scale is None and spec.limit is None
+    bounds = np.iinfo(spec.dtype)
+    if not all(bounds.min <= value <= bounds.max for value in (spec.initial, spec.zero)):
+        return False
+    if spec.limit is not None and not 0 <= spec.initial < spec.limit:
+        return False
+    return spec.scale is None or 0 < spec.scale < math.inf
 
 
-def parse_vocabulary(path: Path, raw: bytes, kinds: VocabularyKinds) -> Vocabulary:
+def parse_vocabulary(path: Path, raw: bytes, vocabularies: VocabularyKinds) -> Vocabulary:
     """Reads a vocabulary file."""
     try:
-        return read_vocabulary(json.loads(raw), kinds)
+        return read_vocabulary(json.loads(raw), vocabularies)
     except (ValueError, RecursionError) as error:
         raise BundleError(path, str(error)) from error
 
@@ -233,7 +331,7 @@ def read_file(path: Path, stated: int | None = None) -> bytes:
         if stated is not None and about.st_size != stated:
             reason = f"has {about.st_size} bytes where the manifest says {stated}: copy it again"
             raise BundleError(path, reason)
-        if about.st_size > (most := LARGEST.get(path.name, LARGEST_GRAPH)):
+        if about.st_size > (most := LARGEST.get(path.suffix, LARGEST[".json"])):
             raise BundleError(path, f"has {about.st_size} bytes, more than the {most} it may have")
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -246,6 +344,21 @@ def read_file(path: Path, stated: int | None = None) -> bytes:
 def graph_file(precision: Precision, kind: GraphKind) -> str:
     """The file of a burst graph."""
     return f"{precision}.{kind}.onnx"
+
+
+def weights_file(precision: Precision) -> str:
+    """The file of the weights that the graphs of a precision share."""
+    return f"{precision}.safetensors"
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of a manifest's file."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+
+
+def describe_file(data: bytes) -> File:
+    """What a manifest says of a file of these bytes."""
+    return File(hashlib.sha256(data).hexdigest(), len(data))
 
 
 class BundleWriter:
@@ -283,31 +396,29 @@ class BundleWriter:
     def add(self, name: str, data: bytes) -> None:
         """Writes one file and notes its digest."""
         self._write(name, data)
-        self.files[name] = File(hashlib.sha256(data).hexdigest(), len(data))
+        self.files[name] = describe_file(data)
 
     def commit(self, manifest: Manifest) -> Bundle:
         """Writes the manifest, puts the bundle in its place, and opens it."""
-        raw = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+        raw = encode_manifest(manifest)
         parse_manifest(self.path / MANIFEST, raw)
         self._write(MANIFEST, raw)
         try:
             self.staging.chmod(0o755)
+            sync_folder(self.staging)
             aside = self.staging.with_name(f"{self.staging.name}-replaced")
             if self.path.exists():
                 self.path.rename(aside)
             self.staging.rename(self.path)
+            sync_folder(self.path.parent)
             shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise BundleError(self.path, f"cannot be written: {error.strerror}") from error
         return Bundle.open(self.path)
 
     def _write(self, name: str, data: bytes) -> None:
-        path = self.staging / name
         try:
-            with path.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_synced(self.staging / name, data)
         except OSError as error:
             raise BundleError(self.path / name, f"cannot be written: {error.strerror}") from error
 

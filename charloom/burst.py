@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -93,14 +94,25 @@ FULL_OUTPUTS: Specs = (
 )
 
 
-@dataclass(frozen=True)
-class StateSpec:
-    """One tensor of a stream's state: one row of it belongs to one stream."""
+class StateSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One tensor of a stream's state; a manifest lists them as they are here.
+
+    A quantised tensor stands for the float32 numbers (tensor - zero) * scale.
+    """
 
     name: str
     dtype: str
-    shape: tuple[int, ...]  # of one row
-    initial: int = 0  # what a fresh stream's row is filled with
+    """A name of numpy's, such as float32 or int64."""
+    shape: tuple[int, ...]
+    """Shape of the row of one stream."""
+    initial: int = 0
+    """Fills the row of a stream before its first token."""
+    scale: float | None = None
+    """Scale of a quantised tensor; None for one that holds the numbers themselves."""
+    zero: int = 0
+    """What stands for 0 in a quantised tensor."""
+    limit: int | None = None
+    """The integers of the tensor, such as token ids, lie within 0 and limit - 1; None: they may be any."""
 
     @property
     def output(self) -> str:
@@ -118,23 +130,26 @@ class StateSpec:
         return self.size * np.dtype(self.dtype).itemsize
 
     def initial_rows(self, rows: int) -> Array:
-        """The state of `rows` fresh streams."""
+        """Makes the rows [rows, ...] of streams before their first token."""
         return np.full((rows, *self.shape), self.initial, dtype=self.dtype)
 
+    def dequantised(self, tensor: Array) -> Array:
+        """Returns the numbers that a tensor stands for; the tensor itself if it is not quantised."""
+        if self.scale is None:
+            return tensor
+        return ((tensor.astype(np.float64) - self.zero) * self.scale).astype(np.float32)
 
-BYTE_SCALE = 127
-BYTE_ZERO = 128
-"""An h within -1 and 1 as a byte: h * BYTE_SCALE + BYTE_ZERO, to the nearest."""
+    def quantised(self, numbers: Array) -> Array:
+        """Returns the tensor that stands for numbers: the nearest one, halves to even."""
+        if self.scale is None:
+            return numbers.astype(self.dtype)
+        bounds = np.iinfo(self.dtype)
+        nearest = np.rint(numbers.astype(np.float64) / self.scale) + self.zero
+        return nearest.clip(bounds.min, bounds.max).astype(self.dtype)
 
-
-def recode(h: Array, dtype: str) -> Array:
-    """An h as another precision holds it: float32, or bytes."""
-    if h.dtype == dtype:
-        return h
-    numbers: npt.NDArray[np.float32] = h.astype(np.float32)
-    if dtype == "uint8":
-        return (np.rint(numbers * BYTE_SCALE) + BYTE_ZERO).clip(0, 255).astype(np.uint8)
-    return (numbers - np.float32(BYTE_ZERO)) / np.float32(BYTE_SCALE)
+    def converted(self, tensor: Array, spec: "StateSpec") -> Array:
+        """Converts a tensor that another precision of the same bundle specifies by `spec`."""
+        return tensor if spec == self else self.quantised(spec.dequantised(tensor))
 
 
 Feeds = dict[str, Array]

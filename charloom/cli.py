@@ -1,23 +1,21 @@
 """The `charloom` command: a table of subcommands, each loaded when it is called.
 
-It imports no room. Every option of a subcommand can also come from an environment variable
-(`CHARLOOM_` and its name) or a TOML file (`--config FILE`, else `charloom.toml` where there is
-one; a table per subcommand); the command line wins, then the environment, then the file.
+It imports no other package. Where options come from is in `settings.py`.
 """
 
 import os
 import signal
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-from cyclopts import App, ArgumentCollection, Parameter
-from cyclopts.config import Env, Toml
+from cyclopts import App, CycloptsError, Parameter
 
 import charloom
 from charloom.errors import CharloomError, ConfigError, how_to_install, require
+from charloom.settings import Settings
+from charloom.words import CommandLine, wants_help
 
 COMMANDS = {
     "train": ("training.main:train", "Train a model on a text."),
@@ -32,58 +30,72 @@ COMMANDS = {
 }
 """Subcommand to the function behind it and its line of help."""
 
-DEFAULT_CONFIG = Path("charloom.toml")
+OPTIONS = Parameter(negative=(), consume_multiple=1)
+"""What holds for every option: no --no-… and --empty-…, and several values of a list."""
 
 
-def build_app(config: Path | None = None) -> App:
-    """The command line with its sources of settings; `config` must exist where it is given."""
+def build_app(settings: Settings) -> App:
+    """The command line with its sources of settings."""
     app = App(
         name="charloom",
         help="Train small recurrent text generators on your own text, and stream from them.",
+        help_format="plaintext",
+        help_epilogue="Each command has a --help of its own.",
         version=charloom.__version__,
-        config=[
-            Env("CHARLOOM_", command=False),
-            Toml(config or DEFAULT_CONFIG, must_exist=config is not None),
-            fallbacks,
-        ],
+        config=settings.sources,
+        default_parameter=OPTIONS,
+        suppress_keyboard_interrupt=False,  # `main` says what happened
     )
     for name, (target, summary) in COMMANDS.items():
         app.command(target, name=name, help=summary)
-
-    for part in (app, app.meta):
-        part.suppress_keyboard_interrupt = False  # `main` says what happened
-
-    @app.meta.default
-    def launch(
-        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-        config: Annotated[Path | None, Parameter(help="TOML file of settings.")] = None,
-    ) -> None:
-        if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
-            fail(f"unknown command {tokens[0]!r}; there are {', '.join(COMMANDS)}", 2)
-        if config:
-            check_config(config)
-        (build_app(config) if config else app)(tokens)
-
     return app
 
 
-def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """The last source of settings: the subcommand's own, if its function has one (train's presets)."""
-    source = getattr(app.default_command, "fallbacks", None)
-    if source is not None:
-        source(app, commands, arguments)
+def run(words: Sequence[str]) -> None:
+    """Runs the command that the words of a command line name.
 
+    Raises:
+        ConfigError: they name none, or a file of settings that cannot be used.
+    """
+    config, words = take_config(words)
+    settings = Settings.read(config, tuple(COMMANDS))
+    app = build_app(settings)
+    name, *rest = words or [""]
+    if name in COMMANDS:
+        arguments = app[name].assemble_argument_collection()
+        rest = CommandLine.of(arguments).attached(rest)
+        if wants_help(rest):
+            from charloom.help import show_help  # what it needs takes longer to import than all else here
 
-def check_config(path: Path) -> None:
-    """Raises ConfigError, which names the file, unless it is TOML with a table per subcommand."""
+            show_help(app, name, arguments)
+            return
+        words = [name, *rest]
+    elif name and not name.startswith("-"):
+        raise ConfigError(repr(name), f"is no command; there are {', '.join(COMMANDS)}")
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(str(path), f"is no TOML: {error}") from error
-    for name in tables:
-        require(name in COMMANDS, str(path), f"has settings of {name!r}, which is no command")
+        app(words, exit_on_error=False, print_error=False)
+    except (CharloomError, CycloptsError) as error:
+        fail(settings.explained(error), getattr(error, "exit_code", ConfigError.exit_code))
+
+
+def take_config(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The file of settings that the words or else the environment name, and the other words.
+
+    Raises:
+        ConfigError: `--config` names none.
+    """
+    file = os.environ.get("CHARLOOM_CONFIG")
+    others: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--config":
+            file = next(left, "")
+        elif word.startswith("--config="):
+            file = word.partition("=")[2]
+        else:
+            others.append(word)
+    require(file != "", "--config", "needs the name of a file")
+    return None if file is None else Path(file), others
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -92,11 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # As Ctrl-C does, so that nothing half-written stays behind; and the first process of a container,
         # to which the kernel gives no default action, ends at all.
         signal.signal(signal.SIGTERM, lambda number, _: fail("terminated", 128 + number))
-    app = build_app()
     try:
-        if DEFAULT_CONFIG.is_file():
-            check_config(DEFAULT_CONFIG)
-        app.meta(arguments)
+        run(sys.argv[1:] if arguments is None else list(arguments))
     except CharloomError as error:
         fail(str(error), error.exit_code)
     except ImportError as error:
@@ -136,8 +145,8 @@ EXTRAS = {
     "safetensors": "train",
     "jinja2": "train",
     "optuna": "sweep",
-    "onnx": "export",
-    "onnxscript": "export",
+    "onnx_ir": "export",
+    "onnx": "serve",
     "onnxruntime": "serve",
     "prometheus_client": "serve",
     "cryptography": "serve",

@@ -38,26 +38,29 @@ def bias(word: str) -> tuple[Token, float]:
         raise ValueError(f"{word!r} is not TEXT=BIAS or id:INT=BIAS") from None
 
 
-SEVERAL = Parameter(consume_multiple=True, negative=(), show_default=False)
-Tokens = Annotated[
-    tuple[Token, ...], SEVERAL, Parameter(converter=tokens, n_tokens=1, metavar="TEXT|id:INT...")
-]
+def secret(_: object, words: Sequence[cyclopts.Token]) -> str:
+    """A secret; raises ValueError for one on the command line, which every user of the machine can read."""
+    (word,) = words
+    if word.source == "cli":
+        raise ValueError("cannot be given on the command line, where other users see it")
+    return word.value
+
+
+Secret = Annotated[str | None, Parameter(converter=secret, show=False)]
+"""What an environment variable or a file can hold, and the command line cannot."""
+
+Tokens = Annotated[tuple[Token, ...], Parameter(converter=tokens, n_tokens=1, metavar="TEXT|id:INT...")]
 Biases = Annotated[
     tuple[tuple[Token, float], ...],
-    SEVERAL,
     Parameter(converter=biases, n_tokens=1, metavar="TEXT|id:INT=BIAS..."),
 ]
 
 
 @dataclass(frozen=True)
 class Flags(GenerateOptions):
-    """The options, with the way to write those that are lists."""
+    """The options, with the way to write those that name tokens."""
 
-    temperature: Annotated[tuple[float, ...], SEVERAL, Parameter(show_default=lambda default: default[0])] = (
-        1.0,
-    )
     logit_bias: Biases = ()
     allowed_tokens: Tokens = ()
     forbidden_tokens: Tokens = ()
-    stop: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
     stop_tokens: Tokens = ()

@@ -1,9 +1,8 @@
 """Proof that graphs are the model: run in onnxruntime, compared with torch on real text.
 
-It knows the burst contract and both runtimes, and nothing of how the graphs were made.
+Every precision is scored once, on at most 16,384 tokens.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +17,15 @@ from charloom.errors import CharloomError
 from charloom.exactness import Exactness, Subject, check
 from charloom.execution_class import ExecutionClass, instruction_set
 from charloom.vocabulary import Tokens
-from networks.recurrent import RecurrentModel
+from export.build import BurstGraphs
+from networks.language_model import LanguageModel
 
 Logprobs = npt.NDArray[np.float32]
 
 LANES = 64
 """B: pieces of text that are scored side by side, each from a fresh state."""
-LONGEST = 1024
-"""T: most tokens of a lane."""
+LONGEST = 256
+"""T: tokens of a lane at most."""
 PIECE = 128
 """K: tokens of a lane that are scored in one burst."""
 GREEDY = 500
@@ -44,22 +44,27 @@ class VerificationError(CharloomError):
 
 
 class Session:
-    """A bundle's graphs in onnxruntime on the CPU, with a fixed number of threads."""
+    """Burst graphs in onnxruntime on the CPU, with a fixed number of threads."""
 
-    def __init__(self, graphs: Mapping[GraphKind, bytes], threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self.sessions = {
-            kind: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-            for kind, data in graphs.items()
-        }
+    def __init__(self, graphs: BurstGraphs, threads: int) -> None:
+        self.sessions = {kind: open_graph(graphs, kind, threads) for kind in graphs.graphs}
 
     def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
         """Runs one burst."""
         session = self.sessions[kind]
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def open_graph(graphs: BurstGraphs, kind: GraphKind, threads: int) -> onnxruntime.InferenceSession:
+    """One graph on the CPU, its weights handed over from memory."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    tensors = {name: graphs.weights.tensors[name] for name in graphs.weights_of[kind]}
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
+    options.add_external_initializers(list(tensors), values)
+    return onnxruntime.InferenceSession(graphs.graphs[kind], options, providers=["CPUExecutionProvider"])
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class Outcome:
 class Verifier:
     """Checks the graphs of a model against it, and those of int8 against those of float32."""
 
-    def __init__(self, model: RecurrentModel, text: Tokens) -> None:
+    def __init__(self, model: LanguageModel, text: Tokens) -> None:
         """Takes token ids [T] of text that the model was not trained on."""
         self.model = model
         self.text = text
@@ -103,7 +108,7 @@ class Verifier:
         # A short text is repeated.
         self.lanes = np.resize(text, (LANES, length)).T.copy()  # [T, B]
 
-    def verify_float(self, graphs: Mapping[GraphKind, bytes], state: list[StateSpec]) -> Outcome:
+    def verify_float(self, graphs: BurstGraphs) -> Outcome:
         """Compares the graphs with the model and checks exactness.
 
         Raises:
@@ -111,53 +116,45 @@ class Verifier:
             ExactnessError: an equality of promise 1 does not hold.
         """
         session = Session(graphs, threads=2)
-        scored = score_graph(session, state, self.model.outputs, self.lanes)
+        scored = score_graph(session, graphs.state, self.model.outputs, self.lanes)
         difference = float(np.abs(scored - score_model(self.model, self.lanes)).max())
         if not difference <= BOUND:
             raise VerificationError(
                 f"log-probabilities differ by up to {difference:.2g} nats (bound {BOUND:g})"
             )
-        equal = compare_greedy(self.model, session, state, self.lanes[:PROMPT, 0], difference)
+        equal = compare_greedy(self.model, session, graphs.state, self.lanes[:PROMPT, 0], difference)
         comparison = {
             "largest_logprob_difference": difference,
             "greedy_tokens_equal": f"{equal} of {GREEDY}",
         }
-        return self._outcome("float32", session, graphs, state, scored, comparison)
+        return self._outcome(session, graphs, scored, comparison)
 
-    def verify_int8(
-        self, graphs: Mapping[GraphKind, bytes], state: list[StateSpec], by_float: Outcome, most_cost: float
-    ) -> Outcome:
+    def verify_int8(self, graphs: BurstGraphs, by_float: Outcome, max_cost: float) -> Outcome:
         """Measures what int8 costs and checks exactness.
 
         Raises:
-            VerificationError: it costs more than `most_cost` nats a token.
+            VerificationError: it costs more than `max_cost` nats a token.
             ExactnessError: an equality of promise 1 does not hold.
         """
         session = Session(graphs, threads=2)
-        scored = score_graph(session, state, self.model.outputs, self.lanes)
+        scored = score_graph(session, graphs.state, self.model.outputs, self.lanes)
         cost = -float(scored.mean(dtype=np.float64)) - by_float.nats_per_token
-        if not cost <= most_cost:
+        if not cost <= max_cost:
             raise VerificationError(
-                f"int8 costs {cost:.4f} nats a token of held-out text, above {most_cost:g}; "
+                f"int8 costs {cost:.4f} nats a token of held-out text, above {max_cost:g}; "
                 "export in float32, or allow it with --most-cost"
             )
         comparison = {"cost_in_nats_per_token": round(cost, 6)}
-        return self._outcome("int8", session, graphs, state, scored, comparison)
+        return self._outcome(session, graphs, scored, comparison)
 
     def _outcome(
-        self,
-        precision: Precision,
-        session: Session,
-        graphs: Mapping[GraphKind, bytes],
-        state: list[StateSpec],
-        scored: Logprobs,
-        comparison: dict[str, Any],
+        self, session: Session, graphs: BurstGraphs, scored: Logprobs, comparison: dict[str, Any]
     ) -> Outcome:
         single = Session(graphs, threads=1)
         size = self.model.outputs
-        subject = Subject(session.run, size, size, tuple(state), others={"thread count": single.run})
+        subject = Subject(session.run, size, size, tuple(graphs.state), others={"thread count": single.run})
         nats = -float(scored.mean(dtype=np.float64))
-        return Outcome(precision, scored.size, nats, comparison, check(subject, self.text))
+        return Outcome(graphs.precision, scored.size, nats, comparison, check(subject, self.text))
 
 
 def score_graph(session: Session, state: list[StateSpec], size: int, lanes: Tokens) -> Logprobs:
@@ -179,7 +176,7 @@ def score_graph(session: Session, state: list[StateSpec], size: int, lanes: Toke
 
 
 @torch.inference_mode()
-def score_model(model: RecurrentModel, lanes: Tokens) -> Logprobs:
+def score_model(model: LanguageModel, lanes: Tokens) -> Logprobs:
     """Log-probability [T, B] of every token of lanes [T, B] of text, by the model's fused kernels."""
     start = np.full((1, lanes.shape[1]), model.outputs)
     fed = torch.from_numpy(np.concatenate([start, lanes[:-1]]))
@@ -195,7 +192,7 @@ def score_model(model: RecurrentModel, lanes: Tokens) -> Logprobs:
 
 @torch.inference_mode()
 def compare_greedy(
-    model: RecurrentModel, session: Session, state: list[StateSpec], prompt: Tokens, difference: float
+    model: LanguageModel, session: Session, state: list[StateSpec], prompt: Tokens, difference: float
 ) -> int:
     """How many greedy tokens agree before the first that may not: two candidates too close to call.
 

@@ -1,16 +1,13 @@
-"""Why a request cannot be served: typed errors, free of gRPC.
-
-`rpc/status.py` gives each of them its status code.
-"""
+"""Errors of requests that cannot be served; `rpc/status.py` maps each to its gRPC status code."""
 
 from charloom.errors import CharloomError
 
 RETRY_AFTER = 1.0
-"""Seconds to wait for another server, or for a stream of one's own to end. Places have appointments."""
+"""Seconds after which a client may retry at another server, or when one of its own streams has ended."""
 
 
 class ServingError(CharloomError):
-    """Base of all errors of one request."""
+    """Base of the errors of a request."""
 
 
 class UnknownModelError(ServingError):
@@ -21,7 +18,7 @@ class UnknownModelError(ServingError):
 
 
 class OverloadedError(ServingError):
-    """All slots and waiting places are taken."""
+    """There is no room for another stream or conversation."""
 
     def __init__(self, limit: int, retry_after: float) -> None:
         super().__init__(f"all {limit} places are taken; try again in {retry_after:.1f} s")
@@ -37,7 +34,7 @@ class DrainingError(ServingError):
 
 
 class DeadlineError(ServingError):
-    """The request's deadline passed before it was done."""
+    """The request's deadline passed before the text was complete."""
 
     def __init__(self) -> None:
         super().__init__("the deadline passed before the text was complete")
@@ -52,14 +49,14 @@ class StalledError(ServingError):
 
 
 class OtherBundleError(ServingError):
-    """A text cannot go on here: it was begun with another bundle."""
+    """A text cannot be resumed: it was begun with another bundle."""
 
     def __init__(self, begun: str, served: str) -> None:
         super().__init__(f"the text was begun with {begun}; served here is {served}")
 
 
 class InexactError(ServingError):
-    """A text that must be exact to the byte would not be so here."""
+    """A text cannot be resumed exactly, as the request requires: it was begun on another execution class."""
 
     def __init__(self, begun: str, here: str) -> None:
         super().__init__(
@@ -75,8 +72,8 @@ class BurstError(ServingError):
         super().__init__(f"generation failed: {reason}")
 
 
-class DeadError(BurstError):
-    """The engine has ended by a defect of its own."""
+class EngineDeadError(BurstError):
+    """The engine was ended by a defect of its own."""
 
     def __init__(self) -> None:
         super().__init__("the engine has failed")
@@ -93,11 +90,11 @@ class LargeStateError(ServingError):
 
 
 class StateTokenError(ServingError):
-    """Base of all errors of a state token that does not open."""
+    """Base of the errors of a state token that cannot be opened."""
 
 
 class AlteredStateError(StateTokenError):
-    """A state token is not as it was given, or was given to another caller."""
+    """A state token was altered, or belongs to another caller."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the state token {reason}")
@@ -111,7 +108,7 @@ class ExpiredStateError(StateTokenError):
 
 
 class UnknownKeyError(StateTokenError):
-    """A state token was sealed by a key that this server does not have."""
+    """A state token was sealed with a key that this server does not have."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -131,21 +128,21 @@ class NewerStateError(StateTokenError):
 
 
 class UnauthenticatedError(ServingError):
-    """The call has no token, or one that is not known: which of the two is not told."""
+    """The call has no valid token; the message does not say whether it has none or an unknown one."""
 
     def __init__(self) -> None:
         super().__init__("this needs a valid token, sent as the metadata 'authorization: Bearer TOKEN'")
 
 
 class ForbiddenModelError(ServingError):
-    """The caller may not use the model, whether it is served or not."""
+    """The caller may not use the model; the message does not say whether it is served."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"you may not use a model {name[:63]!r}")
 
 
 class CallerOverloadedError(ServingError):
-    """The caller has as many streams as they may have."""
+    """The caller has as many streams as its limit allows."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(
@@ -155,21 +152,21 @@ class CallerOverloadedError(ServingError):
 
 
 class SlowReaderError(ServingError):
-    """The client took nothing of its stream for too long."""
+    """The client has read nothing of its stream for too long."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"slow reader: the client took nothing of the stream for {seconds:g} s")
 
 
-class SilentOpenerError(ServingError):
-    """The client of a conversation did not say for too long what it is about."""
+class OpenTimeoutError(ServingError):
+    """The client of a conversation did not send its first command in time."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the conversation was not opened: no command came within {seconds:g} s")
 
 
 class DefectError(ServingError):
-    """The server itself is wrong somewhere. What exactly is told to nobody but its log."""
+    """The server has a defect, which only its log describes."""
 
     def __init__(self, request_id: str) -> None:
         super().__init__(f"the server failed; its log says where, of request {request_id}")

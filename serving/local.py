@@ -6,35 +6,46 @@
     for text in model.generate("ROMEO:", n=3, max_tokens=200, seed=1):
         print(text)
 
-Texts, scores and vectors are to the bit those that a server of the same execution class gives.
+Texts, scores and vectors are to the bit those of a server of the same execution class.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from charloom.bundle import Bundle
 from charloom.options import GenerateOptions, check
 from charloom.score import Score
-from serving.engine.embedding import embedding
+from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.engine import Engine
-from serving.engine.request import Request, Stream, Update, prepare
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
+from serving.engine.request import Request, prepare
+from serving.engine.stream import Stream
 from serving.engine.text_requests import embedding_requests, scoring_requests
-from serving.models import Model
+from serving.engine.update import Update
+from serving.model import Model
 
-MOST_STREAMS = 256
+MAX_STREAMS = 256
 """Texts that are generated or read at the same time."""
-PACE = 0.1
-"""How long a burst may take, in seconds: nobody waits for a place, so only the eye sets the pace."""
+LATENCY_BUDGET = 0.1
+"""Longest time of a burst in seconds: how often text appears."""
 
 
 class LocalModel:
-    """A bundle to generate from, and to ask what it makes of given texts. Not for several threads at once."""
+    """A bundle that generates, scores and embeds texts. Not for several threads at once."""
 
-    def __init__(self, bundle: str | Path, config: RunnerConfig | None = None) -> None:
-        """Opens a bundle and proves it exact on this hardware; `Model.load` says what it raises."""
-        self.model = Model.load(bundle, config or RunnerConfig())
+    def __init__(self, bundle: str | Path | Bundle, config: RunnerConfig | None = None) -> None:
+        """Opens a bundle and checks it on this hardware.
+
+        Args:
+            bundle: its directory, or the bundle itself if it is open.
+            config: where and how it runs.
+
+        Raises:
+            CharloomError: the bundle cannot be used; see `Model.load`.
+        """
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.model = Model.of(opened, config or RunnerConfig())
 
     def generate(self, prompt: str = "", *, n: int = 1, **options: Any) -> list[str]:
         """Generates n texts that continue a prompt.
@@ -69,9 +80,9 @@ class LocalModel:
         return {t: self.generate(prompt, n=n, temperature=t, **options) for t in temperatures}
 
     def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Iterator[tuple[int, str, bool]]:
-        """Generates n texts side by side and yields their pieces as they are made.
+        """Generates n texts at the same time and yields their pieces as they are made.
 
-        Each comes with the index of its text before it, and whether the text is complete after it.
+        A piece comes with the index of its text before it, and after it whether the text is complete.
 
         Raises:
             InvalidRequestError: the prompt or an option cannot be used.
@@ -84,7 +95,7 @@ class LocalModel:
             yield index, update.text, update.final
 
     def score(self, texts: Sequence[str], prompt: str = "", *, skip_unknown: bool = False) -> list[Score]:
-        """Gives the log-probability of each token of each text, read after the prompt.
+        """Returns the log-probability of each token of each text, read after the prompt.
 
         Raises:
             InvalidRequestError: one has characters that the model has not.
@@ -93,39 +104,41 @@ class LocalModel:
         requests = scoring_requests(texts, prompt, self.model.bundle.vocabulary, skip=skip_unknown)
         scores = [Score() for _ in texts]
         for index, update in self._read(requests):
-            choices = update.choices
-            scores[index].add(choices.tokens.tolist(), choices.logprobs.tolist(), update.texts)
+            sampled = update.sampled
+            scores[index].add(sampled.tokens.tolist(), sampled.logprobs.tolist(), update.texts)
         return scores
 
     def embed(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[list[float]]:
-        """Gives a vector of length 1 for each text; the inner product of two says how near they are.
+        """Returns a vector of length 1 for each text; the inner product of two is their similarity.
 
         Raises:
-            InvalidRequestError: one is empty, or has characters that the model has not.
+            InvalidRequestError: one is empty, or has characters that the model has not, or the model has no
+                embeddings.
             ServingError: a burst failed.
         """
+        specs = embedding_specs(self.model.bundle.manifest.embedding, self.model.executor.state)
         requests = embedding_requests(texts, self.model.bundle.vocabulary, skip=skip_unknown)
         vectors: list[list[float]] = [[] for _ in texts]
         for index, update in self._read(requests):
             if update.snapshot is not None:
-                vectors[index] = embedding(update.snapshot).tolist()
+                vectors[index] = embedding(update.snapshot.state, specs).tolist()
         return vectors
 
     def _engine(self, streams: int) -> Engine:
-        """An engine with room for so many."""
+        """Returns an engine for so many streams."""
         config = SchedulerConfig(
-            max_streams=max(1, min(streams, MOST_STREAMS)), max_waiting=streams, latency_budget=PACE
+            max_streams=max(1, min(streams, MAX_STREAMS)), max_waiting=streams, latency_budget=LATENCY_BUDGET
         )
         return self.model.engine(config)
 
     def _read(self, requests: Sequence[Request]) -> Iterator[tuple[int, Update]]:
-        """Runs several requests side by side."""
+        """Runs several requests at the same time."""
         engine = self._engine(len(requests))
         return run(engine, engine.submit_all(requests))
 
 
 def run(engine: Engine, streams: Sequence[Stream]) -> Iterator[tuple[int, Update]]:
-    """Runs all streams of an engine to their end; each update comes with the index of its stream.
+    """Runs all streams of an engine to their end; yields each update with the index of its stream.
 
     Raises:
         ServingError: a burst failed.

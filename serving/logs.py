@@ -1,106 +1,123 @@
-"""Logs: what the server says while it runs, for people or for programs.
+"""The server's log: lines for people or for programs, on standard error.
 
-It knows how a line looks. What is said is said elsewhere, and never a prompt, a text, a token or a key.
+What is logged never holds a prompt, a text, a token or a key.
 """
 
 import json
 import logging
 import sys
 import traceback
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Lock
 from typing import Any, Literal, TextIO
 
 FIELDS = "fields"
-"""Attribute of a record: a mapping of what its message says in words."""
-MOST_UNWRITTEN = 10_000
+"""Attribute of a record: its message's values by name, for the JSON format."""
+MAX_QUEUED = 10_000
 """Lines that may wait to be written."""
-PARTING = 1.0
-"""Seconds for the last lines when the process ends."""
+FLUSH_SECONDS = 1.0
+"""Seconds that the end of the process waits for the last lines."""
 
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What the log looks like."""
+    """The format of the log."""
 
     log_format: Literal["text", "json"] = "text"
-    """Lines for people, or one JSON object a line."""
+    """Form of the log: text for people, or json, an object a line."""
 
 
 def configure(config: LogConfig) -> None:
-    """Sends what is logged to standard error."""
-    relay = Relay(sys.stderr)
+    """Sends the log to standard error."""
+    handler = LossyHandler(sys.stderr)
     text = logging.Formatter("charloom: %(message)s")
-    relay.setFormatter(JsonFormatter() if config.log_format == "json" else text)
-    logging.basicConfig(handlers=[relay], level=logging.INFO)
-    # Of metadata that is no text gRPC logs all, a token too.
+    handler.setFormatter(JsonFormatter() if config.log_format == "json" else text)
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
+    # gRPC logs metadata that is not valid text in full, and a token may be in it.
     logging.getLogger("grpc._cython.cygrpc").addFilter(
         lambda record: not str(record.msg).startswith("Invalid encoding")
     )
 
 
 def describe(defect: Exception) -> str:
-    """Type and place of an error that nobody meant to raise; what it says may quote a text."""
+    """Type and traceback of an unexpected error, without its message, which may quote a text."""
     where = "".join(traceback.format_tb(defect.__traceback__))
     return f"{type(defect).__name__} at\n{where}"
 
 
-class Relay(logging.Handler):
-    """Has lines written by a thread of its own: whoever does not read them holds up no stream.
+class LossyHandler(QueueHandler):
+    """Queues lines for a thread that writes them, so that a slow reader of the log holds up no stream.
 
-    Of lines that wait to be written there are at most so many; those beyond are lost, and counted in a
-    line of their own.
+    Lines beyond a bound are dropped and counted; the count is logged as a line of its own.
     """
 
-    def __init__(self, stream: TextIO, most: int = MOST_UNWRITTEN) -> None:
-        super().__init__()
-        self._stream = stream
-        self._most = most
-        self._lines: SimpleQueue[str | None] = SimpleQueue()
-        self._lost = 0
-        self._thread = Thread(target=self._write, name="log", daemon=True)
-        self._thread.start()
+    def __init__(self, stream: TextIO, max_queued: int = MAX_QUEUED) -> None:
+        self._queued: SimpleQueue[Any] = SimpleQueue()
+        super().__init__(self._queued)
+        self._max_queued = max_queued
+        self._dropped = 0
+        self._dropped_lock = Lock()
+        LineWriter(self, stream).start()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Lets a record's line wait."""
-        if self._lines.qsize() < self._most:
-            self._lines.put(self.format(record))
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Queues a formatted record, or drops it if too many wait."""
+        if self._queued.qsize() < self._max_queued:
+            self._queued.put(record)
         else:
-            self._lost += 1
+            with self._dropped_lock:
+                self._dropped += 1
 
-    def close(self) -> None:
-        """Waits a moment for what is still to be written."""
-        self._lines.put(None)
-        self._thread.join(PARTING)
-        super().close()
+    def flush(self) -> None:
+        """Waits until all that was queued is written, for `FLUSH_SECONDS` at most."""
+        written = Event()
+        self._queued.put(written)
+        written.wait(FLUSH_SECONDS)
 
-    def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
-            self._say(line)
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                self._say(self.format(logging.makeLogRecord(lines_lost(lost))))
+    def take_dropped(self) -> logging.LogRecord | None:
+        """The formatted record that tells of the lines dropped since the last call; None if none were."""
+        with self._dropped_lock:
+            count, self._dropped = self._dropped, 0
+        return self.prepare(logging.makeLogRecord(lines_lost(count))) if count else None
 
-    def _say(self, line: str) -> None:
-        with suppress(OSError):  # who listened is gone, and that is no reason to stop
-            self._stream.write(f"{line}\n")
-            self._stream.flush()
+
+class LineWriter(QueueListener):
+    """The thread that writes the lines of a `LossyHandler`; it ends with the process."""
+
+    def __init__(self, source: LossyHandler, stream: TextIO) -> None:
+        super().__init__(source.queue, QuietStreamHandler(stream))
+        self._source = source
+
+    def handle(self, record: logging.LogRecord | Event) -> None:
+        """Writes a record and the count of lines dropped before it, or sets the event of a `flush`."""
+        if isinstance(record, Event):
+            record.set()
+            return
+        super().handle(record)
+        if (dropped := self._source.take_dropped()) is not None:
+            super().handle(dropped)
+
+
+class QuietStreamHandler(logging.StreamHandler[TextIO]):
+    """Writes lines, and goes on if whoever read them is gone."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Ignores a line that could not be written."""
 
 
 def lines_lost(count: int) -> dict[str, Any]:
-    """The record that says so."""
+    """The attributes of the record that tells of dropped lines."""
     message = "lines of this log were lost, since nobody read them in time: %s"
     return {"msg": message, "args": (f"{count:,}",), "levelno": logging.WARNING, "levelname": "WARNING"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's time, level and message, and its fields."""
+        """Time, level, message, fields and exception of the record."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -1,77 +1,93 @@
-"""The `serve` command."""
+"""The `serve` command. What runs is imported when it runs, so that `--help` is quick."""
 
-import asyncio
 import gc
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
+from serving.config import ServerConfig
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.logs import LogConfig, configure
-from serving.models import Model, Models
 from serving.rpc.connections import ConnectionConfig
-from serving.rpc.conversation import ConversationLimits
-from serving.rpc.convert import RequestLimits
-from serving.rpc.security.callers import Callers, CallersConfig
+from serving.rpc.limits import ConversationLimits, RequestLimits
+from serving.rpc.security.config import CallersConfig, SealingConfig, TlsConfig
 from serving.rpc.security.exposure import check_exposure
-from serving.rpc.security.sealing import Sealer, SealingConfig
-from serving.rpc.security.tls import TlsConfig
-from serving.server import Access, Server, ServerConfig
 
-Flat = Parameter(name="*")
+if TYPE_CHECKING:
+    from serving.metrics import Metrics
+    from serving.served_model import ServedModel
+
+FLAT = Parameter(name="*")
+"""On the command line an option goes by its own name, without its group's."""
 
 
 def serve(
-    bundle: Annotated[list[Path], Parameter(consume_multiple=True)],
+    bundle: list[Path],
     /,
     *,
-    server: Annotated[ServerConfig, Flat] = ServerConfig(),
-    tls: Annotated[TlsConfig, Flat] = TlsConfig(),
-    calling: Annotated[CallersConfig, Flat] = CallersConfig(),
-    connections: Annotated[ConnectionConfig, Flat] = ConnectionConfig(),
-    running: Annotated[RunnerConfig, Flat] = RunnerConfig(),
-    scheduling: Annotated[SchedulerConfig, Flat] = SchedulerConfig(),
-    limits: Annotated[RequestLimits, Flat] = RequestLimits(),
-    conversing: Annotated[ConversationLimits, Flat] = ConversationLimits(),
-    sealing: Annotated[SealingConfig, Flat] = SealingConfig(),
-    logs: Annotated[LogConfig, Flat] = LogConfig(),
+    server: Annotated[ServerConfig, FLAT] = ServerConfig(),
+    tls: Annotated[TlsConfig, FLAT] = TlsConfig(),
+    calling: Annotated[CallersConfig, FLAT] = CallersConfig(),
+    connections: Annotated[ConnectionConfig, FLAT] = ConnectionConfig(),
+    running: Annotated[RunnerConfig, FLAT] = RunnerConfig(),
+    scheduling: Annotated[SchedulerConfig, FLAT] = SchedulerConfig(),
+    limits: Annotated[RequestLimits, FLAT] = RequestLimits(),
+    conversing: Annotated[ConversationLimits, FLAT] = ConversationLimits(),
+    sealing: Annotated[SealingConfig, FLAT] = SealingConfig(),
+    logs: Annotated[LogConfig, FLAT] = LogConfig(),
 ) -> None:
     """Stream from one or more bundles over gRPC, until SIGTERM or Ctrl-C.
 
-    Parameters
-    ----------
-    bundle
-        Directories that `charloom export` made.
+    Args:
+        bundle: Directories that `charloom export` made.
+        server: Where the server listens and how it ends.
+        tls: How connections are encrypted.
+        calling: Who may call.
+        connections: What a connection may carry.
+        running: Where bursts run.
+        scheduling: How streams share the machine.
+        limits: What a request may ask for.
+        conversing: What a conversation may hold.
+        sealing: How state tokens are sealed.
+        logs: What the log looks like.
     """
+    import asyncio
+
+    from serving.metrics import Metrics
+    from serving.models import Models
+    from serving.rpc.security.callers import Callers
+    from serving.rpc.security.sealing import Sealer
+    from serving.rpc.security.tls import server_credentials
+    from serving.server import Access, Server
+
     configure(logs)
     callers = Callers(calling.tokens)
     if not server.insecure_public:
         authenticates = callers.known or tls.tls_client_ca is not None
         check_exposure(server.host, encrypts=tls.tls_key is not None, knows_callers=authenticates)
-    access = Access(connections, tls.credentials(), callers)
+    access = Access(connections, server_credentials(tls), callers)
     sealer = Sealer.load(sealing)
-    models = Models([load(path, running, scheduling.largest_batch) for path in bundle])
-    # What is loaded stays: without it, each collection would look through all of it again, and with
-    # thousands of calls under way, collections come often.
+    metrics = Metrics()
+    models = Models([load(path, running, scheduling, metrics) for path in bundle])
+    # Otherwise each garbage collection would traverse all that is loaded, and stays; with thousands of
+    # calls, collections are frequent.
     gc.collect()
     gc.freeze()
-    asyncio.run(Server(models, server, scheduling, limits, sealer, conversing, access).run())
+    asyncio.run(Server(models, metrics, server, limits, sealer, conversing, access).run())
 
 
-def load(path: Path, running: RunnerConfig, largest_batch: int) -> Model:
-    """Loads a bundle and says what became of it."""
-    model = Model.load(path, running, largest_batch)
-    architecture = model.bundle.manifest.architecture
+def load(path: Path, running: RunnerConfig, scheduling: SchedulerConfig, metrics: "Metrics") -> "ServedModel":
+    """Loads a bundle and logs what it is."""
+    from serving.served_model import ServedModel
+
+    model = ServedModel.load(path, running, scheduling, metrics)
     logging.getLogger(__name__).info(
-        "model %s %s: %s, %d x %d cells, exact on %s",
+        "model %s %s: %s, exact on %s",
         model.name,
         model.bundle.manifest.version,
-        architecture.cell.upper(),
-        architecture.layers,
-        architecture.cells,
-        model.runner.execution_class,
+        model.bundle.manifest.architecture.description,
+        model.executor.execution_class,
     )
     return model

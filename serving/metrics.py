@@ -1,11 +1,11 @@
-"""What Prometheus is told, all of it under `charloom_`.
+"""Metrics for Prometheus, all of them named `charloom_…`."""
 
-It counts what it is handed and knows neither engines nor gRPC.
-"""
-
+import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.metrics import MetricWrapperBase
 
 from charloom.errors import CharloomError
 
@@ -14,13 +14,15 @@ FIRST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 
 BURST_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
+Family = TypeVar("Family", bound=MetricWrapperBase)
+
 
 class MetricsError(CharloomError):
     """The metrics port cannot be opened."""
 
 
 class Metrics:
-    """Every metric of one server, in a registry of its own."""
+    """The metric families of one server, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -56,22 +58,8 @@ class Metrics:
             "model_info", "What is served; always 1.", "version", "digest", "precision", "execution_class"
         )
 
-    def watch(self, model: str, active: Callable[[], int], waiting: Callable[[], int], slots: int) -> None:
-        """Reads a model's streams whenever Prometheus asks."""
-        self.active.labels(model).set_function(active)
-        self.waiting.labels(model).set_function(waiting)
-        self.slots.labels(model).set(slots)
-
-    def burst(self, model: str, rows: int, steps: int, seconds: float, read: int, generated: int) -> None:
-        """Counts one burst."""
-        self.burst_seconds.labels(model).observe(seconds)
-        self.burst_rows.labels(model).observe(rows)
-        self.burst_steps.labels(model).observe(steps)
-        self.read.labels(model).inc(read)
-        self.generated.labels(model).inc(generated)
-
     def listen(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
-        """Serves the metrics over HTTP; gives the port and how to stop.
+        """Serves the metrics over HTTP; returns the port and a function that stops it.
 
         Raises:
             MetricsError: the port cannot be opened.
@@ -87,3 +75,80 @@ class Metrics:
             thread.join()
 
         return server.server_port, stop
+
+
+class ModelMetrics:
+    """The metrics of one model: the series whose label `model` is its name, until it is closed."""
+
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self._metrics = metrics
+        self._model = model
+        self._series: set[tuple[MetricWrapperBase, tuple[str, ...]]] = set()
+        self._closed = False
+
+    def watch(self, active: Callable[[], int], waiting: Callable[[], int], slots: int) -> None:
+        """Exports the number of slots, and those of streams, which are read at each scrape."""
+        self._of(self._metrics.active).set_function(active)
+        self._of(self._metrics.waiting).set_function(waiting)
+        self._of(self._metrics.slots).set(slots)
+
+    def describe(self, version: str, digest: str, precision: str, execution_class: str) -> None:
+        """Exports what is served."""
+        self._of(self._metrics.info, version, digest, precision, execution_class).set(1)
+
+    def count_burst(self, rows: int, steps: int, seconds: float, read: int, generated: int) -> None:
+        """Counts one burst."""
+        self._of(self._metrics.burst_seconds).observe(seconds)
+        self._of(self._metrics.burst_rows).observe(rows)
+        self._of(self._metrics.burst_steps).observe(steps)
+        self._of(self._metrics.read).inc(read)
+        self._of(self._metrics.generated).inc(generated)
+
+    def count_request(self, outcome: str) -> None:
+        """Counts a request that has ended."""
+        self._of(self._metrics.requests, outcome).inc()
+
+    def count_rejection(self, reason: str) -> None:
+        """Counts a request that was refused on arrival."""
+        self._of(self._metrics.rejections, reason).inc()
+
+    def token_timer(self) -> "TokenTimer":
+        """Returns a timer for one text, which starts now."""
+        return TokenTimer(self._of(self._metrics.first_token), self._of(self._metrics.between_tokens))
+
+    def close(self) -> None:
+        """Removes all series of the model; what is counted from now on is dropped."""
+        self._closed = True
+        for family, labels in self._series:
+            family.remove(self._model, *labels)
+        self._series.clear()
+
+    def _of(self, family: Family, *labels: str) -> Family:
+        """Returns the model's series of a family, by its further labels."""
+        series = family.labels(self._model, *labels)
+        if self._closed:
+            family.remove(self._model, *labels)  # `labels` has just added it again
+        else:
+            self._series.add((family, labels))
+        return series
+
+
+class TokenTimer:
+    """Measures the time to the first token of one text, and the time between its tokens."""
+
+    def __init__(self, first: Histogram, between: Histogram) -> None:
+        self._first = first
+        self._between = between
+        self._started = time.perf_counter()
+        self._last: float | None = None
+
+    def observe(self, tokens: int) -> None:
+        """Observes a response with so many tokens."""
+        if tokens == 0:
+            return
+        now = time.perf_counter()
+        if self._last is None:
+            self._first.observe(now - self._started)
+        else:
+            self._between.observe((now - self._last) / tokens)
+        self._last = now

@@ -1,26 +1,12 @@
-"""Models: bundles made ready to run, and found by name.
+"""The models of a server, found by name."""
 
-It knows bundles and engines; it speaks no protocol.
-"""
-
-import logging
 from collections.abc import Container, Iterator, Sequence
 from copy import copy
-from functools import partial
-from pathlib import Path
 
-import numpy as np
-
-from charloom.bundle import Bundle
 from charloom.errors import CharloomError
-from charloom.exactness import LARGEST, MOST_PADDING, Subject, check
 from charloom.options import InvalidRequestError, Violation
-from serving.engine.engine import Engine
-from serving.engine.runner import Runner, RunnerConfig, open_runner
-from serving.engine.scheduler import SchedulerConfig
 from serving.errors import ForbiddenModelError, UnknownModelError
-
-logger = logging.getLogger(__name__)
+from serving.served_model import ServedModel
 
 
 class DuplicateModelError(CharloomError):
@@ -34,61 +20,10 @@ class DuplicateModelError(CharloomError):
         )
 
 
-class Model:
-    """One bundle on one device, proven exact there."""
-
-    def __init__(self, bundle: Bundle, runner: Runner) -> None:
-        self.bundle = bundle
-        self.runner = runner
-
-    @classmethod
-    def load(cls, path: str | Path, config: RunnerConfig, largest_batch: int = LARGEST) -> "Model":
-        """Opens a bundle and proves on this hardware that its streams do not touch each other.
-
-        Raises:
-            BundleError: the bundle is not whole.
-            DeviceError: the device cannot be used.
-            PrecisionError: the precision cannot be had.
-            ExactnessError: no batch size gives the bits of the others here.
-        """
-        bundle = Bundle.open(path)
-        runner, remarks = open_runner(bundle, config)
-        for remark in remarks:
-            logger.info("model %s runs %s", bundle.name, remark)
-        prove(bundle, runner, largest_batch)
-        return cls(bundle, runner)
-
-    @property
-    def name(self) -> str:
-        """Name by which requests ask for it."""
-        return self.bundle.name
-
-    def engine(self, config: SchedulerConfig) -> Engine:
-        """A new engine over it, with a state pool of its own."""
-        return Engine(self.runner, self.bundle.vocabulary, self.runner.state, config)
-
-
-def prove(bundle: Bundle, runner: Runner, largest: int) -> None:
-    """Runs the self-check and gives the runner the padding that it found."""
-    size = bundle.vocabulary.size
-    usual, *others = runner.ways
-    text = np.random.default_rng(0).integers(0, size, 1000)
-    subject = Subject(
-        partial(runner.run_in, usual),
-        size,
-        bundle.vocabulary.start,
-        tuple(runner.state),
-        others={f"computing {way.name}": partial(runner.run_in, way) for way in others},
-        largest=largest,
-        most_padding=largest if runner.device == "cuda" else MOST_PADDING,
-    )
-    runner.padding = check(subject, text).padding
-
-
 class Models:
     """Everything that is served, by name."""
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    def __init__(self, models: Sequence[ServedModel]) -> None:
         """Takes at least one model.
 
         Raises:
@@ -100,25 +35,25 @@ class Models:
         if len(self._models) != len(models):
             raise DuplicateModelError([model.name for model in models])
 
-    def __iter__(self) -> Iterator[Model]:
-        return (model for model in self._models.values() if self._may_see(model.name))
+    def __iter__(self) -> Iterator[ServedModel]:
+        return (model for model in self._models.values() if self._may_use(model.name))
 
     def among(self, names: Container[str] | None) -> "Models":
-        """The same as somebody sees it who may use those of these names, or all for None."""
-        seen = copy(self)
-        seen._allowed = names
-        return seen
+        """Returns a view for a caller that may use the models of these names; all for None."""
+        view = copy(self)
+        view._allowed = names
+        return view
 
-    def find(self, name: str) -> Model:
-        """The model of this name; the only one for no name.
+    def find(self, name: str) -> ServedModel:
+        """Returns the model of this name; the only one for an empty name.
 
         Raises:
-            UnknownModelError: there is none.
-            ForbiddenModelError: it is not to be seen, whether there is one or not.
-            InvalidRequestError: there are several, and no name.
+            UnknownModelError: no model has the name.
+            ForbiddenModelError: the caller may not use a model of this name.
+            InvalidRequestError: the name is empty, and there are several models.
         """
         models = {model.name: model for model in self}
-        if name and not self._may_see(name):
+        if name and not self._may_use(name):
             raise ForbiddenModelError(name)
         if not name and len(models) == 1:
             [name] = models
@@ -129,5 +64,15 @@ class Models:
             raise UnknownModelError(name, list(models))
         return models[name]
 
-    def _may_see(self, name: str) -> bool:
+    def get(self, name: str) -> ServedModel | None:
+        """Returns the model of this name, whoever may use it; None if there is none."""
+        return self._models.get(name)
+
+    @property
+    def only(self) -> ServedModel | None:
+        """The model, if a single one is served, whoever may use it."""
+        models = list(self._models.values())
+        return models[0] if len(models) == 1 else None
+
+    def _may_use(self, name: str) -> bool:
         return self._allowed is None or name in self._allowed

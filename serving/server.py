@@ -1,7 +1,4 @@
-"""The server: ports, health, and the order of starting and stopping.
-
-It knows what runs and what is told to whom; what a request means is the servicer's.
-"""
+"""The server: its ports, health and metrics, and the order of starting and stopping."""
 
 import asyncio
 import logging
@@ -13,21 +10,18 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from charloom.errors import CharloomError, require
+from charloom.errors import CharloomError
 from charloom.ready import Ready
 from charloom.v1 import charloom_pb2
 from charloom.v1.charloom_pb2_grpc import add_CharloomServiceServicer_to_server
-from serving.engine.async_engine import AsyncEngine
-from serving.engine.engine import Report
-from serving.engine.scheduler import SchedulerConfig
+from serving.config import ServerConfig
 from serving.metrics import Metrics
-from serving.models import Model, Models
+from serving.models import Models
 from serving.rpc.calls import Calls
 from serving.rpc.connections import ConnectionConfig
-from serving.rpc.conversation import ConversationLimits
-from serving.rpc.convert import RequestLimits
 from serving.rpc.decoding import DecodingInterceptor
 from serving.rpc.health import Health
+from serving.rpc.limits import ConversationLimits, RequestLimits
 from serving.rpc.security.callers import Callers
 from serving.rpc.security.exposure import is_unix
 from serving.rpc.security.sealing import Sealer
@@ -37,73 +31,34 @@ logger = logging.getLogger(__name__)
 
 SERVICE = charloom_pb2.DESCRIPTOR.services_by_name["CharloomService"].full_name
 OPTIONS = (
-    # Two servers on one port would share it without a word, and each get half the calls.
+    # Two servers on one port would share it silently, and each get half the calls.
     ("grpc.so_reuseport", 0),
-    # gRPC cancels what is beyond its own queue, of 1,000 calls. Admission is the engine's, which
-    # says why and when to come back; this only bounds the memory of a flood.
+    # gRPC cancels calls beyond its own queue of 1,000. The engine limits admission, and says why and when
+    # to retry; this only bounds the memory of a flood.
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
 )
 LIVENESS = "liveness"
-"""Health service that says whether bursts advance; the others say whether requests are taken."""
+"""Health service that says whether bursts advance; the others say whether requests are accepted."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-@dataclass(frozen=True)
-class ServerConfig:
-    """Where the server listens and how it ends."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for all, unix:PATH for a socket in the file system."""
-    port: int = 50051
-    """Port of the gRPC service; 0 for a free one."""
-    insecure_public: bool = False
-    """Listen where other machines can reach it even without encryption, or where anybody may call."""
-    metrics_port: int = 9464
-    """Port of the Prometheus metrics; 0 for a free one."""
-    metrics_host: str | None = None
-    """Address of the metrics; that of the server where none is given."""
-    health_port: int | None = None
-    """A port for the health service alone, never encrypted, beside that of the gRPC service; 0 for a
-    free one."""
-    grace: float = 30.0
-    """Seconds that running texts get to finish after SIGTERM."""
-    patience: float = 10.0
-    """Seconds without a burst that succeeded, while there is work, after which liveness fails."""
-    heartbeat: float = 10.0
-    """Seconds without news for a call, after which an empty message says that it is alive; about a second
-    more or less."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.port < 65536, "port", "must be 0 (any free one) to 65535")
-        require(0 <= self.metrics_port < 65536, "metrics-port", "must be 0 (any free one) to 65535")
-        require(0 <= (self.health_port or 0) < 65536, "health-port", "must be 0 (any free one) to 65535")
-        require(self.grace >= 0, "grace", "must be 0 seconds or more")
-        require(self.heartbeat > 0, "heartbeat", "must be above 0 seconds")
-        require(self.patience > 0, "patience", "must be above 0 seconds")
-
-    @property
-    def tcp_host(self) -> str:
-        """Address of what does not fit into a socket in the file system."""
-        return "127.0.0.1" if is_unix(self.host) else self.host
 
 
 class PortError(CharloomError):
     """A gRPC port cannot be opened."""
 
 
-class DeafError(CharloomError):
-    """Nobody can connect any more, though nobody has asked the server to end."""
+class ListenError(CharloomError):
+    """gRPC has stopped listening by itself."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """How calls come in: over which connections, encrypted or not, and from whom."""
+    """How clients connect, and who may."""
 
     connections: ConnectionConfig = ConnectionConfig()
     credentials: grpc.ServerCredentials | None = None
-    """What encrypts connections."""
+    """Certificate and key that encrypt connections; None for plain ones."""
     callers: Callers = field(default_factory=Callers)
 
 
@@ -113,29 +68,28 @@ class Server:
     def __init__(
         self,
         models: Models,
+        metrics: Metrics,
         config: ServerConfig,
-        scheduling: SchedulerConfig,
         limits: RequestLimits,
         sealer: Sealer,
-        bounds: ConversationLimits = ConversationLimits(),
+        conversation_limits: ConversationLimits = ConversationLimits(),
         access: Access = Access(),
     ) -> None:
         self.models = models
+        self.metrics = metrics
         self.config = config
         self.access = access
-        self.metrics = Metrics()
-        self.engines = {model.name: self._engine(model, scheduling) for model in models}
-        self.servicer = Servicer(models, self.engines, limits, self.metrics, sealer, bounds)
+        self.servicer = Servicer(models, limits, metrics, sealer, conversation_limits)
         self.health = Health()
-        self.deaf = False
-        """Whether gRPC has stopped listening by itself."""
+        self.listening = True
+        """False once gRPC has stopped listening by itself."""
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT, then lets running texts finish within the grace period.
 
         Raises:
             PortError: the gRPC port cannot be opened.
-            DeafError: gRPC has stopped listening by itself; running texts got the grace period too.
+            ListenError: gRPC has stopped listening by itself; running texts got the grace period too.
             MetricsError: the metrics port cannot be opened.
         """
         stop = asyncio.Event()
@@ -144,8 +98,8 @@ class Server:
         servers, addresses = self._listen()
         metrics_host = self.config.metrics_host or self.config.tcp_host
         metrics_port, stop_metrics = self.metrics.listen(metrics_host, self.config.metrics_port)
-        for engine in self.engines.values():
-            engine.start()
+        for model in self.models:
+            model.start()
         for server in servers:
             await server.start()
         watch = asyncio.create_task(self._report_health(servers, stop))
@@ -156,38 +110,18 @@ class Server:
             await self._drain()
         finally:
             watch.cancel()
-            for engine in self.engines.values():
-                await engine.stop()
-            # The last messages, errors of abandoned streams among them.
+            for model in self.models:
+                await model.stop()
+                self.health.remove(health_service(model.name))
+            # Time for the last messages, such as the errors of abandoned streams.
             await asyncio.gather(*(server.stop(1.0) for server in servers))
             stop_metrics()
         logger.info("stopped")
-        if self.deaf:
-            raise DeafError("gRPC has stopped listening, which a broken frame can bring about: start again")
-
-    def _engine(self, model: Model, scheduling: SchedulerConfig) -> AsyncEngine:
-        """A model's engine, its bursts and streams counted by the metrics."""
-        engine = model.engine(scheduling)
-
-        def observe(report: Report) -> None:
-            if report.steps:
-                self.metrics.burst(
-                    model.name, report.rows, report.steps, report.seconds, report.read, report.generated
-                )
-
-        self.metrics.watch(model.name, lambda: engine.pool.used, lambda: engine.waiting, engine.pool.capacity)
-        manifest = model.bundle.manifest
-        self.metrics.info.labels(
-            model.name,
-            manifest.version,
-            model.bundle.digest,
-            model.runner.precision,
-            str(model.runner.execution_class),
-        ).set(1)
-        return AsyncEngine(engine, model.name, observe)
+        if not self.listening:
+            raise ListenError("gRPC has stopped listening, which a broken frame can bring about: start again")
 
     def _listen(self) -> tuple[list[grpc.aio.Server], list[str]]:
-        """The servers, of all services and of health alone, and their addresses."""
+        """Opens the ports of all services and of health alone; returns the servers and their addresses."""
         calls = Calls(self.access.callers, self.metrics, self.access.connections.reader_timeout)
         options = OPTIONS + self.access.connections.options
         server = grpc.aio.server(options=options, interceptors=[calls, DecodingInterceptor(self.metrics)])
@@ -203,26 +137,31 @@ class Server:
         return [server, beside], [address, open_port(beside, self.config.tcp_host, self.config.health_port)]
 
     async def _report_health(self, servers: list[grpc.aio.Server], stop: asyncio.Event) -> None:
-        """Keeps the health service up to date, and has the server end if nobody can reach it any more."""
+        """Updates the health service every second, and ends the server if nobody can reach it any more."""
         while True:
-            healthy = [engine.see_to(self.config.patience) for engine in self.engines.values()]
+            for model in self.models:
+                model.check_health(self.config.patience)
             if not all(map(listens, servers)):
-                self.deaf = True
+                self.listening = False
                 stop.set()
-            alive = all(healthy) and not self.deaf
-            failing = any(engine.thread.failing for engine in self.engines.values())
-            ready = alive and not failing and not self.servicer.draining
-            self.health.set(LIVENESS, SERVING if alive else NOT_SERVING)
-            for name in ("", SERVICE):
-                self.health.set(name, SERVING if ready else NOT_SERVING)
-            self.servicer.beat(self.config.heartbeat)
+            self._set_health()
+            self.servicer.heartbeat(self.config.heartbeat)
             await asyncio.sleep(1)
 
+    def _set_health(self) -> None:
+        """Sets the status of every health service."""
+        models = list(self.models)
+        accepting = self.listening and not self.servicer.draining
+        statuses = {health_service(model.name): accepting and model.ready for model in models}
+        statuses |= dict.fromkeys(("", SERVICE), accepting and all(model.ready for model in models))
+        statuses[LIVENESS] = self.listening and all(model.alive for model in models)
+        for name, healthy in statuses.items():
+            self.health.set(name, SERVING if healthy else NOT_SERVING)
+
     async def _drain(self) -> None:
-        """Takes no more requests and waits for those that run, at most the grace period."""
+        """Refuses new requests and waits for those that run, at most the grace period."""
         self.servicer.drain()
-        for name in ("", SERVICE):
-            self.health.set(name, NOT_SERVING)
+        self._set_health()
         logger.info("shutting down: running texts have %g s to finish", self.config.grace)
         deadline = asyncio.get_running_loop().time() + self.config.grace
         while asyncio.get_running_loop().time() < deadline:
@@ -231,11 +170,15 @@ class Server:
             await asyncio.sleep(0.02)
 
 
-def listens(server: grpc.aio.Server) -> bool:
-    """Whether gRPC still takes connections.
+def health_service(model: str) -> str:
+    """Returns the name under which the health service knows a model."""
+    return f"{SERVICE}/{model}"
 
-    It ends its loop, with no word to anybody, at a method whose name is no UTF-8, and has no public way
-    to ask.
+
+def listens(server: grpc.aio.Server) -> bool:
+    """Returns whether gRPC still accepts connections.
+
+    It ends its loop silently at a method whose name is not UTF-8, and has no public way to ask.
     """
     return bool(server._server.is_running())  # type: ignore[attr-defined]
 
@@ -243,7 +186,7 @@ def listens(server: grpc.aio.Server) -> bool:
 def open_port(
     server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None
 ) -> str:
-    """Lets a server listen; gives the address.
+    """Opens a port of a server; returns the address.
 
     Raises:
         PortError: the port cannot be opened.
@@ -261,5 +204,5 @@ def open_port(
 
 
 def host_port(host: str, port: int) -> str:
-    """An address as URLs and gRPC write it: an IPv6 host in brackets."""
+    """Returns an address as URLs and gRPC write it: an IPv6 host in brackets."""
     return f"[{host.strip('[]')}]:{port}" if ":" in host else f"{host}:{port}"

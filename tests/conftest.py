@@ -3,21 +3,26 @@
 import os
 import pydoc_data.topics
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime, timedelta
+from io import BytesIO, TextIOWrapper
 from ipaddress import ip_address
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from filelock import FileLock
 from hypothesis import settings
 
 from benchmarks.bundles import precisions
+from charloom.cli import main
 
 # Machines are slow at times; no test is about that.
 settings.register_profile("patient", deadline=None)
@@ -30,38 +35,109 @@ needs_int8 = pytest.mark.skipif("int8" not in PRECISIONS, reason="this processor
 ALPHABETS = "Съешь же ещё этих мягких французских булок. 色は匂へど散りぬるを。 naïve café 👩‍🚀🎉\n"
 
 
+Build = Callable[[Path], object]
+"""Fills an empty folder."""
+
+
 @pytest.fixture(scope="session")
-def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Build], Path]:
+    """Makes a folder once for all of pytest-xdist's workers: the first to ask fills it, the others wait.
+
+    The folder is theirs together, so no test may change it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, build: Build) -> Path:
+        folder, unfinished = shared / name, shared / f"{name}.unfinished"
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.exists():
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                build(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def text_file(once: Callable[[str, Build], Path]) -> Path:
     """Real English, with other alphabets and emoji in it, of 60,000 characters."""
-    topics = pydoc_data.topics.topics
-    english = "\n".join(topics[name] for name in sorted(topics))
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text((ALPHABETS * 20 + english)[:60_000], encoding="utf-8")
-    return path
+
+    def write(folder: Path) -> None:
+        topics = pydoc_data.topics.topics
+        english = "\n".join(topics[name] for name in sorted(topics))
+        (folder / "text.txt").write_text((ALPHABETS * 20 + english)[:60_000], encoding="utf-8")
+
+    return once("text", write) / "text.txt"
 
 
 @pytest.fixture(scope="session")
-def run_dir(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_dir(text_file: Path, once: Callable[[str, Build], Path]) -> Path:
     """A run of `charloom train`: a small LSTM that has learnt a little."""
-    out = tmp_path_factory.mktemp("run") / "run"
-    charloom("train", text_file, "--out", out, "--cells", 48, "--embedding", 16, "--epochs", 3,
-             "--batch", 16, "--length", 32, "--precision", "float32")  # fmt: skip
-    return out
+    options = ("--cells", 48, "--embedding", 16, "--epochs", 3, "--batch", 16, "--length", 32)
+
+    def train(folder: Path) -> None:
+        charloom("train", text_file, "--out", folder / "run", *options, "--precision", "float32")
+
+    return once("trained", train) / "run"
 
 
 @pytest.fixture(scope="session")
-def bundle_dir(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_dir(run_dir: Path, once: Callable[[str, Build], Path]) -> Path:
     """The bundle that `charloom export` makes of that run, in every precision."""
-    out = tmp_path_factory.mktemp("bundle") / "small"
-    charloom("export", run_dir, "--out", out, "--precision", *PRECISIONS)
-    return out
+
+    def export(folder: Path) -> None:
+        charloom("export", run_dir, "--out", folder / "small", "--precision", *PRECISIONS)
+
+    return once("exported", export) / "small"
 
 
 def charloom(*arguments: object) -> None:
-    """Runs the real command and shows what it said if it fails."""
+    """Runs the real command in a process of its own, and shows what it said if it fails."""
     command = [sys.executable, "-m", "charloom", *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"{command}\n{result.stderr}"
+
+
+Finished = CompletedProcess[str]
+
+
+@pytest.fixture
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> Iterator[Callable[..., Finished]]:
+    """Runs `charloom` in this process: in_process(*arguments, input=..., cwd=..., **environment).
+
+    What it gives is what `subprocess.run` gives of a process, for an eighth of the processor's time. It is
+    for tests of what a command says and does; where signals, pipes or imports are the point, start a process.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(
+        *arguments: object,
+        input: bytes = b"",  # noqa: A002
+        cwd: Path | None = None,
+        **environment: str,
+    ) -> Finished:
+        words = list(map(str, arguments))
+        with monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("CHARLOOM_")]:
+                patch.delenv(name)
+            for name, value in ({"COLUMNS": "400"} | environment).items():
+                patch.setenv(name, value)
+            if cwd is not None:
+                patch.chdir(cwd)
+            patch.setattr(sys, "stdin", TextIOWrapper(BytesIO(input), encoding="utf-8"))
+            capsysbinary.readouterr()
+            with pytest.raises(SystemExit) as exit_:
+                main(words)
+        said = capsysbinary.readouterr()
+        return Finished(words, exit_.value.code, said.out.decode(), said.err.decode())
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,15 +2,17 @@
 
     make golden                     the bundles as they are: adds what is not yet recorded
     make golden GOLDEN=--overwrite  records anew what this machine answers otherwise
+    make golden GOLDEN=--rebuild    builds the graphs anew from the same weights; answers must stay
     make golden GOLDEN=--bundles    makes new bundles, and records what they answer here
 
-It says how the weights come about and what may be recorded. What the bundles are asked, and how
-answers are written down, stands in `tests/serving/golden.py`.
+What the bundles are asked, and how answers are written down, stands in `tests/serving/golden.py`.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,10 +22,12 @@ from charloom.burst import Feeds, GraphKind
 from charloom.errors import CharloomError
 from charloom.execution_class import multiplies_bytes
 from charloom.vocabulary import CharacterVocabulary
-from export.main import Exporter
-from networks.recurrent import ModelConfig, RecurrentModel
-from serving.engine.runner import Runner, RunnerConfig
-from serving.models import Model
+from export.exporter import Exporter
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
+from serving.engine.config import RunnerConfig
+from serving.engine.executor import Executor
+from serving.model import Model
 from tests.serving.golden import (
     BY_CLASS,
     CELLS,
@@ -41,6 +45,8 @@ from training.checkpoint import Checkpoint
 
 VOCABULARY = CharacterVocabulary.of_text("привет 🚀🎉 the ship sails on, ocean blue!\n")
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+WORK = Path("build/golden")
+"""Where new bundles lie until they have answered."""
 GRID = 64
 """Weights are multiples of 1 / GRID: what an export multiplies is exact, and its graphs the same anywhere."""
 SPREAD = 3.0
@@ -60,23 +66,29 @@ def main() -> int:
     """Makes what is asked for; gives the exit code."""
     parser = argparse.ArgumentParser(prog="make golden")
     parser.add_argument("--overwrite", action="store_true", help="record anew what is answered otherwise")
+    parser.add_argument("--rebuild", action="store_true", help="build the graphs anew; answers must stay")
     parser.add_argument("--bundles", action="store_true", help="make new bundles, and forget all answers")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.bundles and not multiplies_bytes():
+    makes = options.bundles or options.rebuild
+    if makes and not multiplies_bytes():
         return complain("this processor has no VNNI, so it cannot verify the int8 of new bundles")
-    recorded: Recorded = {}
-    if options.bundles:
-        bundles = {cell: write_bundle(cell).digest for cell in CELLS}
-    else:
-        bundles, recorded = read_texts()
+    bundles, recorded = read_texts()
+    folder = WORK if makes else FOLDER
     try:
+        if makes:
+            bundles = {cell: write_bundle(folder / cell, cell).digest for cell in CELLS}
+        if options.bundles:
+            recorded = {}
         for precision in PRECISIONS if multiplies_bytes() else PRECISIONS[:1]:
             for cell in CELLS:
-                found = answers(cell, precision, bundles[cell])
+                found = answers(folder / cell, cell, precision, bundles[cell])
                 recorded = merge(recorded, found, overwrite=options.overwrite)
     except CharloomError as error:
         return complain(str(error))
+    for cell in CELLS if makes else ():
+        shutil.rmtree(FOLDER / cell, ignore_errors=True)
+        shutil.copytree(folder / cell, FOLDER / cell)
     write_texts(bundles, recorded)
     print(f"wrote {TEXTS}: {', '.join(recorded)}")
     return 0
@@ -84,7 +96,7 @@ def main() -> int:
 
 def golden_model(cell: str) -> RecurrentModel:
     """A small network of weights that are made, not learnt: the same on every machine."""
-    config = ModelConfig(cell, layers=2, cells=8, embedding=4)  # type: ignore[arg-type]
+    config = RecurrentConfig(cell, layers=2, cells=8, embedding=4)  # type: ignore[arg-type]
     model = RecurrentModel(config, VOCABULARY.inputs, VOCABULARY.size).eval()
     source = np.random.Philox(key=CELLS.index(cell))
     with torch.no_grad():
@@ -96,39 +108,40 @@ def golden_model(cell: str) -> RecurrentModel:
     return model
 
 
-def write_bundle(cell: str) -> Bundle:
+def write_bundle(path: Path, cell: str) -> Bundle:
     """Exports and verifies the network of a cell, as the command does."""
     model = golden_model(cell)
     text = "".join(VOCABULARY.characters) * 100
     source = Checkpoint("golden", model.config, VOCABULARY, model.state_dict(), {}, {}, text)
-    with BundleWriter(FOLDER / cell, overwrite=True) as writer:
-        return Exporter(source, writer, most_cost=1).export(PRECISIONS, f"golden-{cell}", "1", "")
+    with BundleWriter(path, overwrite=True) as writer:
+        return Exporter(source, max_cost=1).export(writer, PRECISIONS, f"golden-{cell}")
 
 
-def answers(cell: str, precision: Precision, digest: str) -> Recorded:
+def answers(path: Path, cell: str, precision: Precision, digest: str) -> Recorded:
     """What a bundle answers here, each case asked alone."""
-    model = Model.load(FOLDER / cell, RunnerConfig("cpu", precision, threads=1))
+    model = Model.load(path, RunnerConfig("cpu", precision, threads=1))
     if model.bundle.digest != digest:
         raise GoldenError(f"{model.bundle.path} is not what answered: restore it, or pass --bundles")
     expect_wide_margins(model)
     found = {name: ask(model, {name: case})[name] for name, case in (EVERYWHERE | BY_CLASS).items()}
     return {
         everywhere(precision): {cell: {name: found[name] for name in EVERYWHERE}},
-        str(model.runner.execution_class): {cell: {name: found[name] for name in BY_CLASS}},
+        str(model.executor.execution_class): {cell: {name: found[name] for name in BY_CLASS}},
     }
 
 
 class Shaken:
-    """A runner after whose every burst the state is a little off."""
+    """Runs bursts after each of which the state is a little off."""
 
-    def __init__(self, runner: Runner, seed: int) -> None:
-        self.runner = runner
+    def __init__(self, executor: Executor, seed: int) -> None:
+        self.executor = executor
+        self.state = executor.state
         self.random = np.random.default_rng(seed)
 
     def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
         """Runs one burst."""
-        outputs = self.runner.run(kind, feeds)
-        for spec in self.runner.state:
+        outputs = self.executor.run(kind, feeds)
+        for spec in self.state:
             state = outputs[spec.output]
             noise = self.random.uniform(-1, 1, state.shape)
             if spec.dtype == "uint8":
@@ -143,10 +156,10 @@ def expect_wide_margins(model: Model) -> None:
     """Sees that what is to hold everywhere does not hang on a close call: small errors change none of it."""
     steady = ask(model, EVERYWHERE)
     for seed in range(SHAKES):
-        shaken = ask(model, EVERYWHERE, Shaken(model.runner, seed), max_burst=1)
+        shaken = ask(model, EVERYWHERE, Shaken(model.executor, seed), max_burst=1)
         if close := [name for name, found in shaken.items() if found != steady[name]]:
             reason = "another processor may answer otherwise: choose another prompt or seed"
-            raise GoldenError(f"{model.name} in {model.runner.precision}: {', '.join(close)}: {reason}")
+            raise GoldenError(f"{model.name} in {model.executor.precision}: {', '.join(close)}: {reason}")
 
 
 def merge(recorded: Recorded, found: Recorded, *, overwrite: bool = False) -> Recorded:

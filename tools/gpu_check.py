@@ -25,11 +25,10 @@ import torch
 from benchmarks.training import SIZES, TINY
 from charloom.burst import FULL_INPUTS, neutral
 from charloom.options import Sampling
-from networks.recurrent import ModelConfig
+from networks.recurrent.config import RecurrentConfig
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.request import Request
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
-from serving.models import Model
+from serving.model import Model
 from tools.gpu_training import check_resume, check_steps, print_speed, reach
 from training.hardware import DeviceName, HardwareConfig, PrecisionName, resolve
 from training.options import Options
@@ -108,7 +107,7 @@ def check_training(options: argparse.Namespace, text: Path, device: DeviceName) 
     if options.text is None:
         return well
     config = Options(
-        model=ModelConfig(cells=options.cells),
+        model=RecurrentConfig(cells=options.cells),
         run=RunConfig(max_minutes=options.minutes),
         preview=PreviewConfig(preview_length=0),
     )
@@ -123,7 +122,7 @@ def charloom(*arguments: object) -> None:
 def generate(bundle: Path, device: str) -> Texts:
     """Loads the bundle on a device, which proves it exact there, and generates two texts."""
     model = Model.load(bundle, RunnerConfig(device=device))  # type: ignore[arg-type]
-    print(f"{device}: exact on {model.runner.execution_class}")
+    print(f"{device}: exact on {model.executor.execution_class}")
     return Texts(model, text_of(model, Sampling(temperature=0)), text_of(model, Sampling()))
 
 
@@ -161,8 +160,8 @@ def score(model: Model, text: str) -> "np.ndarray":  # type: ignore[type-arg]
     feeds["last"][:] = model.bundle.vocabulary.start
     feeds["forced"][:, 0] = tokens
     feeds["forced_len"][:] = feeds["steps"][:] = len(tokens)
-    feeds |= {spec.name: spec.initial_rows(1) for spec in model.runner.state}
-    return model.runner.run("full", feeds)["logprob"][:, 0]
+    feeds |= {spec.name: spec.initial_rows(1) for spec in model.executor.state}
+    return model.executor.run("full", feeds)["logprob"][:, 0]
 
 
 def rate(model: Model, batch: int) -> float:

@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.training import BARE, LOOP, Size, measure
-from networks.recurrent import ModelConfig
+from networks.recurrent.config import RecurrentConfig
 from training.data.corpus import Corpus, read_corpus
 from training.defaults import settled
 from training.folder import RunFolder
 from training.hardware import Hardware
 from training.options import Options
 from training.reporting.preview import PreviewConfig
-from training.reporting.report import Reporter
+from training.reporting.reporter import Reporter
 from training.run import fresh, resumed
 from training.schedule import RunConfig
 from training.trainer import Trainer
@@ -53,7 +53,7 @@ class ReachedError(Exception):
 def check_resume(text: Path, work: Path, hardware: Hardware, cells: int) -> bool:
     """Trains undisturbed, again, and with an interruption; says how these differ and whether it will do."""
     options = Options(
-        model=ModelConfig(cells=cells),
+        model=RecurrentConfig(cells=cells),
         run=RunConfig(epochs=2, evaluate_every=40, patience=0, keep=0),
         preview=PreviewConfig(preview_length=0),
     )
@@ -89,7 +89,7 @@ def begun(options: Options, corpus: Corpus, hardware: Hardware, out: Path) -> Tr
 
 def check_steps(text: Path, work: Path, hardware: Hardware) -> bool:
     """Takes steps in which PyTorch lets nothing wait for a GPU; says whether anything would have."""
-    options = Options(model=ModelConfig(cells=64), preview=PreviewConfig(preview_length=0))
+    options = Options(model=RecurrentConfig(cells=64), preview=PreviewConfig(preview_length=0))
     corpus = read_corpus(text, options.corpus)
     trainer = begun(settled(options, corpus).options, corpus, hardware, work)
     trainer.open()

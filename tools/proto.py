@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import grpc_tools
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,7 +17,9 @@ def generate(out: Path) -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     flags = [f"{flag}={'quiet:' if 'mypy' in flag else ''}{out}" for flag in FLAGS]
     sources = sorted(str(path) for path in (ROOT / "proto").rglob("*.proto"))
-    code = protoc.main(["protoc", f"-I{ROOT / 'proto'}", *flags, *sources])
+    # grpc_tools brings the .proto files of google.protobuf along.
+    folders = [ROOT / "proto", Path(grpc_tools.__file__).parent / "_proto"]
+    code = protoc.main(["protoc", *(f"-I{folder}" for folder in folders), *flags, *sources])
     if code:
         sys.exit(code)
 

@@ -2,18 +2,15 @@
 
     checkpoint.json         options, vocabulary, summary, progress, and a digest of every other file
     weights.safetensors     the model
-    training.safetensors    what only going on needs: optimiser, carried state
+    training.safetensors    what only resuming needs: optimiser, carried state
     held_out.txt            real text that the model was not trained on
 
-A checkpoint is complete and is never changed: it is written under another name and then renamed.
-Nothing in it is pickled. This file knows nothing of how training goes on.
+A checkpoint is complete and is never changed: it is written atomically, its manifest last.
+Nothing in it is pickled.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +20,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from charloom.errors import CharloomError, require
-from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyKinds, read_vocabulary
-from networks.recurrent import ModelConfig, RecurrentModel
+from charloom.errors import CharloomError
+from charloom.files import write_folder_atomic
+from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyError, VocabularyKinds, read_vocabulary
+from networks.config import NetworkConfig
+from networks.language_model import LanguageModel
+from networks.registry import NETWORKS, NetworkError, NetworkRegistry
 
-FORMAT = 1
+FORMAT = 2
 KIND = "charloom checkpoint"
-PARTIAL = ".partial-"
-"""What the names of unfinished and of discarded checkpoints begin with."""
 
 MANIFEST, WEIGHTS, TRAINING, TEXT = (
     "checkpoint.json",
@@ -41,7 +39,7 @@ MANIFEST, WEIGHTS, TRAINING, TEXT = (
 
 
 class CheckpointError(CharloomError):
-    """A checkpoint is missing, damaged, or none at all."""
+    """A checkpoint is missing or damaged, or something else."""
 
     exit_code = 9
 
@@ -57,7 +55,7 @@ class Checkpoint:
     """A trained model and where it comes from."""
 
     name: str
-    config: ModelConfig
+    config: NetworkConfig
     vocabulary: Vocabulary
     weights: Mapping[str, Tensor]
     """The model's tensors by name, float32 on the CPU."""
@@ -67,43 +65,60 @@ class Checkpoint:
     """All options of the run, by group."""
     held_out: str
     """The beginning of the validation text, up to 20,000 tokens."""
+    networks: NetworkRegistry = NETWORKS
+    """The kinds of network, of which the model is one."""
 
-    def model(self) -> RecurrentModel:
-        """The model on the CPU, in float32, ready to evaluate."""
-        model = RecurrentModel(self.config, self.vocabulary.inputs, self.vocabulary.size)
+    def model(self) -> LanguageModel:
+        """Makes the model on the CPU, in float32, ready to evaluate.
+
+        Raises:
+            RuntimeError: the weights are not those of such a model.
+        """
+        model = self.networks.build(self.config, self.vocabulary.inputs, self.vocabulary.size)
         model.load_state_dict(self.weights)
         return model.eval()
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What going on needs beside the checkpoint itself."""
+    """What resuming needs beside the checkpoint itself."""
 
     progress: dict[str, Any]
     tensors: dict[str, Tensor]
 
 
-def load_checkpoint(path: Path, vocabularies: VocabularyKinds = VOCABULARIES) -> Checkpoint:
-    """Reads a checkpoint: its directory, the `best` or `last` of a run, or a run, meaning its best.
+def load_checkpoint(
+    path: Path, networks: NetworkRegistry = NETWORKS, vocabularies: VocabularyKinds = VOCABULARIES
+) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Args:
+        path: its directory, the `best` or `last` of a run, or a run, meaning its best.
+        networks: the kinds of network that it may hold.
+        vocabularies: the kinds of vocabulary that it may hold.
 
     Raises:
-        CheckpointError: it is missing, damaged or something else; the message names the file.
+        CheckpointError: it is missing or damaged, something else, or of a network or vocabulary that is
+            not among these; the message names the file.
     """
     folder = find_checkpoint(path)
     manifest = read_manifest(folder)
     weights = read_tensors(folder, WEIGHTS, manifest)
     held_out = read_file(folder, TEXT, manifest).decode()
     try:
-        options = upgraded(manifest["options"])
+        options = manifest["options"]
         checkpoint = Checkpoint(
             name=folder.name,
-            config=settled(ModelConfig(**options["model"])),
+            config=sized_config(networks.read(options["model"])),
             vocabulary=read_vocabulary(manifest["vocabulary"], vocabularies),
             weights=weights,
             summary=checked_summary(manifest["summary"]),
             options=options,
             held_out=held_out,
+            networks=networks,
         )
+    except (NetworkError, VocabularyError) as error:
+        raise CheckpointError(f"{folder / MANIFEST} cannot be used: {error}") from error
     except KeyError as error:
         raise CheckpointError(f"{folder / MANIFEST} is malformed: it has no {error}") from error
     except (AttributeError, TypeError, ValueError) as error:
@@ -117,42 +132,22 @@ def load_checkpoint(path: Path, vocabularies: VocabularyKinds = VOCABULARIES) ->
     return checkpoint
 
 
-def upgraded(options: dict[str, Any]) -> dict[str, Any]:
-    """A manifest's options as they are stored today.
-
-    Before regularisation was a group of its own, the model had a rate of plain dropout. One mask a
-    step at the same places and rate is what comes nearest to it.
-    """
-    model = options["model"]
-    if "dropout" not in model:
-        return options
-    rate = model["dropout"]
-    regularisation = {
-        "dropout": rate,
-        "input_dropout": rate if model.get("embedding") else 0.0,
-        "output_dropout": rate,
-        "token_dropout": 0.0,
-        "weight_dropout": 0.0,
-    }
-    model = {name: value for name, value in model.items() if name != "dropout"}
-    return {**options, "model": model, "regularisation": regularisation}
-
-
-def settled(config: ModelConfig) -> ModelConfig:
-    """A stored model's configuration, in which nothing is open.
+def sized_config(config: NetworkConfig) -> NetworkConfig:
+    """Returns a stored configuration.
 
     Raises:
-        ConfigError: something is.
+        NetworkError: it leaves a size open.
     """
-    require(config.cells >= 1, "cells", "must be at least 1")
+    if config != config.sized(0):
+        raise NetworkError(f"its network {config.kind} is malformed: a size is left open")
     return config
 
 
 def checked_summary(summary: Any) -> dict[str, Any]:
-    """A manifest's summary, if it has what resuming a run asks of it.
+    """Returns a manifest's summary, in which is what resuming a run needs.
 
     Raises:
-        TypeError: it has not.
+        TypeError: it lacks some of that.
     """
     if not isinstance(summary, dict):
         raise TypeError("its summary is no object")
@@ -165,7 +160,7 @@ def checked_summary(summary: Any) -> dict[str, Any]:
 
 
 def load_training_state(path: Path) -> TrainingState:
-    """Reads what going on from a checkpoint needs.
+    """Reads what resuming from a checkpoint needs.
 
     Raises:
         CheckpointError: it is missing, damaged or something else; the message names the file.
@@ -179,7 +174,11 @@ def load_training_state(path: Path) -> TrainingState:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The directory of the checkpoint that a path stands for."""
+    """Finds the directory of the checkpoint that a path stands for.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     if (path / MANIFEST).is_file():
         return path
     pointer = path / "best" if path.is_dir() else path
@@ -192,7 +191,11 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def read_pointer(pointer: Path) -> Path:
-    """The checkpoint beside a pointer file that it names."""
+    """Reads which checkpoint beside it a pointer file names.
+
+    Raises:
+        CheckpointError: it is no pointer file.
+    """
     try:
         name = pointer.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -203,7 +206,11 @@ def read_pointer(pointer: Path) -> Path:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The JSON of a checkpoint."""
+    """Reads the JSON of a checkpoint.
+
+    Raises:
+        CheckpointError: it is malformed or of another format.
+    """
     file = folder / MANIFEST
     try:
         manifest = json.loads(file.read_text("utf-8"))
@@ -219,7 +226,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_file(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:
-    """The content of a checkpoint's file, checked against its digest."""
+    """Reads a file of a checkpoint.
+
+    Raises:
+        CheckpointError: it cannot be read, or does not have the digest that the manifest lists.
+    """
     file = folder / name
     try:
         data = file.read_bytes()
@@ -232,7 +243,11 @@ def read_file(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:
 
 
 def read_tensors(folder: Path, name: str, manifest: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint's safetensors file."""
+    """Reads the tensors of a checkpoint's safetensors file.
+
+    Raises:
+        CheckpointError: it is damaged or something else.
+    """
     try:
         return load(read_file(folder, name, manifest))
     except SafetensorError as error:
@@ -242,7 +257,7 @@ def read_tensors(folder: Path, name: str, manifest: dict[str, Any]) -> dict[str,
 def write_checkpoint(
     folder: Path,
     manifest: dict[str, Any],
-    model: RecurrentModel,
+    model: LanguageModel,
     training: dict[str, Tensor],
     held_out: str,
 ) -> None:
@@ -259,46 +274,12 @@ def write_checkpoint(
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     manifest = {"kind": KIND, "format": FORMAT, **manifest, "sha256": digests}
     files[MANIFEST] = json.dumps(manifest, indent=1, ensure_ascii=False).encode()
-    partial = folder.parent / (PARTIAL + folder.name)
     try:
-        remove(partial)
-        partial.mkdir()
-        for name, data in files.items():
-            write_synced(partial / name, data)
-        sync_folder(partial)
-        partial.rename(folder)
-        sync_folder(folder.parent)
+        write_folder_atomic(folder, files)
     except OSError as error:
-        remove(partial)
         raise SaveError(f"cannot save the checkpoint {folder}: {error.strerror}") from error
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as safetensors takes them: on the CPU, each with memory of its own."""
+    """Copies tensors as safetensors takes them: on the CPU, each with memory of its own."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-
-
-def write_synced(file: Path, data: bytes) -> None:
-    """Writes a file and waits until it is on disk."""
-    with file.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Waits until the names in a directory are on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove(path: Path) -> None:
-    """Deletes a file, or a directory with all it holds, if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()

@@ -1,30 +1,20 @@
 """Defaults: what the options that are left open become, by the size of the training text.
 
-How long a run is, is left to `training/schedule.py`; here it is the size of the model and how much
-of it is dropped. Only sizes decide, so the same text and options give the same model anywhere.
+The size of the model and its dropout are chosen here; the number of epochs in `training/schedule.py`.
+Only sizes decide, so the same text and options give the same model on every machine.
 """
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.config import NetworkConfig
+from networks.registry import NETWORKS, NetworkRegistry
 from training.data.corpus import Corpus
 from training.options import Options
 from training.regularisation import RegularisationConfig
 
-SHORT, SMALL, USUAL = 200_000, 128, 256
-"""A text of fewer characters than SHORT gets layers of SMALL cells, any other one layers of USUAL cells."""
-
-STRONGEST = RegularisationConfig(
-    dropout=0.25, input_dropout=0.1, output_dropout=0.4, token_dropout=0.0, weight_dropout=0.5
-)
-"""What is dropped where a wide model could learn the text by heart."""
-
-WIDE = 384
-"""Cells of a layer that can spare as much; of fewer, less is dropped, and by more than in proportion."""
-
 FREE, TIGHT = 1 / 30, 3.0
-"""Parameters a character up to which nothing is dropped, and from which on STRONGEST holds."""
+"""Parameters a character up to which nothing is dropped, and from which on the most is."""
 
 
 @dataclass(frozen=True)
@@ -33,29 +23,36 @@ class Settled:
 
     options: Options
     reason: str
-    """In a line; empty where nothing was open."""
+    """One line; empty where nothing was open."""
 
 
-def settled(options: Options, corpus: Corpus) -> Settled:
-    """Fills in what is open, for the training part of a text."""
+def settled(options: Options, corpus: Corpus, networks: NetworkRegistry = NETWORKS) -> Settled:
+    """Fills in the open options for the training part of a text."""
     vocabulary = corpus.vocabulary
-    return settle(options, corpus.characters[0], vocabulary.inputs, vocabulary.size)
+    return settle(options, corpus.characters[0], vocabulary.inputs, vocabulary.size, networks)
 
 
-def settle(options: Options, characters: int, inputs: int, outputs: int) -> Settled:
-    """Fills in what is open, for a training text of so many characters.
+def settle(
+    options: Options, characters: int, inputs: int, outputs: int, networks: NetworkRegistry = NETWORKS
+) -> Settled:
+    """Fills in the open options for a training text of so many characters.
 
-    `inputs` counts the tokens that can be fed, `outputs` those that can be chosen.
+    Args:
+        options: options of which some may be open.
+        characters: length of the training text.
+        inputs: number of tokens that can be fed.
+        outputs: number of tokens that can be chosen.
+        networks: the kinds of network that there are.
     """
-    model = replace(options.model, cells=options.model.cells or cells_for(characters))
-    parameters = RecurrentModel.size(model, inputs, outputs)
-    ratio = parameters / max(1, characters)
+    model = options.model.sized(characters)
+    ratio = networks.size(model, inputs, outputs) / max(1, characters)
     regularisation = filled(options.regularisation, ratio, model)
-    chosen = [f"{model.cells} cells"] if model != options.model else []
+    before = asdict(options.model)
+    chosen = [f"{value} {name}" for name, value in asdict(model).items() if value != before[name]]
     chosen += [
-        f"{option.name.replace('_', ' ')} {getattr(regularisation, option.name):g}"
-        for option in fields(regularisation)
-        if getattr(options.regularisation, option.name) is None
+        f"{name.replace('_', ' ')} {getattr(regularisation, name):g}"
+        for name, rate in asdict(options.regularisation).items()
+        if rate is None
     ]
     return Settled(
         replace(options, model=model, regularisation=regularisation),
@@ -65,26 +62,16 @@ def settle(options: Options, characters: int, inputs: int, outputs: int) -> Sett
     )
 
 
-def cells_for(characters: int) -> int:
-    """Cells of a layer for a text of so many characters."""
-    return SMALL if characters < SHORT else USUAL
-
-
-def filled(config: RegularisationConfig, ratio: float, model: ModelConfig) -> RegularisationConfig:
-    """The rates that suit a model of so many parameters a character, where they are open."""
+def filled(config: RegularisationConfig, ratio: float, model: NetworkConfig) -> RegularisationConfig:
+    """Fills in open rates for a model of `ratio` parameters a character."""
     rate = config.dropout
-    if rate is None:
-        share = strength(ratio) * min(1.0, model.cells / WIDE) ** 1.5
-        suited = {name: round(share * most, 2) for name, most in asdict(STRONGEST).items()}
-    else:
-        suited = {"input_dropout": rate, "output_dropout": rate, "token_dropout": 0.0, "weight_dropout": 0.0}
-    if not model.embedding:
-        suited["input_dropout"] = 0.0  # of a one-hot input it would be whole characters
-    return replace(config, **{name: value for name, value in suited.items() if getattr(config, name) is None})
+    suited = model.suited_dropout(strength(ratio)) if rate is None else model.uniform_dropout(rate)
+    open_rates = [name for name, value in asdict(config).items() if value is None]
+    return replace(config, **{name: getattr(suited, name) for name in open_rates})
 
 
 def strength(ratio: float) -> float:
-    """From 0 to 1, how much a model of so many parameters a character needs to be held back.
+    """Returns from 0 to 1 how much dropout a model of `ratio` parameters a character needs.
 
     It rises with the logarithm: what a run overfits by grows far slower than the model does.
     """

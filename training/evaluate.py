@@ -7,19 +7,27 @@ from charloom.errors import require
 from charloom.evaluation import Evaluation, EvaluationConfig, Precision, measured
 from charloom.evaluation_lanes import EvaluationLanes
 from charloom.text_file import read_text
+from charloom.vocabulary import VOCABULARIES, VocabularyKinds
+from networks.registry import NETWORKS, NetworkRegistry
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.evaluation import held_out_loss
 from training.hardware import HardwareConfig, PrecisionName, enough_memory, resolve
 
 
-def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
-    """Measures what a checkpoint makes of a text.
+def evaluate(
+    path: Path,
+    text: Path,
+    config: EvaluationConfig,
+    networks: NetworkRegistry = NETWORKS,
+    vocabularies: VocabularyKinds = VOCABULARIES,
+) -> Evaluation:
+    """Measures the loss of a checkpoint over a text.
 
     Raises:
         CharloomError: the checkpoint, the text or a setting cannot be used.
     """
     require(config.precision != "int8", "precision", "int8 is that of a bundle, not of a checkpoint")
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, networks, vocabularies)
     hardware = resolve(HardwareConfig(config.device, precision(checkpoint, config.precision)))
     vocabulary = checkpoint.vocabulary
     content, _ = read_text(text)
@@ -41,7 +49,7 @@ def evaluate(path: Path, text: Path, config: EvaluationConfig) -> Evaluation:
 
 
 def precision(checkpoint: Checkpoint, asked: Precision) -> PrecisionName:
-    """The precision to run in: unless another is asked for, that of the run where this machine has it."""
+    """Returns the precision to run in: the one asked for, else that of the run if this machine has it."""
     if asked == "auto":
         return "auto" if checkpoint.summary["hardware"].get("precision") == "bfloat16" else "float32"
     assert asked != "int8", "it was refused"

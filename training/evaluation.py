@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from charloom.evaluation_lanes import CHUNK, UNCOUNTED, EvaluationLanes
 from charloom.vocabulary import Ids
-from networks.recurrent import RecurrentModel
+from networks.language_model import LanguageModel, State
 from training.hardware import Hardware
 from training.ranks import ALONE, Ranks
 
 
 def held_out_loss(
-    model: RecurrentModel,
+    model: LanguageModel,
     text: Ids,
     start: int,
     hardware: Hardware,
@@ -27,36 +27,42 @@ def held_out_loss(
     lanes: int = 0,
     ranks: Ranks = ALONE,
 ) -> float:
-    """The loss over a text [n], in nats a token; in so many lanes, or as many as suit it.
+    """Measures the loss over a text, in nats a token.
 
-    Each rank reads some of the lanes. Before each chunk it calls `pause` with the share of the text that
-    is done; what that raises ends the evaluation, and leaves the model as it was.
+    Args:
+        model: the model.
+        text: token ids [n].
+        start: the start token.
+        hardware: the hardware on which the model is.
+        pause: called before each chunk with the share of the text that is done; an exception from it ends
+            the evaluation and leaves the model as it was.
+        lanes: number of lanes in which the text is read; 0: as many as suit it.
+        ranks: the processes that share the lanes.
     """
     training = model.training
     model.eval()
     try:
-        return ranks.total(
-            summed_loss(model, EvaluationLanes(text, start, lanes), hardware, pause, ranks)
-        ) / len(text)
+        read = EvaluationLanes(text, start, lanes)
+        return ranks.total(summed_loss(model, read, hardware, pause, ranks)) / len(text)
     finally:
         model.train(training)
 
 
 @torch.no_grad()
 def summed_loss(
-    model: RecurrentModel,
+    model: LanguageModel,
     lanes: EvaluationLanes,
     hardware: Hardware,
     pause: Callable[[float], None],
     ranks: Ranks,
 ) -> float:
-    """The sum of the losses of all tokens of a text that stand in this rank's share of its lanes."""
+    """Sums the losses of all tokens in this rank's share of the lanes."""
     share = ranks.share(lanes.count)
     ours = slice(share.start, share.stop)
     total = torch.zeros((), dtype=torch.float64, device=hardware.device)
     with hardware.autocast():
         primed = primed_state(model, torch.from_numpy(lanes.prime()).to(hardware.device))
-        state = tuple(part[:, ours].contiguous() for part in primed)
+        state = tuple(part[ours].contiguous() for part in primed)
         for number, (inputs, targets) in enumerate(lanes.chunks()):
             pause(number * CHUNK / lanes.time)
             if not share:
@@ -72,10 +78,10 @@ def summed_loss(
     return float(total)
 
 
-def primed_state(model: RecurrentModel, prime: Tensor) -> tuple[Tensor, ...]:
-    """The state in which each lane begins, from what primes all but the first [P, B - 1]."""
+def primed_state(model: LanguageModel, prime: Tensor) -> State:
+    """Returns the state in which each lane begins; all but the first read tokens [P, B - 1] before."""
     first = model.initial_state(1)
     if not prime.shape[1]:
         return first
     _, others = model(prime, model.initial_state(prime.shape[1]))
-    return tuple(torch.cat([a, b.to(a)], 1) for a, b in zip(first, others, strict=True))
+    return tuple(torch.cat([a, b.to(a)]) for a, b in zip(first, others, strict=True))

@@ -15,23 +15,15 @@ from pathlib import Path
 from types import TracebackType
 
 from charloom.errors import CharloomError
-from training.checkpoint import (
-    MANIFEST,
-    PARTIAL,
-    CheckpointError,
-    SaveError,
-    read_pointer,
-    remove,
-    sync_folder,
-    write_synced,
-)
+from charloom.files import PARTIAL, discard, remove, write_atomic
+from training.checkpoint import MANIFEST, CheckpointError, SaveError, read_pointer
 from training.data.corpus import TOKENS
 
 if sys.platform != "win32":
     import fcntl
 
-METRICS, SAMPLES, PAGE, BOARD = "metrics.jsonl", "samples.jsonl", "report.html", "tensorboard"
-"""What the logbook of a run writes."""
+METRICS, SAMPLES, PAGE, TENSORBOARD = "metrics.jsonl", "samples.jsonl", "report.html", "tensorboard"
+"""What the log of a run writes."""
 EVENTS = "events.out.tfevents.*"
 LOCK = ".lock"
 FILES = ("last", "best", TOKENS, METRICS, SAMPLES, PAGE)
@@ -136,10 +128,7 @@ class RunFolder:
                 for folder in self.checkpoints():
                     discard(folder)
             for unfinished in self.path.glob(f"{PARTIAL}*"):
-                if unfinished.is_dir():
-                    remove(unfinished)
-                else:
-                    unfinished.unlink()
+                remove(unfinished)
             probe = self.path / f"{PARTIAL}probe"
             probe.mkdir()
             probe.rmdir()
@@ -148,7 +137,7 @@ class RunFolder:
 
     def events(self) -> list[Path]:
         """TensorBoard's files."""
-        return list((self.path / BOARD).glob(EVENTS))
+        return list((self.path / TENSORBOARD).glob(EVENTS))
 
     def checkpoints(self) -> list[Path]:
         """All checkpoints, oldest first."""
@@ -174,13 +163,9 @@ class RunFolder:
 
     def point(self, pointer: Path, folder: Path) -> None:
         """Makes `pointer` name a checkpoint, from one moment to the next."""
-        temporary = self.path / f"{PARTIAL}{pointer.name}"
         try:
-            write_synced(temporary, f"{folder.name}\n".encode())
-            temporary.replace(pointer)
-            sync_folder(self.path)
+            write_atomic(pointer, f"{folder.name}\n".encode())
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise SaveError(f"cannot write {pointer}: {error.strerror}") from error
 
     def prune(self, keep: int) -> None:
@@ -213,8 +198,3 @@ def is_pointer(path: Path) -> bool:
         return (read_pointer(path) / MANIFEST).is_file()
     except (CheckpointError, OSError):
         return False
-
-
-def discard(folder: Path) -> None:
-    """Deletes a checkpoint so that no half of it is ever taken for one."""
-    remove(folder.rename(folder.parent / (PARTIAL + folder.name)))

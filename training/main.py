@@ -5,6 +5,7 @@ checkpoint to start from, as if they stood in one more settings file.
 """
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,29 +21,25 @@ from training.interrupt import StoppedError
 from training.options import FLAT, Options
 from training.presets import PRESETS, PresetName
 from training.ranks import Ranks
-from training.reporting.board import BoardError
-from training.reporting.report import Reporter, Silence
-from training.run import ResumeError, describe, fresh, resumed, stored_options, too_large
+from training.reporting.reporter import QuietReporter, Reporter
+from training.reporting.tensorboard import TensorBoardError
+from training.run import ResumeError, fresh, resumed, stored_options, too_large
 from training.trainer import DivergedError
 from training.transfer import TransferError
 
-ARCHITECTURE = ("cell", "layers", "cells", "embedding")
-"""Options that a run takes from the checkpoint it starts from."""
-
-
-ALIKE = (BoardError, ResumeError, ShortTextError, TransferError, DivergedError, StoppedError)
-"""Errors that come to all ranks of a training."""
+ALIKE = (TensorBoardError, ResumeError, ShortTextError, TransferError, DivergedError, StoppedError)
+"""Errors that every rank of a training raises alike."""
 
 
 def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """The last source of settings: a resumed run, else a preset and the checkpoint to start from."""
+    """Adds the last source of settings: a resumed run, else a preset and the checkpoint to start from."""
 
     def given(name: str) -> Any:
         argument: Argument | None = arguments.get(name, None)  # a sweep has no --resume
         return argument.convert() if argument is not None and argument.has_tokens else None
 
     def said(name: str) -> bool:
-        """Whether the command line has it; what a file or the environment has was meant for the beginning."""
+        """Whether it is on the command line; in a file or the environment it was meant for the beginning."""
         argument: Argument | None = arguments.get(name, None)
         return argument is not None and any(token.source == "cli" for token in argument.tokens)
 
@@ -58,8 +55,7 @@ def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
         fill(stored_options(last).flat(), f"the run {out}")
         return
     if start is not None:
-        values = stored_options(load_checkpoint(start)).flat()
-        fill({name: values[name] for name in ARCHITECTURE}, f"the checkpoint {start}")
+        fill(asdict(load_checkpoint(start).config), f"the checkpoint {start}")
     if preset is not None:
         fill(PRESETS[preset], f"the preset {preset}")
 
@@ -111,14 +107,14 @@ def train(
         read = ranks.from_first(look)
         filled = settled(options, read)
         options = filled.options
-        reporter = Reporter(config=options.report) if ranks.first else Silence()
+        reporter = Reporter(config=options.report) if ranks.first else QuietReporter()
         with enough_memory(lambda: too_large(options, read, machine)):
             if resume:
                 trainer = resumed(options, read, machine, folder, reporter, ranks)
             else:
                 trainer = fresh(options, read, machine, folder, reporter, init_from, ranks)
             ranks.from_first(occupy)
-            describe(trainer, filled.reason)
+            trainer.describe(filled.reason)
             trainer.run()
 
 

@@ -1,6 +1,6 @@
 """All options of a training run in one place, and their form in JSON.
 
-Each group is defined beside the code that it governs; here they only come together.
+Each group is defined beside the code that it governs.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -8,16 +8,20 @@ from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Parameter
 
-from networks.recurrent import ModelConfig
+from networks.recurrent.config import RecurrentConfig
+from networks.registry import NETWORKS, NetworkRegistry
 from training.data.batches import BatchConfig
 from training.data.corpus import CorpusConfig
 from training.hardware import HardwareConfig
 from training.optimizer import OptimizerConfig
 from training.regularisation import RegularisationConfig
-from training.reporting.logbook import LogbookConfig
 from training.reporting.preview import PreviewConfig
-from training.reporting.report import ReportConfig
+from training.reporting.reporter import ReportConfig
+from training.reporting.run_log import RunLogConfig
 from training.schedule import RunConfig
+
+DefaultNetwork = RecurrentConfig
+"""The network that the command line trains."""
 
 FLAT = Parameter(name="*")
 """On the command line an option goes by its own name, without its group's."""
@@ -25,9 +29,10 @@ FLAT = Parameter(name="*")
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is trained with. No two groups have an option of the same name."""
+    """Everything a run is trained with. No two groups have an option of the same name."""
 
-    model: Annotated[ModelConfig, FLAT] = field(default_factory=ModelConfig)
+    model: Annotated[DefaultNetwork, FLAT] = field(default_factory=DefaultNetwork)
+    """Kind and size of the network; from Python it may be of any kind in the registry."""
     regularisation: Annotated[RegularisationConfig, FLAT] = field(default_factory=RegularisationConfig)
     corpus: Annotated[CorpusConfig, FLAT] = field(default_factory=CorpusConfig)
     batches: Annotated[BatchConfig, FLAT] = field(default_factory=BatchConfig)
@@ -36,27 +41,35 @@ class Options:
     hardware: Annotated[HardwareConfig, FLAT] = field(default_factory=HardwareConfig)
     preview: Annotated[PreviewConfig, FLAT] = field(default_factory=PreviewConfig)
     report: Annotated[ReportConfig, FLAT] = field(default_factory=ReportConfig)
-    logbook: Annotated[LogbookConfig, FLAT] = field(default_factory=LogbookConfig)
+    run_log: Annotated[RunLogConfig, FLAT] = field(default_factory=RunLogConfig)
 
-    def to_json(self) -> dict[str, dict[str, Any]]:
-        """The options by group."""
+    def groups(self) -> dict[str, dict[str, Any]]:
+        """Returns the options by group."""
         return asdict(self)
 
+    def flat(self) -> dict[str, Any]:
+        """Returns every option by its name alone, as the command line has it."""
+        return {name: value for group in self.groups().values() for name, value in group.items()}
+
+    def defaults(self) -> "Options":
+        """Returns the defaults of all options, for the same kind of network."""
+        return Options(model=type(self.model)())
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """Returns the options by group; the network is tagged with its kind and version."""
+        return self.groups() | {"model": self.model.to_json()}
+
     @classmethod
-    def from_json(cls, data: dict[str, dict[str, Any]]) -> "Options":
-        """Reads back what `to_json` made.
+    def from_json(cls, data: dict[str, Any], networks: NetworkRegistry = NETWORKS) -> "Options":
+        """Reads what `to_json` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: it is something else.
+            NetworkError: the network is of an unknown kind or a newer version, or malformed.
+            KeyError, TypeError, ValueError: the rest is malformed.
         """
-        groups = {}
+        groups: dict[str, Any] = {"model": networks.read(data["model"])}
         for name, config in get_type_hints(cls).items():
-            # A run of an older Charloom has no options of how to report.
-            given = data.get(name, {}) if name in ("report", "logbook") else data[name]
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-            groups[name] = config(**values)
+            if name not in groups:
+                values = {k: tuple(v) if isinstance(v, list) else v for k, v in data[name].items()}
+                groups[name] = config(**values)
         return cls(**groups)
-
-    def flat(self) -> dict[str, Any]:
-        """Every option by its name alone, as the command line knows it."""
-        return {name: value for group in asdict(self).values() for name, value in group.items()}

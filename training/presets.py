@@ -5,14 +5,13 @@ An option given on the command line, in the environment or in a file wins over i
 
 from typing import Any, Literal
 
+from training.options import DefaultNetwork
+
 PresetName = Literal["char-rnn", "thorough"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "char-rnn": {
-        "cell": "lstm",
-        "layers": 2,
-        "cells": 128,
-        "embedding": 0,
+        **DefaultNetwork.presets["char-rnn"],
         "dropout": 0.0,
         "batch": 50,
         "length": 50,
@@ -31,10 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "validation_fraction": 0.05,
     },
     "thorough": {
-        "cell": "lstm",
-        "layers": 2,
-        "cells": 384,
-        "embedding": 64,
+        **DefaultNetwork.presets["thorough"],
         "batch": 32,
         "length": 64,
         "learning_rate": 3e-3,

@@ -1,7 +1,4 @@
-"""Progress: how far a run has come, as numbers that a checkpoint keeps.
-
-It knows nothing of how steps are taken.
-"""
+"""Progress: how far a run has come, as numbers that a checkpoint keeps."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,14 +12,14 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     evaluation_seconds: float = 0.0
-    """Those of the seconds that went into evaluations, with their checkpoints and samples."""
+    """Seconds of evaluations, with their checkpoints and samples; they are part of `seconds`."""
     loss_total: float = 0.0
     """Sum of the training losses of the `loss_steps` steps since the last evaluation."""
     loss_steps: int = 0
-    noted_total: float = 0.0
-    """Those of the losses that are in the logbook, ..."""
-    noted_steps: int = 0
-    """... and of the steps."""
+    logged_total: float = 0.0
+    """The part of `loss_total` that the run log has, ..."""
+    logged_steps: int = 0
+    """... and the part of `loss_steps`."""
     best_loss: float = math.inf
     stale: int = 0
     """Evaluations since the best one."""
@@ -30,11 +27,11 @@ class Progress:
 
     def check(self) -> None:
         """Raises ValueError unless it is what a checkpoint can hold."""
-        for name in ("step", "loss_steps", "noted_steps", "stale"):
+        for name in ("step", "loss_steps", "logged_steps", "stale"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise ValueError(f"its {name} is no count")
-        for name in ("seconds", "evaluation_seconds", "loss_total", "noted_total", "best_loss"):
+        for name in ("seconds", "evaluation_seconds", "loss_total", "logged_total", "best_loss"):
             if type(getattr(self, name)) not in (int, float):
                 raise ValueError(f"its {name} is no number")
         if not isinstance(self.evaluations, list) or not self.evaluations:
@@ -45,5 +42,5 @@ class Progress:
 
     @property
     def evaluated(self) -> bool:
-        """Whether the held-out loss of this step is known."""
+        """Whether the held-out loss of this step has been measured."""
         return bool(self.evaluations) and bool(self.evaluations[-1]["step"] == self.step)

@@ -168,13 +168,13 @@ class Ranks:
         return sum(float(part) for part in parts)
 
     def gathered(self, part: Tensor) -> Tensor:
-        """On the first rank, the parts [L, B, H] of all, lane after lane, on the CPU; else just its own."""
+        """Gathers the parts [B, ...] of all ranks on the first one, on the CPU; others get their own back."""
         if self.world == 1:
             return part
         part = part.cpu().contiguous()
         parts = [torch.empty_like(part) for _ in range(self.world)] if self.first else None
         dist.gather(part, parts, group=self._words)
-        return torch.cat(parts, 1) if parts else part
+        return torch.cat(parts) if parts else part
 
     @contextmanager
     def one_voice(self, *kinds: type[CharloomError]) -> Iterator[None]:

@@ -1,21 +1,19 @@
-"""A run made ready: a new one, or one as its last checkpoint left it.
-
-It knows nothing of the command line.
-"""
+"""A run made ready: a new one, or one as its last checkpoint left it."""
 
 from pathlib import Path
 
 import torch
 
 from charloom.errors import CharloomError
-from networks.recurrent import RecurrentModel
+from charloom.vocabulary import VOCABULARIES, VocabularyKinds
+from networks.registry import NETWORKS, NetworkError, NetworkRegistry
 from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_training_state
 from training.data.corpus import Corpus
 from training.folder import RunFolder
 from training.hardware import Hardware
 from training.options import Options
 from training.ranks import ALONE, Ranks
-from training.reporting.report import Reporter
+from training.reporting.reporter import Reporter
 from training.trainer import Trainer
 from training.transfer import transfer
 
@@ -34,7 +32,7 @@ CHANGEABLE = {
     "metrics_every",
     "tensorboard",
 }
-"""Options that a run may be given anew when it is resumed."""
+"""Options that may change when a run is resumed."""
 
 
 class ResumeError(CharloomError):
@@ -51,13 +49,21 @@ def fresh(
     reporter: Reporter,
     init_from: Path | None = None,
     ranks: Ranks = ALONE,
+    networks: NetworkRegistry = NETWORKS,
+    vocabularies: VocabularyKinds = VOCABULARIES,
 ) -> Trainer:
-    """A new run, from random weights or from a checkpoint's."""
+    """Makes a new run, from random weights or from a checkpoint's.
+
+    Raises:
+        CheckpointError: the checkpoint to start from cannot be read.
+        TransferError: its weights do not fit.
+    """
     torch.manual_seed(options.run.seed)
-    model = RecurrentModel(options.model, corpus.vocabulary.inputs, corpus.vocabulary.size)
+    model = networks.build(options.model, corpus.vocabulary.inputs, corpus.vocabulary.size)
     if init_from:
-        reporter.say(transfer(load_checkpoint(init_from), model, corpus.vocabulary))
-    return Trainer(options, corpus, model.to(hardware.device), hardware, folder, reporter, ranks)
+        reporter.say(transfer(load_checkpoint(init_from, networks, vocabularies), model, corpus.vocabulary))
+    model = model.to(hardware.device)
+    return Trainer(options, corpus, model, hardware, folder, reporter, ranks, networks, vocabularies)
 
 
 def resumed(
@@ -67,16 +73,23 @@ def resumed(
     folder: RunFolder,
     reporter: Reporter,
     ranks: Ranks = ALONE,
+    networks: NetworkRegistry = NETWORKS,
+    vocabularies: VocabularyKinds = VOCABULARIES,
 ) -> Trainer:
-    """The run in the folder, as its last checkpoint left it.
+    """Makes the run in the folder ready, as its last checkpoint left it.
 
     Raises:
         ResumeError: the text is another one, or an option differs that must not.
     """
-    last = load_checkpoint(folder.last)
-    before, now = stored_options(last).flat(), options.flat()
+    last = load_checkpoint(folder.last, networks, vocabularies)
+    stored = stored_options(last)
+    before, now = stored.flat(), options.flat()
     if last.summary["text"]["sha256"] != corpus.digest:
         raise ResumeError(f"{corpus.path} is not the text that the run in {folder.path} is trained on")
+    if stored.model.kind != options.model.kind:
+        raise ResumeError(
+            f"the run in {folder.path} trains a network {stored.model.kind}, not {options.model.kind}"
+        )
     for name, value in now.items():
         if value != before[name] and name not in CHANGEABLE:
             raise ResumeError(
@@ -88,56 +101,33 @@ def resumed(
         changed = ", ".join(f"{key} {was.get(key)} -> {is_[key]}" for key in is_ if was.get(key) != is_[key])
         reporter.say(f"the hardware has changed, so numbers may differ: {changed}")
     model = last.model().train().to(hardware.device)
-    trainer = Trainer(options, corpus, model, hardware, folder, reporter, ranks)
+    trainer = Trainer(options, corpus, model, hardware, folder, reporter, ranks, networks, vocabularies)
     trainer.resume(load_training_state(folder.last))
     return trainer
 
 
-def too_large(options: Options, corpus: Corpus, hardware: Hardware) -> str:
-    """What to say where memory does not suffice."""
+def too_large(
+    options: Options, corpus: Corpus, hardware: Hardware, networks: NetworkRegistry = NETWORKS
+) -> str:
+    """Says what to do where memory does not suffice."""
     vocabulary = corpus.vocabulary
-    parameters = RecurrentModel.size(options.model, vocabulary.inputs, vocabulary.size)
+    parameters = networks.size(options.model, vocabulary.inputs, vocabulary.size)
+    *names, last = (f"--{name}" for name in options.model.size_options)
+    smaller = f"{', '.join(names)} or {last}" if names else last
     return (
         f"the model of {parameters:,} parameters, or a step of it, is too large for the memory of the "
         f"{'GPU' if hardware.device.type == 'cuda' else 'machine'}: "
-        "lower --cells, --layers or --embedding, or else --batch or --length"
+        f"lower {smaller}, or else --batch or --length"
     )
 
 
 def stored_options(checkpoint: Checkpoint) -> Options:
-    """The options of a checkpoint's run."""
+    """Reads the options of a checkpoint's run.
+
+    Raises:
+        CheckpointError: they are malformed.
+    """
     try:
-        return Options.from_json(checkpoint.options)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Options.from_json(checkpoint.options, checkpoint.networks)
+    except (NetworkError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{checkpoint.name}: its options are malformed: {error}") from error
-
-
-def describe(trainer: Trainer, reason: str) -> None:
-    """Says what is about to be trained, on what, and the reason of what was left open."""
-    corpus, hardware, model = trainer.corpus, trainer.hardware, trainer.model
-    config, say = model.config, trainer.reporter.say
-    training, validation, test = corpus.characters
-    for note in corpus.notes:
-        say(f"{corpus.path}: {note}")
-    say(
-        f"text: {sum(corpus.characters):,} characters ({training:,} training, {validation:,} validation, "
-        f"{test:,} test)"
-    )
-    say(
-        f"vocabulary: {corpus.vocabulary.kind}, {corpus.vocabulary.size:,} different tokens, "
-        f"{sum(corpus.parts):,} in the text"
-    )
-    say(
-        f"model: {config.cell}, {config.layers} x {config.cells} cells, "
-        f"{f'embedding {config.embedding}' if config.embedding else 'one-hot'}, "
-        f"{model.parameter_count():,} parameters"
-    )
-    if reason:
-        say(reason)
-    say(
-        f"hardware: {hardware.device.type} ({hardware.name}), {hardware.precision}, "
-        f"{hardware.threads} thread{'s'[: hardware.threads > 1]}"
-        f"{f', {hardware.processes} processes' if hardware.processes > 1 else ''}"
-    )
-    if trainer.progress.step:
-        say(f"resuming at epoch {trainer.epoch:.2f}, step {trainer.progress.step:,}")

@@ -8,7 +8,8 @@ import torch
 
 from charloom.errors import CharloomError
 from charloom.vocabulary import Vocabulary
-from networks.recurrent import RecurrentModel
+from networks.config import NetworkConfig
+from networks.language_model import LanguageModel
 from training.checkpoint import Checkpoint
 
 
@@ -19,7 +20,7 @@ class TransferError(CharloomError):
 
 
 @torch.no_grad()
-def transfer(checkpoint: Checkpoint, model: RecurrentModel, vocabulary: Vocabulary) -> str:
+def transfer(checkpoint: Checkpoint, model: LanguageModel, vocabulary: Vocabulary) -> str:
     """Copies a checkpoint's weights into a new model, and says in words what it copied.
 
     Raises:
@@ -33,16 +34,20 @@ def transfer(checkpoint: Checkpoint, model: RecurrentModel, vocabulary: Vocabula
         )
     source = checkpoint.model()
     old, new = shared_ids(checkpoint.vocabulary, vocabulary)
-    old_inputs = torch.cat([old, torch.tensor([checkpoint.vocabulary.start])])
-    new_inputs = torch.cat([new, torch.tensor([vocabulary.start])])
+    rows = {
+        "inputs": (
+            torch.cat([old, torch.tensor([checkpoint.vocabulary.start])]),
+            torch.cat([new, torch.tensor([vocabulary.start])]),
+        ),
+        "outputs": (old, new),
+    }
+    axes = model.vocabulary_axes
     for name, parameter in model.named_parameters():
-        value = source.get_parameter(name)
-        if name in ("output.weight", "output.bias"):
-            parameter[new] = value[old].to(parameter)
-        elif name == "embedding.weight":
-            parameter[new_inputs] = value[old_inputs].to(parameter)
-        elif name == "recurrent.weight_ih_l0" and not ours.embedding:
-            parameter[:, new_inputs] = value[:, old_inputs].to(parameter)
+        value = source.get_parameter(name).to(parameter)
+        if name in axes:
+            axis, tokens = axes[name]
+            from_rows, to_rows = (ids.to(parameter.device) for ids in rows[tokens])
+            parameter.index_copy_(axis, to_rows, value.index_select(axis, from_rows))
         else:
             parameter.copy_(value)
     if checkpoint.vocabulary == vocabulary:
@@ -54,13 +59,16 @@ def transfer(checkpoint: Checkpoint, model: RecurrentModel, vocabulary: Vocabula
 
 
 def shared_ids(old: Vocabulary, new: Vocabulary) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ids of the tokens in both vocabularies, in the one and in the other; none between two kinds."""
+    """Returns the ids of the tokens in both vocabularies, in the old and in the new one.
+
+    Vocabularies of two kinds share none.
+    """
     places = {entry: place for place, entry in enumerate(old.entries)} if old.kind == new.kind else {}
     pairs = [(places[entry], place) for place, entry in enumerate(new.entries) if entry in places]
     both = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
     return both[:, 0], both[:, 1]
 
 
-def architecture(config: object) -> str:
-    """A model's architecture in words."""
-    return ", ".join(f"{name} {value}" for name, value in vars(config).items())
+def architecture(config: NetworkConfig) -> str:
+    """Writes a network's kind and options, such as `recurrent, cell lstm, layers 2`."""
+    return ", ".join([config.kind, *(f"{name} {value}" for name, value in vars(config).items())])

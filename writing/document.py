@@ -1,9 +1,9 @@
 """The saved files of a text: the text and its state, side by side."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from charloom.errors import CharloomError
+from charloom.files import write_atomic
 
 STATE = ".state"
 """Added to the name of a text, it is that of its state."""
@@ -57,11 +57,7 @@ def store(path: Path, content: bytes) -> None:
     """
     if not path.name:
         raise DocumentError(f"{path} names no file")
-    partial = path.with_name(f".{path.name}.part")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_atomic(path, content)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise DocumentError(f"cannot write {path}: {error.strerror}") from error

@@ -2,6 +2,8 @@
 
 import unicodedata
 
+from charloom.printable import printable
+
 PICTURES = {"\n": "↵", " ": "␣", "\t": "⇥", "\x7f": "␡"}
 TABULATOR = "    "
 
@@ -25,16 +27,7 @@ def picture(character: str) -> str:
 
 def harmless(text: str) -> str:
     """A text in its lines, without what a terminal would obey."""
-    return "".join(
-        character if character == "\n" or not obeyed(character) else
-        TABULATOR if character == "\t" else picture(character)
-        for character in text
-    )  # fmt: skip
-
-
-def obeyed(character: str) -> bool:
-    """Whether a terminal does something else than show it."""
-    return unicodedata.category(character) == "Cc" or character in "\u2028\u2029"
+    return printable(text.replace("\t", TABULATOR), keep="\n")
 
 
 BLOCKS = " ▏▎▍▌▋▊▉"

@@ -7,7 +7,7 @@ for text in client.generate("ROMEO:", max_tokens=200, seed=1):
 print(text, end="", flush=True)
 """
 
-from charloom.client.client import AsyncClient, Client, ModelInfo
+from charloom.client.client import AsyncClient, Client, ModelInfo, NetworkInfo
 from charloom.client.generation import Alternative, AsyncGeneration, Ending, Generation, Piece, Progress
 from charloom.client.request_error import RequestError
 from charloom.client.retries import RetryConfig
@@ -22,6 +22,7 @@ __all__ = [
     "Ending",
     "Generation",
     "ModelInfo",
+    "NetworkInfo",
     "Piece",
     "Progress",
     "RequestError",

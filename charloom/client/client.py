@@ -6,6 +6,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf import json_format
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.client.conversation import Conversation
@@ -28,6 +29,19 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class NetworkInfo:
+    """Kind and size of a network; the fields of `Network` in the wire contract."""
+
+    kind: str
+    version: int
+    config: dict[str, Any]
+    """Its size and options, by the names that `charloom train` has for them."""
+    parameters: int
+    description: str
+    """In a few words, such as `LSTM, 2 x 512 cells`."""
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """What a server says of one model; the fields of `Model` in the wire contract."""
 
@@ -36,10 +50,7 @@ class ModelInfo:
     bundle_digest: str
     execution_class: str
     precision: str
-    cell: str
-    layers: int
-    cells: int
-    parameters: int
+    network: NetworkInfo
     vocabulary_size: int
     validation_loss: float
     state_bytes: int
@@ -276,5 +287,13 @@ def no_string(texts: Sequence[str]) -> Sequence[str]:
 
 
 def to_info(model: pb.Model) -> ModelInfo:
-    """A model's description, free of proto types."""
-    return ModelInfo(**{field.name: getattr(model, field.name) for field in fields(ModelInfo)})
+    """Returns a model's description without proto types."""
+    values = {field.name: getattr(model, field.name) for field in fields(ModelInfo)}
+    network = {field.name: getattr(model.network, field.name) for field in fields(NetworkInfo)}
+    config = {name: plain(value) for name, value in json_format.MessageToDict(model.network.config).items()}
+    return ModelInfo(**values | {"network": NetworkInfo(**network | {"config": config})})
+
+
+def plain(value: Any) -> Any:
+    """Returns a value of a Struct, whose numbers are all floats, with whole numbers as integers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

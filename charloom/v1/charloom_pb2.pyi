@@ -11,6 +11,7 @@ FAILED_PRECONDITION says why a state cannot be gone on from here, or cannot be g
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -1200,10 +1201,7 @@ class Model(_message.Message):
     BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
     EXECUTION_CLASS_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
-    CELL_FIELD_NUMBER: _builtins.int
-    LAYERS_FIELD_NUMBER: _builtins.int
-    CELLS_FIELD_NUMBER: _builtins.int
-    PARAMETERS_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
     VOCABULARY_SIZE_FIELD_NUMBER: _builtins.int
     VALIDATION_LOSS_FIELD_NUMBER: _builtins.int
     STATE_BYTES_FIELD_NUMBER: _builtins.int
@@ -1215,18 +1213,14 @@ class Model(_message.Message):
     """See Start."""
     precision: _builtins.str
     """"float32"."""
-    cell: _builtins.str
-    """"lstm", "gru" or "rnn"."""
-    layers: _builtins.int
-    cells: _builtins.int
-    parameters: _builtins.int
-    """Number of trained parameters."""
     vocabulary_size: _builtins.int
     """Number of tokens the model can choose."""
     validation_loss: _builtins.float
     """Loss on held-out text when it was trained, nats a token."""
     state_bytes: _builtins.int
-    """Bytes of one stream's recurrent state."""
+    """Bytes of one stream's state."""
+    @_builtins.property
+    def network(self) -> Global___Network: ...
     def __init__(
         self,
         *,
@@ -1235,18 +1229,55 @@ class Model(_message.Message):
         bundle_digest: _builtins.str = ...,
         execution_class: _builtins.str = ...,
         precision: _builtins.str = ...,
-        cell: _builtins.str = ...,
-        layers: _builtins.int = ...,
-        cells: _builtins.int = ...,
-        parameters: _builtins.int = ...,
+        network: Global___Network | None = ...,
         vocabulary_size: _builtins.int = ...,
         validation_loss: _builtins.float = ...,
         state_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["network", b"network"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "cell", b"cell", "cells", b"cells", "execution_class", b"execution_class", "layers", b"layers", "name", b"name", "parameters", b"parameters", "precision", b"precision", "state_bytes", b"state_bytes", "validation_loss", b"validation_loss", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "execution_class", b"execution_class", "name", b"name", "network", b"network", "precision", b"precision", "state_bytes", b"state_bytes", "validation_loss", b"validation_loss", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Network(_message.Message):
+    """Kind and size of a network."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Such as "recurrent"."""
+    version: _builtins.int
+    """Version of `config` for this kind."""
+    parameters: _builtins.int
+    """Number of trained parameters."""
+    description: _builtins.str
+    """In a few words, such as "LSTM, 2 x 512 cells"."""
+    @_builtins.property
+    def config(self) -> _struct_pb2.Struct:
+        """Its size and options by the names that `charloom train` has for them, such as {"cell": "lstm", "layers": 2}."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        version: _builtins.int = ...,
+        config: _struct_pb2.Struct | None = ...,
+        parameters: _builtins.int = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "description", b"description", "kind", b"kind", "parameters", b"parameters", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Network: _TypeAlias = Network  # noqa: Y015

@@ -10,8 +10,8 @@ from typing import cast
 
 from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError
+from charloom.printable import printable
 from charloom.text_file import EmptyTextError, numbered_lines, opened, read_stream
-from serving.commands.output import plain
 
 MAX_TEXTS = 128
 MAX_CHARACTERS = 1_000_000
@@ -45,8 +45,8 @@ class InputText:
     def label(self) -> str:
         """What stands for it on a line of output: a file's name, or how a line begins."""
         if self.line is None:
-            return plain(self.file)
-        return plain(self.text[:BEGINNING]) + ("…" if len(self.text) > BEGINNING else "")
+            return printable(self.file, strict=True)
+        return printable(self.text[:BEGINNING], strict=True) + ("…" if len(self.text) > BEGINNING else "")
 
 
 def read_input_texts(files: Sequence[Path], *, lines: bool) -> Iterator[InputText]:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
+from charloom.printable import printable
 from charloom.score import Score
 from serving.commands.input_texts import InputText, TextError, groups, named, read_input_texts
-from serving.commands.output import destination, plain
+from serving.commands.output import destination
 from serving.commands.source import Source, Texts
 
 HEADER = f"{'nats':>12} {'nats/token':>10} {'bits/char':>10} {'perplexity':>10}  text\n"
@@ -89,7 +90,7 @@ def as_table(text: InputText, score: Score, *, tokens: bool) -> str:
 def as_json(text: InputText, score: Score, *, tokens: bool) -> str:
     """A line of JSON; NaN and infinity become null."""
     about: dict[str, Any] = {
-        "file": plain(text.file),
+        "file": printable(text.file, strict=True),
         "line": text.line,
         "text": None if text.line is None else text.text,
         "tokens": len(score.logprobs),

@@ -10,8 +10,9 @@ import numpy as np
 from cyclopts import Parameter
 
 from charloom.errors import require
+from charloom.printable import printable
 from serving.commands.input_texts import InputText, groups, named, read_input_texts
-from serving.commands.output import destination, plain
+from serving.commands.output import destination
 from serving.commands.source import Source, Texts
 
 
@@ -47,7 +48,11 @@ def similar(
     with source.open() as model, destination() as file:
         compared = compare(model, text, read_input_texts(files, lines=True), skip_unknown=skip_unknown)
         for similarity, found in heapq.nlargest(n, compared, key=lambda pair: pair[0]):
-            file.write(as_json(similarity, found) if json else f"{similarity:9.6f}  {plain(found.text)}\n")
+            file.write(
+                as_json(similarity, found)
+                if json
+                else f"{similarity:9.6f}  {printable(found.text, strict=True)}\n"
+            )
 
 
 def compare(
@@ -69,5 +74,10 @@ def compare(
 
 def as_json(similarity: float, text: InputText) -> str:
     """A line of JSON."""
-    found = {"similarity": similarity, "file": plain(text.file), "line": text.line, "text": text.text}
+    found = {
+        "similarity": similarity,
+        "file": printable(text.file, strict=True),
+        "line": text.line,
+        "text": text.text,
+    }
     return msgspec.json.encode(found).decode() + "\n"

@@ -70,7 +70,7 @@ class Source:
                 yield RemoteModel(client, self.model)
         elif self.bundle is not None:
             # They need onnxruntime, which a client may not have.
-            from serving.engine.runner import RunnerConfig
+            from serving.engine.config import RunnerConfig
             from serving.local import LocalModel
 
             yield LocalModel(self.bundle, RunnerConfig(self.device, self.precision))

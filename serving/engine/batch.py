@@ -1,7 +1,4 @@
-"""Batches: the feeds of one burst, made from the streams in it, and their shares of its outputs.
-
-It knows streams and the burst contract, and nothing of who runs it.
-"""
+"""Batches: turns the streams of one burst into the inputs of its graph."""
 
 from collections.abc import Sequence
 
@@ -9,7 +6,8 @@ import numpy as np
 
 from charloom.burst import INPUTS, Feeds, GraphKind, neutral
 from charloom.philox import uniforms
-from serving.engine.request import Request, Stream, newest
+from serving.engine.request import Request
+from serving.engine.stream import Stream, newest
 
 NUMBERS = (
     "top_k",
@@ -36,20 +34,20 @@ class Batch:
         self.steps = np.array([stream.steps_left for stream in streams]).clip(max=steps)  # [B]
         self.forced = np.array([stream.forced_left for stream in streams]).clip(max=steps)  # [B]
         scored = np.array([request.scored for request in self.requests])
-        self.silent = np.where(scored, (self.start - self.position).clip(0, self.steps), self.forced)
+        self.withheld = np.where(scored, (self.start - self.position).clip(0, self.steps), self.forced)
         """Steps of each row whose tokens are not handed out: [B]."""
         # A row that only reads needs no filter yet, and one whose rules have ended none any more.
         self.generated = self.position - self.start  # [B], below 0 by what is to be read
         until = np.array([request.filtered_until for request in self.requests])
         filters = (self.generated.clip(0) < until) & (self.forced < self.steps)
-        self.filtered = np.flatnonzero(filters | (scored & (self.silent < self.steps)))
+        self.filtered = np.flatnonzero(filters | (scored & (self.withheld < self.steps)))
 
     @property
     def kind(self) -> GraphKind:
-        """The fastest graph that does what its rows need.
+        """The fastest graph that does all that the rows need.
 
-        The full one where a row filters, or ends before the others and its state is still needed;
-        the reading one where no row samples.
+        The full one if a row filters, or ends before the others while its state is still needed; the read
+        graph if no row samples.
         """
         ends_early = np.flatnonzero(self.steps < self.length).tolist()
         if len(self.filtered) or any(self.streams[row].ends_exactly for row in ends_early):
@@ -57,7 +55,7 @@ class Batch:
         return "read" if self.forced.min() == self.length else "plain"
 
     def feeds(self) -> Feeds:
-        """Everything the graph takes but the state."""
+        """Returns all inputs of the graph but the state."""
         kind = self.kind
         requests = [self.requests[row] for row in self.filtered]
         feeds = neutral(
@@ -81,19 +79,19 @@ class Batch:
     def _fill_tokens(self, feeds: Feeds) -> None:
         feeds["last"][:] = [stream.last for stream in self.streams]
         for row in np.flatnonzero(self.forced).tolist():
-            count, place = self.forced[row], self.position[row] - self.requests[row].begin
-            np.concatenate([*self.requests[row].read(place, count)], out=feeds["forced"][:count, row])
+            count, offset = self.forced[row], self.position[row] - self.requests[row].begin
+            np.concatenate([*self.requests[row].read(offset, count)], out=feeds["forced"][:count, row])
 
     def _fill_sampling(self, feeds: Feeds) -> None:
         feeds["forced_len"][:] = self.forced
         feeds["uniform"] = uniforms([r.seed for r in self.requests], self.position, self.length)
         feeds["temperature"][:] = [request.sampling.temperature[0] for request in self.requests]
         for schedule, rows in self._schedules().items():
-            turns = self.generated[rows] + np.arange(self.length)[:, None]
-            feeds["temperature"][:, rows] = np.take(schedule, turns % len(schedule))
+            generated = self.generated[rows] + np.arange(self.length)[:, None]  # [K, rows]
+            feeds["temperature"][:, rows] = np.take(schedule, generated % len(schedule))
 
     def _schedules(self) -> dict[tuple[float, ...], list[int]]:
-        """The temperatures that take turns, and the rows whose they are."""
+        """Returns the temperature schedules, and the rows that follow each."""
         rows: dict[tuple[float, ...], list[int]] = {}
         for row, request in enumerate(self.requests):
             if len(request.sampling.temperature) > 1:
@@ -101,7 +99,7 @@ class Batch:
         return rows
 
     def _fill_numbers(self, feeds: Feeds, requests: Sequence[Request]) -> None:
-        """What every row that filters has one number of."""
+        """Fills the inputs of which every filtered row has one number."""
         feeds["position"][:] = self.position
         feeds["generation_start"][:] = self.start
         feeds["alternatives"][self.filtered] = [bool(request.logprobs) for request in requests]
@@ -109,7 +107,7 @@ class Batch:
             feeds[name][self.filtered] = [getattr(request.sampling, name) for request in requests]
 
     def _fill_row(self, feeds: Feeds, row: int, request: Request) -> None:
-        """What only some rows have, each of its own length: recent tokens, rules for single ones."""
+        """Fills the inputs that only some rows use, each at its own length: recent tokens and token rules."""
         sampling, rules = request.sampling, request.rules
         if sampling.penalises:
             recent = newest(sampling.penalty_window, self.streams[row].recent)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from charloom.vocabulary import Decoder
-from serving.engine.choices import Choices, join, no_choices
+from serving.engine.sampled_tokens import SampledTokens, concatenate, no_sampled_tokens
 from serving.engine.stop_checker import StopChecker
 
 
@@ -17,7 +17,7 @@ from serving.engine.stop_checker import StopChecker
 class Released:
     """Tokens that may be sent, and their text."""
 
-    choices: Choices
+    sampled: SampledTokens
     texts: list[str]
     """[T]: the text that each of them completes; at a stop string the last may be cut."""
     stopped: bool = False
@@ -38,24 +38,24 @@ class Detokenizer:
         self.stops = stops
         self.min_tokens = min_tokens
         self._decoder = decoder
-        self._held = no_choices()
+        self._held = no_sampled_tokens()
         self._texts: list[str] = []
         """The text that each held token completes."""
         self._sent = sent
 
-    def put(self, choices: Choices, *, final: bool) -> Released:
+    def put(self, sampled: SampledTokens, *, final: bool) -> Released:
         """Takes new tokens and gives those that may be sent; `final` says that none will follow.
 
         A character that is unfinished at the end has no text: it belongs to whoever goes on from there.
         """
-        end = self.stops.find_token(choices.tokens)
+        end = self.stops.find_token(sampled.tokens)
         ended = end is not None
         if ended:
-            choices = choices[:end]
-        texts = self._decoder.put(choices.tokens)
+            sampled = sampled[:end]
+        texts = self._decoder.put(sampled.tokens)
         if not self.stops.strings:
-            return Released(choices, texts, ended)
-        self._held = join([self._held, choices])
+            return Released(sampled, texts, ended)
+        self._held = concatenate([self._held, sampled])
         self._texts += texts
         text = "".join(self._texts)
         # A stop string is complete at an earlier token than the stop token, whose text is not here.

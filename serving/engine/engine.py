@@ -1,8 +1,8 @@
-"""The engine: streams in, text out, one burst at a time.
+"""The engine: continuous batching of streams, one burst at a time.
 
-Wiring only: the scheduler decides, the batch becomes feeds, the runner runs, the pool keeps the
-state. It is driven from one thread (`serving/engine/thread.py`, or whoever calls `step`); submitting,
-`find_room` and `cancel` may be done from any.
+Wiring only: the scheduler decides, the batch makes the inputs, the runner runs them and keeps the state. One
+thread drives it (`serving/engine/thread.py`, or whoever calls `step`); `submit`, `check_capacity` and `abort`
+may be called from any.
 """
 
 import logging
@@ -11,33 +11,28 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import Protocol
 
 import numpy as np
 
-from charloom.burst import Feeds, GraphKind, StateSpec
+from charloom.burst import Feeds
 from charloom.errors import CharloomError
 from charloom.options import MAX_WINDOW, InvalidRequestError, Violation, seed_of
-from charloom.vocabulary import Tokens, Vocabulary, no_tokens
-from serving.engine.appointments import Appointments
+from charloom.vocabulary import Vocabulary, no_tokens
 from serving.engine.batch import Batch
-from serving.engine.choices import Choices
-from serving.engine.request import Anchor, Finish, Request, Stream, Update, newest
-from serving.engine.scheduler import Scheduler, SchedulerConfig
+from serving.engine.config import SchedulerConfig
+from serving.engine.request import Request
+from serving.engine.retry_after import RetryAfter
+from serving.engine.runner import Runner
+from serving.engine.sampled_tokens import SampledTokens
+from serving.engine.scheduler import Scheduler
+from serving.engine.slots import Slots
 from serving.engine.snapshot import Snapshot
-from serving.engine.state_pool import StatePool
+from serving.engine.stream import Stream, newest
+from serving.engine.update import Finish, Update
 from serving.errors import BurstError, DeadlineError, OverloadedError, ServingError
 from serving.logs import describe
 
 logger = logging.getLogger(__name__)
-
-
-class BurstRunner(Protocol):
-    """Whoever can run a burst."""
-
-    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
-        """Runs one burst; raises CharloomError if it cannot."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class Report:
     steps: int = 0
     """K of the burst; 0 if none ran to its end."""
     failed: bool = False
-    """Whether one failed."""
+    """Whether a burst failed."""
     seconds: float = 0.0
     """How long the burst took."""
     read: int = 0
@@ -59,87 +54,85 @@ class Report:
 
 
 class Engine:
-    """Continuous batching of streams over one bundle's burst graph."""
+    """Runs many streams through one runner."""
 
-    def __init__(
-        self,
-        runner: BurstRunner,
-        vocabulary: Vocabulary,
-        state: Iterable[StateSpec],
-        config: SchedulerConfig,
-    ) -> None:
+    def __init__(self, runner: Runner, vocabulary: Vocabulary, config: SchedulerConfig) -> None:
+        assert runner.capacity >= Slots.needed(config.max_streams), "the runner has enough slots"
         self.runner = runner
         self.vocabulary = vocabulary
         self.config = config
-        self.pool = StatePool(list(state), config.max_streams)
+        self.slots = Slots(config.max_streams)
         self.scheduler = Scheduler(config)
+        self.max_admitted = config.max_streams + config.max_waiting
+        """Streams that can be in the engine at the same time, running or waiting."""
         self._arrived: deque[Stream] = deque()
         self._lock = Lock()
-        self.places = config.max_streams + config.max_waiting
-        """Streams that can be let in."""
-        self._free_places = self.places
-        self._appointments = Appointments()
+        self._free = self.max_admitted
+        """Streams that can still be admitted."""
+        self._retry_after = RetryAfter()
 
     def submit(self, request: Request, deadline: float | None = None) -> Stream:
-        """Lets a request in; its text comes out of later calls of `step`. From any thread.
+        """Admits a request; its text comes out of later calls of `step`. From any thread.
 
         Raises:
-            OverloadedError: every slot and every waiting place is taken.
+            OverloadedError: the engine is full.
         """
         return self.submit_texts(request, 1, deadline)[0]
 
     def submit_texts(self, request: Request, n: int, deadline: float | None = None) -> list[Stream]:
-        """Lets in n texts of one prompt, which is read once; their seeds count up from the request's.
+        """Admits n texts of one prompt, which is read once; their seeds count up from the request's.
 
         Raises:
-            OverloadedError: fewer than n slots and waiting places are free.
-            InvalidRequestError: there will never be so many.
+            OverloadedError: the engine has no room for n more streams.
+            InvalidRequestError: it never has.
         """
-        self._take_places("n", n)
+        self._reserve("n", n)
         streams = [
             Stream(replace(request, seed=seed_of(request.seed, i)), self.vocabulary, deadline)
             for i in range(n)
         ]
-        if request.given:
-            streams[0].siblings = streams[1:]
-        self._arrived.extend(streams[:1] if streams[0].siblings else streams)
+        if request.forced:
+            streams[0].children = streams[1:]
+        self._arrived.extend(streams[:1] if streams[0].children else streams)
         return streams
 
     def submit_all(self, requests: Sequence[Request], deadline: float | None = None) -> list[Stream]:
-        """Lets in several requests at once, or none of them.
+        """Admits several requests at once, or none of them.
 
         Raises:
-            OverloadedError: fewer slots and waiting places are free.
-            InvalidRequestError: there will never be so many.
+            OverloadedError: the engine has no room for so many more streams.
+            InvalidRequestError: it never has.
         """
-        self._take_places("texts", len(requests))
+        self._reserve("texts", len(requests))
         streams = [Stream(request, self.vocabulary, deadline) for request in requests]
         self._arrived.extend(streams)
         return streams
 
-    def find_room(self) -> None:
-        """Raises OverloadedError where nothing at all could be let in now. From any thread."""
+    def check_capacity(self) -> None:
+        """Raises OverloadedError if no stream could be admitted now. From any thread."""
         with self._lock:
-            self._look_for(1)
+            self._check_free(1)
 
-    def _take_places(self, field: str, count: int) -> None:
-        if count > self.places:
-            raise InvalidRequestError([Violation(field, f"must be at most {self.places} here, not {count}")])
+    def _reserve(self, field: str, count: int) -> None:
+        """Counts streams as admitted; `field` is the one of the request that says how many they are."""
+        if count > self.max_admitted:
+            reason = f"must be at most {self.max_admitted} here, not {count}"
+            raise InvalidRequestError([Violation(field, reason)])
         with self._lock:
-            self._look_for(count)
-            self._free_places -= count
+            self._check_free(count)
+            self._free -= count
 
-    def _look_for(self, count: int) -> None:
-        """Raises OverloadedError where fewer places are free; to be called under the lock."""
-        if self._free_places < count:
-            raise OverloadedError(self.places, self._appointments.wait())
+    def _check_free(self, count: int) -> None:
+        """Raises OverloadedError unless so many streams can be admitted; called under the lock."""
+        if self._free < count:
+            raise OverloadedError(self.max_admitted, self._retry_after.next())
 
-    def cancel(self, stream: Stream) -> None:
-        """Gives a stream up; it leaves before the next burst. From any thread."""
-        stream.cancelled = True
+    def abort(self, stream: Stream) -> None:
+        """Aborts a stream; its slot is released before the next burst. From any thread."""
+        stream.aborted = True
 
     def step(self) -> Report:
-        """Runs one burst for all that can run and gives what came of it."""
+        """Runs one burst for all streams that can run, and returns what came of it."""
         updates = self._admit_and_expire()
         plan = self.scheduler.plan()
         if plan is None:
@@ -158,28 +151,29 @@ class Engine:
         return Report(updates, len(plan.streams), plan.steps, seconds=elapsed, read=read, generated=generated)
 
     def probe(self) -> bool:
-        """Whether bursts succeed: runs one of a single step, which is nobody's."""
+        """Returns whether bursts succeed: runs one of a single step that belongs to no stream."""
         request = Request(no_tokens(), max_tokens=1, seed=0)
         batch = Batch([Stream(request, self.vocabulary)], 1, self.vocabulary.size)
-        state = {spec.name: spec.initial_rows(1) for spec in self.pool.specs}
         try:
-            self.runner.run(batch.kind, batch.feeds() | state)
+            self.runner.reset(self.slots.scratch)
+            self.runner.run(batch.kind, batch.feeds(), [self.slots.scratch])
         except CharloomError:
             return False
         return True
 
     def abandon(self, error: ServingError) -> Report:
-        """Ends every stream with an error, for an engine that will not run again."""
+        """Ends every stream with an error, for an engine that will not run again.
+
+        Running streams that return state get a last snapshot before it.
+        """
         self.scheduler.waiting.extend(self._arrived)
         self._arrived.clear()
         streams = [*self.scheduler.waiting, *self.scheduler.running]
-        last_words = [
-            update for update in map(self._last_words, self.scheduler.running) if update is not None
-        ]
-        return Report(last_words + self._fail(streams, error))
+        snapshots = [self._last_snapshot(stream) for stream in self.scheduler.running]
+        return Report([update for update in snapshots if update is not None] + self._fail(streams, error))
 
-    def _last_words(self, stream: Stream) -> Update | None:
-        """Where a running stream that will not run again stands, if that is of use to its reader."""
+    def _last_snapshot(self, stream: Stream) -> Update | None:
+        """Returns the snapshot of a running stream that will not run again; None if it returns none."""
         if not stream.request.snapshots or stream.slot is None or stream.forced_left:
             return None
         try:
@@ -187,25 +181,25 @@ class Engine:
         except CharloomError:
             return None
         except Exception as error:
-            # A defect, perhaps the one that ends the engine. The others are to be told all the same.
-            logger.error("a last state could not be had: %s", describe(error))  # noqa: TRY400
+            # A defect, perhaps the one that ends the engine. The other streams get their updates anyway.
+            logger.error("a last snapshot failed: %s", describe(error))  # noqa: TRY400
             return None
 
     @property
     def ready(self) -> bool:
-        """Whether a call of `step` would find something to do."""
+        """Whether a call of `step` would find work."""
         scheduler = self.scheduler
         return bool(
             self._arrived
-            or (scheduler.waiting and self.pool.used < self.pool.capacity)
-            or any(stream.cancelled for stream in scheduler.waiting)
-            or any(stream.cancelled or not scheduler.paused(stream) for stream in scheduler.running)
+            or (scheduler.waiting and self.slots.used < self.slots.capacity)
+            or any(stream.aborted for stream in scheduler.waiting)
+            or any(stream.aborted or not scheduler.paused(stream) for stream in scheduler.running)
         )
 
     @property
     def waiting(self) -> int:
-        """Streams that wait for a slot, or for another to read their prompt."""
-        return self.places - self._free_places - self.pool.used
+        """Streams that wait for a slot, or for another one to read their prompt."""
+        return self.max_admitted - self._free - self.slots.used
 
     @property
     def empty(self) -> bool:
@@ -213,138 +207,146 @@ class Engine:
         return not (self._arrived or self.scheduler.waiting or self.scheduler.running)
 
     def _run(self, batch: Batch) -> Feeds:
-        """Runs a burst from the streams' state to their next."""
+        """Runs a burst, after it has set the anchors of the streams that need one."""
         slots = [stream.slot for stream in batch.streams if stream.slot is not None]
         assert len(slots) == len(batch.streams), "a running stream has a slot"
-        feeds, before = batch.feeds(), self.pool.gather(slots)
-        outputs = self.runner.run(batch.kind, feeds | before)
-        self.pool.scatter(slots, outputs)
-        for row, stream in enumerate(batch.streams):
-            if stream.may_turn_back and stream.visible >= stream.position:
-                state = {name: tensor[row : row + 1].copy() for name, tensor in before.items()}
-                stream.anchor = Anchor(stream.snapshot(state))
-        return {"chosen": feeds["forced"]} | outputs  # a reading burst chooses nothing
+        for stream, slot in zip(batch.streams, slots, strict=True):
+            if stream.needs_anchor and stream.visible >= stream.position:
+                self.runner.copy(slot, self.slots.anchor(slot))
+                stream.set_anchor()
+        feeds = batch.feeds()
+        outputs = self.runner.run(batch.kind, feeds, slots)
+        return {"chosen": feeds["forced"]} | outputs  # the read graph returns no tokens
 
     def _admit_and_expire(self) -> list[Update]:
-        """Drops who is gone or late, then gives free slots to those who wait, in order."""
+        """Removes aborted and late streams, then gives free slots to those that wait, in order."""
         while self._arrived:
             self.scheduler.add(self._arrived.popleft())
         now = time.monotonic()
         updates = []
         for stream in [*self.scheduler.waiting, *self.scheduler.running]:
-            if stream.cancelled:
-                self._leave(stream)
+            if stream.aborted:
+                self._release(stream)
             elif stream.deadline is not None and stream.deadline <= now:
                 updates += self._fail([stream], DeadlineError())
-        while self.scheduler.waiting and (slot := self.pool.acquire()) is not None:
-            stream = self.scheduler.waiting[0]
-            stream.slot = slot
-            if stream.inherited is not None:
-                self.pool.put(slot, stream.inherited)
-                stream.inherited = None
-            self.scheduler.promote(stream)
+        while self.scheduler.waiting and (slot := self.slots.acquire()) is not None:
+            self._start(self.scheduler.waiting[0], slot)
         return updates
 
+    def _start(self, stream: Stream, slot: int) -> None:
+        """Starts the first waiting stream in a free slot."""
+        stream.slot = slot
+        if stream.origin is None:
+            self.runner.reset(slot)
+        else:
+            self.runner.restore(slot, stream.origin)
+            stream.origin = None
+        self.scheduler.start(stream)
+
     def _deliver(self, batch: Batch, outputs: Feeds) -> list[Update]:
-        """Advances every stream of a burst and makes the updates of those that have news."""
+        """Advances every stream of a burst and returns the updates of those that have any."""
         chosen = outputs["chosen"]  # [K, B]
-        unasked = np.broadcast_to(np.float32(np.nan), chosen.shape)
+        not_requested = np.broadcast_to(np.float32(np.nan), chosen.shape)
         none = np.empty((*chosen.shape, 0))  # [K, B, 0]
         top_token, top_logprob = outputs.get("top_token", none), outputs.get("top_logprob", none)
         updates = []
         for row, stream in enumerate(batch.streams):
             stream.advance(chosen[: batch.steps[row], row])
-            if stream.siblings and not stream.forced_left:
+            if stream.children and not stream.forced_left:
                 self._fork(stream)
-            shown = slice(batch.silent[row], batch.steps[row])
-            asked = stream.request.logprobs is not None
-            wanted = stream.request.logprobs or 0
-            choices = Choices(
+            shown = slice(batch.withheld[row], batch.steps[row])
+            requested = stream.request.logprobs is not None
+            alternatives = stream.request.logprobs or 0
+            sampled = SampledTokens(
                 chosen[shown, row],
-                (outputs["logprob"] if asked and "logprob" in outputs else unasked)[shown, row],
-                top_token[shown, row, :wanted],
-                top_logprob[shown, row, :wanted],
+                (outputs["logprob"] if requested and "logprob" in outputs else not_requested)[shown, row],
+                top_token[shown, row, :alternatives],
+                top_logprob[shown, row, :alternatives],
             )
             try:
-                update = self._update(stream, choices)
+                update = self._update(stream, sampled)
             except CharloomError as error:
                 updates += self._fail([stream], BurstError(str(error)))
                 continue
             if update.final:
-                self._leave(stream)
-            if update.final or len(update.choices):
+                self._release(stream)
+            if update.final or len(update.sampled):
                 updates.append(update)
         return updates
 
     def _fork(self, stream: Stream) -> None:
-        """Lets the siblings of a stream go on from the state after the prompt that it has read."""
+        """Queues the children of a stream, to start from its state after the prompt that it has read."""
         assert stream.slot is not None, "a running stream has a slot"
-        snapshot = stream.snapshot(self.pool.gather([stream.slot]))
-        for sibling in stream.siblings:
-            sibling.go_on(snapshot)
-            self.scheduler.add(sibling)
-        stream.siblings = []
+        snapshot = stream.snapshot(self.runner.snapshot(stream.slot))
+        for child in stream.children:
+            child.start_from(snapshot)
+            self.scheduler.add(child)
+        stream.children = []
 
-    def _update(self, stream: Stream, choices: Choices) -> Update:
-        """What of the tokens that a stream generated may go out now."""
+    def _update(self, stream: Stream, sampled: SampledTokens) -> Update:
+        """Returns what may be handed out of the tokens that a stream generated."""
         done = stream.steps_left == 0
-        released = stream.detokenizer.put(choices, final=done)
-        stream.released += len(released.choices)
+        released = stream.detokenizer.put(sampled, final=done)
+        stream.released += len(released.sampled)
         finish = Finish.STOP if released.stopped else Finish.LENGTH if done else None
         return Update(
             stream,
             texts=released.texts,
-            choices=released.choices,
+            sampled=released.sampled,
             position=stream.visible,
             finish=finish,
             snapshot=self._snapshot(stream) if stream.due(final=finish is not None) else None,
         )
 
     def _snapshot(self, stream: Stream) -> Snapshot:
-        """Where a stream stands after the last token that was handed out."""
+        """Returns the snapshot of a stream after the last token that was handed out."""
         stream.saved = stream.released
+        assert stream.slot is not None, "a running stream has a slot"
         if stream.position == stream.visible:
-            assert stream.slot is not None, "a running stream has a slot"
-            return stream.snapshot(self.pool.gather([stream.slot]))
-        assert stream.anchor is not None, "only a stream with stops holds tokens back, and it has an anchor"
-        return self._replay(stream.anchor.snapshot, stream.anchor.until(stream.visible))
+            return stream.snapshot(self.runner.snapshot(stream.slot))
+        return self._replay_from_anchor(stream)
 
-    def _replay(self, origin: Snapshot, tokens: Tokens) -> Snapshot:
-        """Where a stream stands that reads tokens [T] from a snapshot on."""
-        if not len(tokens):
-            return origin
-        feeds = {"last": np.array([origin.last]), "forced": tokens[:, None]}
-        outputs = self.runner.run("read", feeds | origin.state)
+    def _replay_from_anchor(self, stream: Stream) -> Snapshot:
+        """Returns the snapshot of a stream at an earlier token, which it reads up to from its anchor."""
+        slot, anchor, scratch = stream.slot, stream.anchor, self.slots.scratch
+        assert slot is not None, "a running stream has a slot"
+        assert anchor is not None, "only a stream with stops holds tokens back, and it has an anchor"
+        tokens = anchor.until(stream.visible)
+        self.runner.copy(self.slots.anchor(slot), scratch)
+        if len(tokens):
+            feeds = {"last": np.array([anchor.last]), "forced": tokens[:, None]}
+            self.runner.run("read", feeds, [scratch])
         return Snapshot(
-            state={spec.name: outputs[spec.output] for spec in self.pool.specs},
-            last=int(tokens[-1]),
-            position=origin.position + len(tokens),
-            recent=newest(MAX_WINDOW, origin.recent, tokens),
+            state=self.runner.snapshot(scratch),
+            last=int(tokens[-1]) if len(tokens) else anchor.last,
+            position=stream.visible,
+            recent=newest(MAX_WINDOW, anchor.recent, tokens),
         )
 
     def _fail(self, streams: Iterable[Stream], error: ServingError) -> list[Update]:
-        """Ends streams with an error, and with each those that wait for it to read their prompt."""
+        """Ends streams with an error, and with each the children that wait for it to read their prompt."""
         updates = []
         for stream in streams:
-            siblings, stream.siblings = stream.siblings, []
-            self._leave(stream)
-            self._release_places(len(siblings))
-            updates += [Update(each, position=each.visible, error=error) for each in (stream, *siblings)]
+            children, stream.children = stream.children, []
+            self._release(stream)
+            self._add_free(len(children))
+            updates += [Update(each, position=each.visible, error=error) for each in (stream, *children)]
         return updates
 
-    def _leave(self, stream: Stream) -> None:
-        """Takes a stream out and frees its slot and its place; a sibling has to read the prompt anew."""
+    def _release(self, stream: Stream) -> None:
+        """Removes a stream and releases its slot; the first of its children reads the prompt anew."""
         self.scheduler.remove(stream)
         if stream.slot is not None:
-            self.pool.release(stream.slot)
+            self.slots.release(stream.slot)
             stream.slot = None
-        heirs = [sibling for sibling in stream.siblings if not sibling.cancelled]
-        self._release_places(1 + len(stream.siblings) - len(heirs))
-        if heirs:
-            heirs[0].siblings = heirs[1:]
-            self._arrived.append(heirs[0])
-        stream.siblings, stream.inherited, stream.anchor = [], None, None
+        children = [child for child in stream.children if not child.aborted]
+        self._add_free(1 + len(stream.children) - len(children))
+        if children:
+            children[0].children = children[1:]
+            self._arrived.append(children[0])
+        stream.children, stream.origin, stream.anchor = [], None, None
 
-    def _release_places(self, count: int) -> None:
+    def _add_free(self, count: int) -> None:
+        """Counts streams as gone."""
         with self._lock:
-            self._free_places += count
+            self._free += count

@@ -1,45 +1,11 @@
-"""The scheduler: which streams run in the next burst, and for how many steps.
-
-Pure policy. It counts and compares; it holds no state tensor and runs nothing.
-"""
+"""The scheduler: which streams run in the next burst, and for how many steps. Policy only."""
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from itertools import islice
 
-from charloom.errors import require
-from serving.engine.request import Stream
-
-
-@dataclass(frozen=True)
-class SchedulerConfig:
-    """How streams share the machine."""
-
-    max_streams: int = 4096
-    """Streams that run at the same time, taking turns; each keeps its state in memory."""
-    max_batch: int = 256
-    """Streams in one burst: as many as make the matrix products efficient."""
-    max_waiting: int = 1024
-    """Requests that wait for a slot; beyond it they are refused."""
-    max_burst: int = 256
-    """Most steps of a burst."""
-    latency_budget: float = 0.1
-    """How long a burst may take, in seconds: the pace at which streams join, leave and hear."""
-    buffer_tokens: int = 1024
-    """Tokens made for a stream that its reader has not taken, after which it pauses."""
-
-    def __post_init__(self) -> None:
-        require(self.max_streams >= 1, "max-streams", "must be at least 1")
-        require(self.max_batch >= 2, "max-batch", "must be at least 2")
-        require(self.max_waiting >= 0, "max-waiting", "must be 0 or more")
-        require(self.max_burst >= 1, "max-burst", "must be at least 1")
-        require(self.latency_budget > 0, "latency-budget", "must be above 0 seconds")
-        require(self.buffer_tokens >= 1, "buffer-tokens", "must be at least 1")
-
-    @property
-    def largest_batch(self) -> int:
-        """The largest batch that can come up."""
-        return min(self.max_batch, self.max_streams)
+from serving.engine.config import SchedulerConfig
+from serving.engine.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -52,22 +18,22 @@ class Plan:
 
 @dataclass
 class StepCost:
-    """How long one step takes, learnt from the bursts that ran, by batch size in powers of two."""
+    """How long one step takes, by batch size in powers of two: a moving average over past bursts."""
 
     SHARE = 0.25
     seconds: dict[int, float] = field(default_factory=dict)
 
     def learn(self, rows: int, steps: int, elapsed: float) -> None:
-        """Takes in a burst that ran."""
+        """Updates the average with a burst that ran."""
         key, measured = rows.bit_length(), elapsed / steps
         known = self.seconds.get(key, measured)
         self.seconds[key] = known + self.SHARE * (measured - known)
 
     def estimate(self, rows: int) -> float:
-        """Seconds a step; 0 if nothing ran yet.
+        """Returns the seconds of a step; 0 if nothing ran yet.
 
-        A size that never ran is taken to cost in proportion to the nearest that did, and no less
-        than it: the burst that finds out had better be too short than too long.
+        A size that never ran is assumed to cost in proportion to the nearest that did, and no less than it:
+        a first burst that is too short does less harm than one that is too long.
         """
         if not self.seconds:
             return 0.0
@@ -80,50 +46,49 @@ BURST_OVERHEAD = 1e-3
 ROW_OVERHEAD = 1e-4
 """Seconds of work around each row of it: its message through gRPC, the reader's side included."""
 OVERHEAD_SHARE = 0.1
-"""How small that work is to be beside the burst."""
+"""Largest acceptable ratio of that work to the burst."""
 
 
-def worthwhile(rows: int) -> float:
-    """How long a burst of so many rows must take, in seconds, to make the work around it small."""
+def efficient_seconds(rows: int) -> float:
+    """Returns how long a burst of so many rows must take to make the work around it small."""
     return (BURST_OVERHEAD + ROW_OVERHEAD * rows) / OVERHEAD_SHARE
 
 
 class Scheduler:
-    """First come, first served; streams that run take turns, those that have yet to speak first."""
+    """First come, first served; running streams take turns, those without a generated token first."""
 
     def __init__(self, config: SchedulerConfig) -> None:
         self.config = config
         self.cost = StepCost()
         self.waiting: deque[Stream] = deque()
-        # The running ones, whose turn is longest ago first: those without a generated token, and
-        # the others.
+        # The running ones, least recently run first: those without a generated token, and the others.
         self._starting: OrderedDict[Stream, None] = OrderedDict()
-        self._speaking: OrderedDict[Stream, None] = OrderedDict()
+        self._generating: OrderedDict[Stream, None] = OrderedDict()
 
     @property
     def running(self) -> list[Stream]:
         """The streams with a slot."""
-        return [*self._starting, *self._speaking]
+        return [*self._starting, *self._generating]
 
     def add(self, stream: Stream) -> None:
-        """Puts a stream at the end of the queue."""
+        """Appends a stream to the waiting queue."""
         self.waiting.append(stream)
 
-    def promote(self, stream: Stream) -> None:
-        """Moves the first of the queue among the running."""
-        assert self.waiting[0] is stream, "streams are promoted in the order they came"
+    def start(self, stream: Stream) -> None:
+        """Moves the first of the waiting queue among the running."""
+        assert self.waiting[0] is stream, "streams start in the order they came"
         self._starting[self.waiting.popleft()] = None
 
     def remove(self, stream: Stream) -> None:
-        """Forgets a stream, wherever it is."""
-        for running in (self._speaking, self._starting):
+        """Removes a stream, waiting or running."""
+        for running in (self._generating, self._starting):
             if stream in running:
                 del running[stream]
                 return
         self.waiting.remove(stream)
 
     def plan(self) -> Plan | None:
-        """The next burst; None if no stream can run."""
+        """Returns the next burst; None if no stream can run."""
         streams = self._next_rows()
         if not streams:
             return None
@@ -132,35 +97,36 @@ class Scheduler:
         return Plan(streams, steps)
 
     def paused(self, stream: Stream) -> bool:
-        """Whether a stream waits for its own reader."""
+        """Returns whether a stream waits for its own reader."""
         return stream.released - stream.consumed >= self.config.buffer_tokens
 
     def burst_length(self, streams: list[Stream]) -> int:
-        """As many steps as are worthwhile within the latency budget, and no more than some row has left."""
+        """Returns as many steps as make it efficient within the latency budget, and as some row has left."""
         step = self.cost.estimate(len(streams))
-        pace = min(self.config.latency_budget, worthwhile(len(streams)))
-        affordable = int(pace / step) if step > 0 else 1
+        seconds = min(self.config.latency_budget, efficient_seconds(len(streams)))
+        affordable = int(seconds / step) if step > 0 else 1
         longest = max(stream.steps_left for stream in streams)
         return max(1, min(affordable, self.config.max_burst, longest))
 
     def _next_rows(self) -> list[Stream]:
-        """Who runs: those without a token first, so that none waits long for it.
+        """Returns the rows: streams without a token first, so that none waits long for its first.
 
-        They get no more than half of the batch while others can run, whom no flood may stop.
+        They get no more than half of the batch while others can run, so that no flood of new ones stops
+        those.
         """
         most = self.config.max_batch
         starting = list(islice(self._starting, most))
         room = max(most - len(starting), most // 2)
-        speaking = list(islice((s for s in self._speaking if not self.paused(s)), room))
-        return starting[: most - len(speaking)] + speaking
+        generating = list(islice((s for s in self._generating if not self.paused(s)), room))
+        return starting[: most - len(generating)] + generating
 
     def _rotate(self, streams: list[Stream], steps: int) -> None:
-        """Puts who runs behind those who wait for their turn."""
+        """Moves the streams that run behind those that do not."""
         for stream in streams:
-            if stream in self._speaking:
-                self._speaking.move_to_end(stream)
+            if stream in self._generating:
+                self._generating.move_to_end(stream)
             elif stream.forced_left < min(steps, stream.steps_left):
                 del self._starting[stream]
-                self._speaking[stream] = None
+                self._generating[stream] = None
             else:
                 self._starting.move_to_end(stream)

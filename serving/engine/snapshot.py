@@ -1,24 +1,22 @@
-"""Snapshots: where a stream stands after some token. Data only.
-
-All that a stream's future depends on, but for the bundle and what is asked of it. It may be copied,
-kept, and gone on from any number of times, here or elsewhere.
-"""
+"""State snapshots: everything that the future of a stream depends on, besides the bundle and the request."""
 
 from dataclasses import dataclass
 
-from charloom.burst import Feeds
+from charloom.burst import Array
 from charloom.vocabulary import Tokens
+
+State = dict[str, Array]
+"""The state tensors of one stream by name, [1, ...] each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The state after the token at `position`."""
+    """The state after the token at `position`; a stream can start from it any number of times, anywhere."""
 
-    state: Feeds
-    """The state tensors by name, [1, ...] each."""
+    state: State
     last: int
     """The token that is fed next."""
     position: int
-    """Tokens chosen so far, read and sampled alike; also the counter of the random numbers."""
+    """Tokens chosen so far, forced and sampled; also the counter of the random numbers."""
     recent: Tokens
-    """The newest of them, for penalties."""
+    """The newest of them, for penalties: int64 [W]."""

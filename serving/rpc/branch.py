@@ -1,7 +1,6 @@
-"""Branches of a conversation: a stream each, and the commands that it is told.
+"""Branches of a conversation: a stream each, and the commands that concern it alone.
 
-A stream stands at a snapshot between two commands, and takes a slot of the engine only while one runs. It
-knows the commands that concern one branch alone; other branches, and when it is whose turn, it does not.
+Between two commands a branch is a snapshot; it takes a slot of the engine only while a command runs.
 """
 
 import asyncio
@@ -16,32 +15,33 @@ import charloom.v1.charloom_pb2 as pb
 from charloom.errors import CharloomError
 from charloom.options import MAX_ALTERNATIVES, InvalidRequestError, Violation, unless_between
 from charloom.vocabulary import Tokens, no_tokens
-from serving.engine.async_engine import AsyncEngine, Reader
+from serving.engine.async_engine import Reader
 from serving.engine.history import History
-from serving.engine.request import Request, Update, encode
+from serving.engine.request import Request, encode
+from serving.engine.update import Update
 from serving.rpc import convert, state_token
-from serving.rpc.convert import RequestLimits, Text
+from serving.rpc.convert import Text
+from serving.rpc.limits import RequestLimits
 from serving.rpc.security.sealing import Sealer
-from serving.rpc.state_token import BESIDE_RESUME
+from serving.rpc.state_token import DELIVERY_FIELDS
 
-FOREIGN = BESIDE_RESUME - {"token_ids"} | {"n"}
-"""Fields of a GenerateRequest that say what a conversation knows already."""
+IMPLIED_FIELDS = DELIVERY_FIELDS - {"token_ids"} | {"n"}
+"""Fields of a GenerateRequest that must be absent, since the conversation determines them."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the branches of a conversation run."""
+class ConversationContext:
+    """What all branches of a conversation share."""
 
     text: Text
-    engine: AsyncEngine
     limits: RequestLimits
     sealer: Sealer
     caller: bytes | None = None
-    """Whose state tokens are."""
+    """Owner of its state tokens."""
 
 
 class Command:
-    """A command that was received, and whether what it does is to be stopped."""
+    """A command that was received, and whether its generation is to be stopped."""
 
     def __init__(self, message: pb.ConverseRequest) -> None:
         self.message = message
@@ -51,22 +51,22 @@ class Command:
 
 
 @dataclass
-class Unsettled:
-    """A text while it is generated: until the last state that came of it, and from there."""
+class PartialText:
+    """A text while it is generated: a history up to its newest snapshot, and the tokens after that."""
 
     history: History
     tokens: list[Tokens]
-    """Those [T] after the history."""
-    heard: int = 0
-    """Tokens that were generated."""
+    """Those after the history, [T] each."""
+    generated: int = 0
+    """Number of tokens that were generated."""
     begun: bool = False
-    """Whether anything came at all."""
+    """Whether there was any update."""
 
     def add(self, update: Update) -> None:
-        """Takes in what came, and keeps no more of it than a history does."""
+        """Appends the tokens of an update, and extends the history by its snapshot."""
         self.begun = True
-        self.heard += len(update.choices)
-        self.tokens.append(update.choices.tokens)
+        self.generated += len(update.sampled)
+        self.tokens.append(update.sampled.tokens)
         if update.snapshot is not None:
             tokens = np.concatenate(self.tokens)
             known = update.snapshot.position - self.history.here.position
@@ -77,28 +77,28 @@ class Unsettled:
 class Branch:
     """One stream of a conversation."""
 
-    def __init__(self, name: str, history: History, place: Place) -> None:
+    def __init__(self, name: str, history: History, context: ConversationContext) -> None:
         self.name = name
         self.history = history
-        self._place = place
-        self._vocabulary = place.text.model.bundle.vocabulary
+        self._context = context
+        self._vocabulary = context.text.model.bundle.vocabulary
         self._reader: Reader | None = None
-        """Of what runs."""
+        """The reader of the request that runs."""
 
-    def beat(self, silence: float) -> None:
-        """Has a generation that has had no news for so many seconds say that it is alive."""
+    def heartbeat(self, interval: float) -> None:
+        """Has a generation send an empty event if it has sent none for `interval` seconds."""
         if self._reader is not None:
-            self._reader.poke(silence)
+            self._reader.heartbeat(interval)
 
     def event(self, **event: Any) -> pb.ConverseResponse:
-        """An event of this branch as it stands."""
+        """Returns an event of this branch at its position."""
         return pb.ConverseResponse(branch=self.name, position=self.history.here.position, **event)
 
-    async def do(self, command: Command) -> AsyncIterator[pb.ConverseResponse]:
-        """Does one command that concerns this branch alone, and gives its events.
+    async def execute(self, command: Command) -> AsyncIterator[pb.ConverseResponse]:
+        """Executes one command that concerns this branch alone, and yields its events.
 
         Raises:
-            CharloomError: it cannot be done.
+            CharloomError: it cannot be executed.
         """
         message = command.message
         match command.kind:
@@ -117,46 +117,48 @@ class Branch:
                 raise InvalidRequestError([Violation("command", f"must not be {other or 'absent'} here")])
 
     def save(self) -> pb.State:
-        """A state token of where it stands."""
+        """Returns a state token of its position."""
         here = self.history.here
-        text = replace(self._place.text, asked=pb.GenerateRequest())
+        text = replace(self._context.text, message=pb.GenerateRequest())
         payload = state_token.save(text, Request(no_tokens(), 0, 0, origin=here), here)
-        return pb.State(token=self._place.sealer.seal(payload, self._place.caller), position=here.position)
+        return pb.State(
+            token=self._context.sealer.seal(payload, self._context.caller), position=here.position
+        )
 
     async def _feed(self, message: pb.Feed) -> pb.Fed:
         """Reads a text of at most the length of a prompt, and then tokens."""
         if violations := list(self._unfit(message)):
             raise InvalidRequestError(violations)
         encoded = encode("text", message.text, self._vocabulary, skip=message.skip_unknown)
-        fed = np.concatenate([encoded, np.array(message.token_ids, np.int64)])
-        added = "".join(self._vocabulary.decoder(self.history.here.recent).put(fed))
-        await self._read(self.history, fed)
+        tokens = np.concatenate([encoded, np.array(message.token_ids, np.int64)])
+        added = "".join(self._vocabulary.decoder(self.history.here.recent).put(tokens))
+        await self._read(self.history, tokens)
         return pb.Fed(text=None if added == message.text else added)
 
     def _unfit(self, message: pb.Feed) -> Iterator[Violation]:
-        """What of a feed cannot be read."""
-        yield from self._place.limits.unless_short("text", message.text)
-        most, size = self._place.limits.most_prompt, self._vocabulary.size
-        if len(message.token_ids) > most:
-            yield Violation("token_ids", f"must be at most {most} here, not {len(message.token_ids)}")
+        """Yields what of a feed cannot be read."""
+        yield from self._context.limits.unless_short("text", message.text)
+        limit, size = self._context.limits.max_prompt, self._vocabulary.size
+        if len(message.token_ids) > limit:
+            yield Violation("token_ids", f"must be at most {limit} here, not {len(message.token_ids)}")
         elif max(message.token_ids, default=0) >= size:
             yield Violation("token_ids", f"holds ids that are none of the model's {size} tokens")
 
     async def _read(self, history: History, tokens: Tokens) -> None:
-        """Stands after tokens [T] that follow a history."""
+        """Reads tokens [T] that follow a history, which becomes this branch's."""
         for part in history.parts(tokens):
             update = await self._last(Request(part, 0, 0, origin=history.here, returns_state=True))
-            assert update.snapshot is not None, "it was asked for"
+            assert update.snapshot is not None, "it was requested"
             history = history.extended(part, [update.snapshot])
         self.history = history
 
     async def _generate(
         self, message: pb.GenerateRequest, stopped: asyncio.Event
     ) -> AsyncIterator[pb.GenerateResponse]:
-        """Generates a text. What of it was sent is part of the stream then, however it ends."""
+        """Generates a text; however it ends, the branch is then after the last token that was sent."""
         request = self._to_request(message)
-        text = Unsettled(self.history, [request.prompt])
-        yield convert.to_start(self._place.text, request)
+        text = PartialText(self.history, [request.prompt])
+        yield convert.to_start(self._context.text, request)
         last: pb.GenerateResponse | None = None
         try:
             async for update in self._updates(request, stopped):
@@ -170,35 +172,35 @@ class Branch:
                 else:
                     yield response
         except CharloomError:
-            await self._settle(text)
+            await self._keep(text)
             raise
-        await self._settle(text)
+        await self._keep(text)
         yield last or pb.GenerateResponse(
             position=self.history.here.position,
             finish=pb.Finish(
                 reason=pb.FINISH_REASON_CANCELLED,
                 prompt_tokens=request.start,
-                generated_tokens=text.heard,
+                generated_tokens=text.generated,
             ),
         )
 
-    async def _settle(self, text: "Unsettled") -> None:
-        """Stands after the tokens that were heard; where it was, if nothing was."""
+    async def _keep(self, text: PartialText) -> None:
+        """Moves the branch to the end of a text; not at all if there was no update."""
         if text.begun:
             await self._read(text.history, np.concatenate(text.tokens))
 
     def _to_request(self, message: pb.GenerateRequest) -> Request:
-        """What the engine is asked for a text that follows the stream."""
-        foreign = sorted(FOREIGN & {field.name for field, _ in message.ListFields()})
-        if foreign:
+        """Returns the engine's request for a text that follows the stream."""
+        present = sorted(IMPLIED_FIELDS & {field.name for field, _ in message.ListFields()})
+        if present:
             reason = "must be absent: the conversation says it"
-            raise InvalidRequestError([Violation(name, reason) for name in foreign])
-        request = convert.to_request(message, self._vocabulary, self._place.limits)
+            raise InvalidRequestError([Violation(name, reason) for name in present])
+        request = convert.to_request(message, self._vocabulary, self._context.limits)
         history = self.history
         return replace(request, origin=history.here, returns_state=True, state_interval=history.apart)
 
     async def _rewind(self, message: pb.Rewind) -> str:
-        """Takes tokens or characters back and gives their text."""
+        """Removes the newest tokens or characters and returns their text."""
         tail = self.history.tail(self._vocabulary)
         if message.HasField("characters"):
             field, count, known = "characters", message.characters, tail.characters
@@ -213,36 +215,40 @@ class Branch:
         return end.goes
 
     async def _suggest(self, count: int) -> pb.Alternatives:
-        """The likeliest next tokens."""
+        """Returns the likeliest next tokens."""
         if violations := list(unless_between("count", [count], 1, MAX_ALTERNATIVES)):
             raise InvalidRequestError(violations)
         update = await self._last(Request(no_tokens(), 1, 0, logprobs=count, origin=self.history.here))
-        (alternatives,) = convert.to_alternatives(update.choices, self._vocabulary)
+        (alternatives,) = convert.to_alternatives(update.sampled, self._vocabulary)
         return alternatives
 
     async def _last(self, request: Request) -> Update:
-        """The last update of a request for a single token, or none."""
+        """Runs a request for one token or none, and returns its last update."""
         updates = self._updates(request, asyncio.Event())
         *_, last = [update async for update in updates if update is not None]
         return last
 
     async def _updates(self, request: Request, stopped: asyncio.Event) -> AsyncIterator[Update | None]:
-        """Runs a request until it ends or is stopped, None where it was poked; raises what ends it early."""
-        reader = self._reader = self._place.engine.open(request, deadline=None)
+        """Runs a request until it ends or is stopped, and yields its updates; None at a heartbeat.
+
+        Raises:
+            ServingError: it failed.
+        """
+        reader = self._reader = self._context.text.model.engine.submit_texts(request, deadline=None)
         stop = asyncio.ensure_future(stopped.wait())
         try:
             while not stopped.is_set():
-                news = asyncio.ensure_future(reader.next())
+                following = asyncio.ensure_future(reader.next())
                 try:
-                    await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({following, stop}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    news.cancel()  # unless it is done: `wait` leaves running what it waited for
-                if not news.done():
+                    following.cancel()  # unless it is done: `wait` does not cancel what it waited for
+                if not following.done():
                     return
-                if not news.result():
+                if not following.result():
                     yield None
-                for update in news.result():
-                    if update.error is None or update.snapshot is not None or len(update.choices):
+                for update in following.result():
+                    if update.error is None or update.snapshot is not None or len(update.sampled):
                         yield replace(update, error=None)
                     if update.error is not None:
                         raise update.error
@@ -250,43 +256,43 @@ class Branch:
                         return
         finally:
             stop.cancel()
-            reader.close()
+            reader.abort()
             self._reader = None
 
 
 class Worker:
-    """A branch and the commands that wait for it."""
+    """A branch and the queue of its commands."""
 
-    def __init__(self, branch: Branch, most: int) -> None:
+    def __init__(self, branch: Branch, queue_size: int) -> None:
         self.branch = branch
-        self._queue: asyncio.Queue[Command] = asyncio.Queue(most)
-        self._undone: list[Command] = []
+        self._queue: asyncio.Queue[Command] = asyncio.Queue(queue_size)
+        self._unfinished: list[Command] = []
 
     async def put(self, command: Command) -> None:
-        """Takes a command in, as soon as there is room for it."""
-        self._undone.append(command)
+        """Queues a command, as soon as there is room for it."""
+        self._unfinished.append(command)
         await self._queue.put(command)
 
     def stop(self) -> None:
-        """Stops whatever was told to generate so far."""
-        for command in self._undone:
+        """Stops the generations of all commands so far."""
+        for command in self._unfinished:
             command.stopped.set()
 
     @property
-    def told(self) -> bool:
-        """Whether it has been told anything that is not done."""
-        return bool(self._undone)
+    def busy(self) -> bool:
+        """Whether any command is unfinished."""
+        return bool(self._unfinished)
 
-    async def done(self) -> None:
-        """Waits until nothing is left to do."""
+    async def join(self) -> None:
+        """Waits until all commands are finished."""
         await self._queue.join()
 
     @asynccontextmanager
     async def next(self) -> AsyncIterator[Command]:
-        """The next command, while it is done."""
+        """Waits for the next command, which is finished at the end of the context."""
         command = await self._queue.get()
         try:
             yield command
         finally:
-            self._undone.remove(command)
+            self._unfinished.remove(command)
             self._queue.task_done()

@@ -1,7 +1,7 @@
-"""Calls: each is let in, given an id, watched while it is answered, and logged once it is over.
+"""Calls: authenticates each call, gives it an id, limits its streams, watches its reader, and logs its end.
 
-It stands before the servicer and knows of a call what any call has; what is asked in it is the
-servicer's. It logs nothing that a client wrote, but for a request id of a harmless form.
+An interceptor before the servicer. It logs nothing that a client sent, but for a request id of a harmless
+form.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ from serving.rpc.status import abort, code_name, reject
 
 OURS = f"/{pb.DESCRIPTOR.services_by_name['CharloomService'].full_name}/"
 HEALTH = f"/{health_pb2.DESCRIPTOR.services_by_name['Health'].full_name}/"
-"""What needs no token: whoever restarts or routes around a server asks it."""
+"""The service that needs no token: probes and load balancers have none."""
 REQUEST_ID = "x-request-id"
-SANE_ID = re.compile(r"[!-~]{1,64}")
-"""Printable, and one word, so that it cannot be taken for another part of its line."""
+SAFE_ID = re.compile(r"[!-~]{1,64}")
+"""Printable and without spaces, so that it cannot be mistaken for another part of its log line."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Call:
-    """One call: who makes it, and what became of it. The servicer fills in what only it knows."""
+    """One call: who made it, and how it ended. The servicer sets the model and counts the tokens."""
 
     method: str = ""
     id: str = ""
@@ -55,13 +55,13 @@ class Call:
     tokens: int = 0
     """Tokens that were handed out."""
     answered: bool = False
-    """Whether its client has got anything."""
+    """Whether any response was sent."""
     outcome: str = ""
-    """How it ended: ok, cancelled by the client, or the name of a status code; empty until then."""
+    """How it ended: ok, cancelled (by the client), or the name of a status code; empty until then."""
     started: float = field(default_factory=time.perf_counter)
 
     def log(self) -> None:
-        """Says how it ended."""
+        """Logs how it ended."""
         seconds = round(time.perf_counter() - self.started, 6)
         who = f" for {self.caller.name}" if self.caller.name else ""
         what = f" {self.model}" if self.model else ""
@@ -86,12 +86,12 @@ _current: ContextVar[Call] = ContextVar("call")
 
 
 def current_call() -> Call:
-    """The call that is answered in this task."""
+    """Returns the call that is answered in this task."""
     return _current.get(None) or Call()
 
 
 class Calls(grpc.aio.ServerInterceptor):
-    """Lets calls in, and keeps an eye on them."""
+    """Intercepts every call."""
 
     def __init__(self, callers: Callers, metrics: Metrics, reader_timeout: float) -> None:
         self.callers = callers
@@ -104,7 +104,7 @@ class Calls(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Finds who answers a call: the servicer, watched, or a refusal."""
+        """Returns the handler of a call: the servicer's, wrapped, or one that refuses it."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or method.startswith(HEALTH):
@@ -118,23 +118,23 @@ class Calls(grpc.aio.ServerInterceptor):
         return self._watched(call, handler) if method.startswith(OURS) else handler
 
     def _refusal(self, call: Call, error: CharloomError) -> Any:
-        """A handler that answers with an error."""
+        """Returns a handler that answers with an error."""
 
         async def refuse(_: Any, context: Context) -> None:
-            with client_may_go():
+            with disconnects_as_cancelled():
                 async with self._opened(call, context):
                     await reject(context, error, self.metrics)
 
-        # For a method of this kind gRPC awaits no message first, which may never come.
+        # For a method of this kind gRPC does not wait for a message first, which may never come.
         return grpc.stream_stream_rpc_method_handler(refuse)
 
     def _watched(self, call: Call, handler: Any) -> Any:
-        """A handler that answers as this one does, its streams counted among its caller's."""
+        """Returns a handler that answers as this one does, its streams counted among its caller's."""
         kind = kind_of(handler)
         answer = getattr(handler, kind)
 
         async def respond(request: Any, context: Context) -> Any:
-            with client_may_go():
+            with disconnects_as_cancelled():
                 try:
                     async with self._opened(call, context):
                         with self.places.hold(
@@ -147,7 +147,7 @@ class Calls(grpc.aio.ServerInterceptor):
                         return response
                 except SlowReaderError as error:
                     if isinstance(request, Message):
-                        request.Clear()  # it would be kept until the client reads on, and hears of this
+                        request.Clear()  # it would be kept until the client reads on, and gets this error
                     await abort(context, error)
                 except CharloomError as error:
                     await reject(context, error, self.metrics)
@@ -155,14 +155,14 @@ class Calls(grpc.aio.ServerInterceptor):
         return handler._replace(**{kind: respond})
 
     async def _write(self, call: Call, responses: AsyncGenerator[Any, None], context: Context) -> None:
-        """Writes responses; raises SlowReaderError if nobody takes them, and ends whoever makes them."""
+        """Writes responses; raises SlowReaderError, and ends their source, if the client reads none."""
         async with aclosing(responses):
             with Watch(self.reader_timeout) as watch:
                 try:
                     async for response in responses:
                         if not call.answered:
-                            # Not before there is an answer: a client repeats by itself only a call
-                            # that was refused before it got anything.
+                            # Not before there is a response: gRPC clients retry by themselves only a call
+                            # that was refused before anything was sent.
                             call.answered = True
                             await watch.over(context.send_initial_metadata(((REQUEST_ID, call.id),)))
                         await watch.over(context.write(response))
@@ -172,7 +172,7 @@ class Calls(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _opened(self, call: Call, context: Context) -> AsyncIterator[None]:
-        """Makes a call known while it is answered, and logs how it ended."""
+        """Sets the current call while it is answered, and logs how it ended."""
         _current.set(call)  # a call has a task of its own
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
         try:
@@ -188,7 +188,7 @@ class Calls(grpc.aio.ServerInterceptor):
             call.outcome = "cancelled"
             raise
         except Exception as error:
-            # gRPC would log the error's words, and send them to the client; they may quote a request.
+            # gRPC would log the error's message, and send it to the client; it may quote a request.
             failure = DefectError(call.id)
             call.outcome = code_name(failure)
             logger.error("request %s: %s", call.id, describe(error))  # noqa: TRY400
@@ -198,7 +198,7 @@ class Calls(grpc.aio.ServerInterceptor):
 
 
 def streams_of(request: Any, *, streaming: bool) -> tuple[int, str]:
-    """How many streams a request takes at the same time, and the field that says so."""
+    """Returns how many streams a request takes at the same time, and the field that says so."""
     match request:
         case pb.GenerateRequest():
             return text_count(request), "n"
@@ -208,8 +208,8 @@ def streams_of(request: Any, *, streaming: bool) -> tuple[int, str]:
 
 
 @contextmanager
-def client_may_go() -> Iterator[None]:
-    """Takes a write that fails for what it is, a client that has gone; gRPC would log a traceback."""
+def disconnects_as_cancelled() -> Iterator[None]:
+    """Cancels the call if a write fails because the client disconnected; gRPC would log a traceback."""
     try:
         yield
     except grpc.aio.AbortError:
@@ -218,7 +218,7 @@ def client_may_go() -> Iterator[None]:
         raise asyncio.CancelledError from error
 
 
-def to_id(given: str | bytes | None) -> str:
-    """The id that a client gave its call, if it is sane; else a new one."""
-    sane = isinstance(given, str) and SANE_ID.fullmatch(given)
-    return str(given) if sane else secrets.token_hex(8)
+def to_id(sent: str | bytes | None) -> str:
+    """Returns the id that a client sent with its call, if it is safe to log; else a new one."""
+    safe = isinstance(sent, str) and SAFE_ID.fullmatch(sent)
+    return str(sent) if safe else secrets.token_hex(8)

@@ -1,16 +1,14 @@
 """Conversations: one call that holds a stream, and its forks, command by command.
 
-Commands of a branch are done in their order, branches side by side. It knows commands and events, and
-which branches there are; what a command does to one is the branch's.
+The commands of a branch are executed in their order, those of different branches concurrently.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.errors import CharloomError, require
+from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError, Violation
 from charloom.vocabulary import no_tokens
 from serving.engine.history import History
@@ -18,102 +16,81 @@ from serving.engine.request import Request
 from serving.engine.snapshot import Snapshot
 from serving.errors import DrainingError
 from serving.rpc import convert
-from serving.rpc.branch import Branch, Command, Place, Worker
+from serving.rpc.branch import Branch, Command, ConversationContext, Worker
+from serving.rpc.limits import ConversationLimits
 from serving.rpc.status import CODES
 
-NAME = 64
+MAX_NAME = 64
 """Most characters of a branch's name."""
-MOST_WAITING = 2**23
-"""Bytes of the commands of all branches that wait or are being done; more are left unread until then."""
-APART = 256
-"""Tokens between two states of a branch: of a large model they take far more than the tokens."""
-
-
-@dataclass(frozen=True)
-class ConversationLimits:
-    """What one conversation may hold."""
-
-    most_branches: int = 16
-    """Most branches of one conversation."""
-    most_history: int = 10_000
-    """Tokens that a branch of a conversation can be rewound by."""
-    most_commands: int = 64
-    """Commands of a branch that wait for those before them; more are left unread until then."""
-    most_conversations: int = 1024
-    """Conversations that are held at the same time, those not yet opened among them."""
-    opening_timeout: float = 30.0
-    """Seconds after which a conversation ends whose client has not said what it is about."""
-
-    def __post_init__(self) -> None:
-        require(self.most_branches >= 1, "most-branches", "must be at least 1")
-        require(self.most_history >= 0, "most-history", "must be 0 or more")
-        require(self.most_commands >= 1, "most-commands", "must be at least 1")
-        require(self.most_conversations >= 0, "most-conversations", "must be 0 or more")
-        require(self.opening_timeout > 0, "opening-timeout", "must be above 0 seconds")
+MAX_UNFINISHED = 2**23
+"""Bytes of the unfinished commands of all branches beyond which no more are read from the client."""
+SNAPSHOT_INTERVAL = 256
+"""Tokens between two snapshots of a branch: those of a large model take far more memory than the tokens."""
 
 
 class Conversation:
     """The branches of one call, and the events of all of them."""
 
-    def __init__(self, place: Place, bounds: ConversationLimits, origin: Snapshot) -> None:
-        self._place = place
-        self._bounds = bounds
+    def __init__(self, context: ConversationContext, limits: ConversationLimits, origin: Snapshot) -> None:
+        self._context = context
+        self._limits = limits
         self._workers: dict[str, Worker] = {}
         self._busy: set[Worker] = set()
-        """Those of the branches there are, and of dropped ones that were told more before they were."""
-        self._events: asyncio.Queue[pb.ConverseResponse | None] = asyncio.Queue(bounds.most_commands)
-        self._ending: CharloomError | None = None
-        self._broken: BaseException | None = None
+        """The workers of all branches, and of dropped ones that have unfinished commands."""
+        self._events: asyncio.Queue[pb.ConverseResponse | None] = asyncio.Queue(limits.max_commands)
+        self._draining: CharloomError | None = None
+        """The error to end with once all commands are finished, if the server shuts down."""
+        self._defect: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting = 0
-        """Bytes of the commands that are not done."""
-        self._less = asyncio.Event()
-        """Set where some of them are."""
-        self._add(Branch("", History.of(origin, bounds.most_history, APART), place))
+        self._unfinished = 0
+        """Bytes of the commands that are not finished."""
+        self._finished = asyncio.Event()
+        """Set when one of them is."""
+        self._add(Branch("", History.of(origin, limits.max_history, SNAPSHOT_INTERVAL), context))
 
     async def run(self, commands: AsyncIterator[pb.ConverseRequest]) -> AsyncIterator[pb.ConverseResponse]:
-        """Does commands until there are no more, and gives the events.
+        """Executes commands until there are no more, and yields their events.
 
         Raises:
-            DrainingError: the server ends; the states of all branches came before.
+            DrainingError: the server shuts down; the states of all branches were yielded before.
         """
-        start = convert.to_start(self._place.text, Request(no_tokens(), 0, 0)).start
+        start = convert.to_start(self._context.text, Request(no_tokens(), 0, 0)).start
         yield self._workers[""].branch.event(opened=start)
         self._spawn(self._take(commands))
         try:
             while (event := await self._events.get()) is not None:
                 yield event
-            if self._broken is not None:
-                raise self._broken
-            if self._ending is not None:
+            if self._defect is not None:
+                raise self._defect
+            if self._draining is not None:
                 for worker in self._workers.values():
                     yield worker.branch.event(saved=worker.branch.save())
-                raise self._ending
+                raise self._draining
         finally:
             for task in self._tasks:
                 task.cancel()
 
-    def beat(self, silence: float) -> None:
-        """Has every generation that has had no news for so many seconds say that it is alive."""
+    def heartbeat(self, interval: float) -> None:
+        """Has each generation send an empty event if it has sent none for `interval` seconds."""
         for worker in self._busy:
-            worker.branch.beat(silence)
+            worker.branch.heartbeat(interval)
 
-    def hang_up(self) -> None:
-        """Ends it as soon as what it was told is done, for a server that ends."""
-        self._ending = DrainingError()
+    def drain(self) -> None:
+        """Ends the conversation as soon as its commands are finished, for a server that shuts down."""
+        self._draining = DrainingError()
         self._spawn(self._finish())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_end)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Ends the call with a task that failed: nobody waits for events that will not come."""
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        """Ends the call if a task failed, whose events will not come."""
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
-        self._broken = error
+        self._defect = error
         for other in self._tasks:
             other.cancel()
         while not self._events.empty():
@@ -121,15 +98,15 @@ class Conversation:
         self._events.put_nowait(None)
 
     def _add(self, branch: Branch) -> None:
-        worker = self._workers[branch.name] = Worker(branch, self._bounds.most_commands)
+        worker = self._workers[branch.name] = Worker(branch, self._limits.max_commands)
         self._busy.add(worker)
         self._spawn(self._work(worker))
 
     async def _take(self, commands: AsyncIterator[pb.ConverseRequest]) -> None:
-        """Hands each command to its branch, and ends with the last."""
+        """Queues each command at its branch, and finishes after the last."""
         async for message in commands:
-            await self._room(message.ByteSize())
-            if self._ending is not None:
+            await self._wait_for_room(message.ByteSize())
+            if self._draining is not None:
                 return
             worker = self._workers.get(message.branch)
             if worker is None:
@@ -138,39 +115,39 @@ class Conversation:
                 worker.stop()
             else:
                 command = Command(message)
-                self._waiting += command.size
+                self._unfinished += command.size
                 await worker.put(command)
         await self._finish()
 
-    async def _room(self, size: int) -> None:
-        """Waits until a command of so many bytes may wait too."""
-        while self._waiting and self._waiting + size > MOST_WAITING:
-            self._less.clear()
-            await self._less.wait()
+    async def _wait_for_room(self, size: int) -> None:
+        """Waits until a command of so many bytes may be queued."""
+        while self._unfinished and self._unfinished + size > MAX_UNFINISHED:
+            self._finished.clear()
+            await self._finished.wait()
 
     async def _finish(self) -> None:
-        """Waits until all branches have done what they were told."""
+        """Waits until the commands of all branches are finished."""
         for worker in list(self._busy):
-            await worker.done()
+            await worker.join()
         await self._events.put(None)
 
     async def _work(self, worker: Worker) -> None:
-        """Does the commands of a branch, one after another."""
-        while self._workers.get(worker.branch.name) is worker or worker.told:
+        """Executes the commands of a branch, one after another."""
+        while self._workers.get(worker.branch.name) is worker or worker.busy:
             async with worker.next() as command:
                 try:
-                    async for event in self._do(worker, command):
+                    async for event in self._execute(worker, command):
                         await self._events.put(event)
                 except CharloomError as error:
                     position = worker.branch.history.here.position
                     await self._events.put(failed(worker.branch.name, position, error))
                 finally:
-                    self._waiting -= command.size
-                    self._less.set()
+                    self._unfinished -= command.size
+                    self._finished.set()
         self._busy.discard(worker)
 
-    async def _do(self, worker: Worker, command: Command) -> AsyncIterator[pb.ConverseResponse]:
-        """Does one command."""
+    async def _execute(self, worker: Worker, command: Command) -> AsyncIterator[pb.ConverseResponse]:
+        """Executes one command, and yields its events."""
         branch = worker.branch
         if self._workers.get(branch.name) is not worker:
             raise no_branch(branch.name)
@@ -181,27 +158,27 @@ class Conversation:
             del self._workers[branch.name]
             yield branch.event(dropped=pb.Dropped())
         else:
-            async for event in branch.do(command):
+            async for event in branch.execute(command):
                 yield event
 
     def _fork(self, branch: Branch, name: str) -> None:
-        """Makes a branch that goes on alone from here."""
-        most = self._bounds.most_branches
-        if not 1 <= len(name) <= NAME:
-            raise InvalidRequestError([Violation("name", f"must have 1 to {NAME} characters")])
+        """Adds a branch that starts where this one is."""
+        most = self._limits.max_branches
+        if not 1 <= len(name) <= MAX_NAME:
+            raise InvalidRequestError([Violation("name", f"must have 1 to {MAX_NAME} characters")])
         if name in self._workers:
             raise InvalidRequestError([Violation("name", f"is that of a branch already: {name!r}")])
         if len(self._workers) >= most:
             raise InvalidRequestError([Violation("fork", f"is one too many: there are {most} branches")])
-        self._add(Branch(name, branch.history, self._place))
+        self._add(Branch(name, branch.history, self._context))
 
 
 def no_branch(name: str) -> InvalidRequestError:
-    """The error of a command for a branch that is none."""
-    return InvalidRequestError([Violation("branch", f"is none that there is: {name[:NAME]!r}")])
+    """Makes the error of a command for an unknown branch."""
+    return InvalidRequestError([Violation("branch", f"is none that there is: {name[:MAX_NAME]!r}")])
 
 
 def failed(branch: str, position: int, error: CharloomError) -> pb.ConverseResponse:
-    """The event of a command that could not be done."""
+    """Returns the event of a command that failed."""
     failure = pb.Failure(code=CODES[type(error)], message=str(error))
     return pb.ConverseResponse(branch=branch, position=position, failed=failure)

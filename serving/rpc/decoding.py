@@ -1,7 +1,6 @@
-"""Requests whose bytes are no message: refused as any other that cannot be used.
+"""Decoding: refuses requests whose bytes are no message with INVALID_ARGUMENT.
 
-By itself gRPC takes such bytes for a defect of the server: it answers UNKNOWN and writes a traceback
-to the log. This knows handlers, and nothing of what they do.
+gRPC itself takes such bytes for a defect of the server: it answers UNKNOWN and logs a traceback.
 """
 
 import inspect
@@ -18,11 +17,11 @@ from serving.rpc.status import reject
 
 Behavior = Callable[[Any, Any], Any]
 UNDECODABLE = object()
-"""Stands for a request that is none."""
+"""Stands for a request that could not be decoded."""
 
 
 class DecodingInterceptor(grpc.aio.ServerInterceptor):
-    """Has undecodable requests refused with INVALID_ARGUMENT, and counted."""
+    """Refuses undecodable requests, and counts them."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
@@ -32,20 +31,20 @@ class DecodingInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """The handler of a call, if there is one, with its requests looked at."""
+        """Returns the handler of a call, if there is one, with its requests checked."""
         handler = await continuation(handler_call_details)
-        return None if handler is None else looking(handler, self.refuse)
+        return None if handler is None else checking(handler, self.refuse)
 
     async def refuse(self, context: Any, error: InvalidRequestError) -> NoReturn:
-        """Ends a call that has no message."""
+        """Ends a call whose request is no message."""
         await reject(context, error, self.metrics)
 
 
 Refuse = Callable[[Any, InvalidRequestError], Awaitable[NoReturn]]
 
 
-def looking(handler: Any, refuse: Refuse) -> Any:
-    """A handler that looks at its requests before it handles them."""
+def checking(handler: Any, refuse: Refuse) -> Any:
+    """Returns a handler that checks its requests before it handles them."""
     kind = kind_of(handler)
     behave = streamed if handler.request_streaming else single
     return handler._replace(
@@ -55,16 +54,16 @@ def looking(handler: Any, refuse: Refuse) -> Any:
 
 
 def kind_of(handler: Any) -> str:
-    """The name of what answers a handler's calls, which says which sides send a stream."""
-    arrivals, answers = (
+    """Returns the attribute of a handler that holds its behavior: unary_stream and so on."""
+    requests, responses = (
         "stream" if streaming else "unary"
         for streaming in (handler.request_streaming, handler.response_streaming)
     )
-    return f"{arrivals}_{answers}"
+    return f"{requests}_{responses}"
 
 
 def tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """A deserializer that gives UNDECODABLE where this one would raise an error."""
+    """Returns a deserializer that returns UNDECODABLE where this one would raise."""
 
     def attempt(data: bytes) -> Any:
         try:
@@ -76,7 +75,7 @@ def tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 
 def single(behave: Behavior, refuse: Refuse) -> Behavior:
-    """The behavior of a method that takes one request."""
+    """Returns the behavior of a method that takes one request, which is checked."""
 
     async def respond(request: Any, context: Any) -> Any:
         if request is UNDECODABLE:
@@ -94,7 +93,7 @@ def single(behave: Behavior, refuse: Refuse) -> Behavior:
 
 
 def streamed(behave: Behavior, refuse: Refuse) -> Behavior:
-    """The behavior of a method that takes a stream of requests and gives one of responses."""
+    """Returns the behavior of a method that takes a stream of requests, which are checked."""
 
     async def stream(requests: Any, context: Any) -> AsyncIterator[Any]:
         try:
@@ -108,7 +107,7 @@ def streamed(behave: Behavior, refuse: Refuse) -> Behavior:
 
 
 async def decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The requests of a stream; raises InvalidRequestError at one that is none."""
+    """Yields the requests of a stream; raises InvalidRequestError at one that could not be decoded."""
     async for request in requests:
         if request is UNDECODABLE:
             raise no_message()
@@ -116,7 +115,7 @@ async def decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 def no_message() -> InvalidRequestError:
-    """The error of a request whose bytes are no message."""
+    """Makes the error of a request whose bytes are no message."""
     return InvalidRequestError(
         [Violation("request", "is no message of this method: its bytes cannot be decoded")]
     )

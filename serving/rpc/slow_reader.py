@@ -1,7 +1,4 @@
-"""Slow readers: noticing that a client takes nothing of its stream.
-
-It knows writes that take time, and not what is written.
-"""
+"""Slow readers: ends the stream of a client that reads nothing for too long."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -14,9 +11,9 @@ from serving.errors import SlowReaderError
 
 
 class Watch(Patience):
-    """Watches the writes of one call, in the task that makes them: patience that is had during a write.
+    """Limits the time of each write of one call, in the task that makes them.
 
-    A timer for each write would cost as much as a third of the write; patience has one for the call.
+    A timer for each write would cost as much as a third of the write; `Patience` has one for the call.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -25,18 +22,18 @@ class Watch(Patience):
 
     async def over(self, write: Awaitable[None]) -> None:
         """Waits for a write; raises SlowReaderError once it takes too long."""
-        self._renewed = monotonic()  # what `renew` and `rest` do, without a call for every message
+        self._renewed = monotonic()  # as `renew` and `rest` do, without a call for every message
         try:
             await write
         except asyncio.CancelledError:
-            if self.lost and self._task.uncancel() == 0:  # else somebody else cancels as well
+            if self.lost and self._task.uncancel() == 0:  # else the call is cancelled for another reason too
                 raise SlowReaderError(self.seconds) from None
             raise
         finally:
             self._renewed = inf
 
     def _break_off(self) -> None:
-        """Ends the write that takes too long."""
+        """Cancels the write that takes too long."""
         self._task.cancel()
 
     def __enter__(self) -> Self:

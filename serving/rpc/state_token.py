@@ -1,25 +1,27 @@
-"""State tokens: where a stream stands and what its text was asked for, as bytes that a client keeps.
+"""State tokens: a snapshot of a stream and the request of its text, as bytes that a client keeps.
 
-It knows what is in them. That nobody reads or alters them on their way is the sealer's
-(`serving/rpc/security/sealing.py`); what is done with a stream that goes on is the engine's.
+They are encrypted and authenticated elsewhere (`serving/rpc/security/sealing.py`).
 """
+
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.burst import Feeds, StateSpec, recode
+from charloom.bundle import Precision
+from charloom.burst import Array, StateSpec
 from charloom.options import MAX_WINDOW, InvalidRequestError, Violation
 from serving.engine.request import Request
-from serving.engine.snapshot import Snapshot
+from serving.engine.snapshot import Snapshot, State
 from serving.errors import OtherBundleError
-from serving.models import Model
+from serving.model import Model
 from serving.rpc.convert import Text
 
-LATEST = 2**62
-"""No stream gets to this position."""
+MAX_POSITION = 2**62
+"""A position that no stream reaches."""
 
-BESIDE_RESUME = {
+DELIVERY_FIELDS = {
     "model",
     "state",
     "resume",
@@ -31,63 +33,67 @@ BESIDE_RESUME = {
     "execution_class",
     "require_exact",
 }
-"""What may stand in a request that goes on with a text: how it is sent, and not what it is."""
+"""Fields of a GenerateRequest that say how a text is delivered, not what it is: a resumed text may change
+them."""
 
-READ = {"prompt", "skip_unknown", "n"}
-"""What is done with by the time a text has a state."""
+CONSUMED_FIELDS = {"prompt", "skip_unknown", "n"}
+"""Fields that have no further effect once a text has a state."""
 
 
 class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is in a token."""
+    """The content of a state token."""
 
     model: str
     digest: str
     execution_class: str
     exact: bool
-    """Whether it is to the bit where an undisturbed stream would be."""
+    """Whether the state is to the bit that of an undisturbed stream."""
     request: bytes
-    """The GenerateRequest of the text: its options, its seed among them."""
+    """The GenerateRequest that the text was begun with, its options and its seed."""
     generated: int
     """Tokens of the text so far."""
     last: int
     position: int
     recent: bytes
-    """Little-endian uint32 each."""
-    state: dict[str, tuple[str, bytes]]
-    """Type and bytes of each tensor."""
+    """The newest tokens, for penalties: little-endian uint32 each."""
+    precision: Precision
+    """The precision whose state tensors these are."""
+    state: dict[str, bytes]
+    """The tensors, little-endian and row by row."""
 
 
 def save(text: Text, request: Request, snapshot: Snapshot) -> bytes:
-    """The bytes of a stream that stands where a snapshot says."""
-    asked = pb.GenerateRequest()
-    asked.CopyFrom(text.asked)
-    for field in READ | BESIDE_RESUME:
-        asked.ClearField(field)  # type: ignore[arg-type]
-    # Nobody bounds what this version does not know, and a token is not to carry it.
-    asked.DiscardUnknownFields()
-    # Not another server's defaults.
-    asked.seed, asked.max_tokens = request.seed, request.max_tokens
+    """Returns the bytes of a text's request and a snapshot of its stream."""
+    begun = pb.GenerateRequest()
+    begun.CopyFrom(text.message)
+    for field in CONSUMED_FIELDS | DELIVERY_FIELDS:
+        begun.ClearField(field)  # type: ignore[arg-type]
+    # Fields that this version does not know have no limit on their size.
+    begun.DiscardUnknownFields()
+    # The drawn seed and the default length, so that no other server draws or chooses its own.
+    begun.seed, begun.max_tokens = request.seed, request.max_tokens
     return msgspec.msgpack.encode(
         Saved(
             model=text.model.name,
             digest=text.model.bundle.digest,
-            execution_class=str(text.model.runner.execution_class),
+            execution_class=str(text.model.executor.execution_class),
             exact=text.exact,
-            request=asked.SerializeToString(),
+            request=begun.SerializeToString(),
             generated=snapshot.position - request.start,
             last=snapshot.last,
             position=snapshot.position,
             recent=snapshot.recent.astype("<u4").tobytes(),
-            state={name: (tensor.dtype.name, tensor.tobytes()) for name, tensor in snapshot.state.items()},
+            precision=text.model.executor.precision,
+            state={name: to_bytes(tensor) for name, tensor in snapshot.state.items()},
         )
     )
 
 
 def load(payload: bytes) -> Saved:
-    """What was saved.
+    """Decodes what `save` returned.
 
     Raises:
-        InvalidRequestError: these bytes are nothing that this version saves.
+        InvalidRequestError: another version saved it.
     """
     try:
         return msgspec.msgpack.decode(payload, type=Saved)
@@ -96,39 +102,70 @@ def load(payload: bytes) -> Saved:
 
 
 def restore(saved: Saved, model: Model) -> Snapshot:
-    """Where the stream stands, as this model's runner takes it.
+    """Returns the snapshot, its state in the model's precision.
 
     Raises:
-        OtherBundleError: it was saved of another bundle.
+        OtherBundleError: it was saved with another bundle.
         InvalidRequestError: it is no state of this model.
     """
     if saved.digest != model.bundle.digest:
         raise OtherBundleError(f"{saved.model} {saved.digest}", f"{model.name} {model.bundle.digest}")
-    if len(saved.recent) % 4 or not 0 <= saved.generated <= saved.position < LATEST:
+    if len(saved.recent) % 4 or not 0 <= saved.generated <= saved.position < MAX_POSITION:
         raise unusable("is where no stream can be")
     recent = np.frombuffer(saved.recent, "<u4").astype(np.int64)[-MAX_WINDOW:]
     size = model.bundle.vocabulary.size
     if not 0 <= saved.last <= size or (recent >= size).any():
         raise unusable("holds tokens that the model has not")
-    return Snapshot(restore_state(saved, model.runner.state), saved.last, saved.position, recent)
+    precisions = model.bundle.manifest.precisions
+    if saved.precision not in precisions:
+        raise unusable(f"is in the precision {saved.precision}, which the bundle does not have")
+    state = restore_state(saved.state, precisions[saved.precision].state, model.executor.state)
+    return Snapshot(state, saved.last, saved.position, recent)
 
 
-def restore_state(saved: Saved, specs: list[StateSpec]) -> Feeds:
-    """The state tensors, [1, ...] each; those of another precision in this one."""
-    if saved.state.keys() != {spec.name for spec in specs}:
+def restore_state(saved: dict[str, bytes], theirs: Sequence[StateSpec], ours: Sequence[StateSpec]) -> State:
+    """Makes state tensors [1, ...] of bytes, converted from the precision that saved them to ours.
+
+    Args:
+        saved: bytes of each tensor by name.
+        theirs: the state in the precision that saved it.
+        ours: the state in the precision of this runner, with the same names and shapes.
+
+    Raises:
+        InvalidRequestError: they are no state of this model.
+    """
+    if saved.keys() != {spec.name for spec in theirs}:
         raise unusable("does not hold the tensors of the model's state")
-    state: Feeds = {}
-    for spec in specs:
-        dtype, data = saved.state[spec.name]
-        if dtype not in ("float32", "uint8") or len(data) != spec.size * np.dtype(dtype).itemsize:
-            raise unusable(f"holds a tensor {spec.name} of another size")
-        tensor = np.frombuffer(data, dtype).reshape(1, *spec.shape)
-        if dtype != "uint8" and not np.isfinite(tensor).all():
-            raise unusable(f"holds a tensor {spec.name} that is not finite")
-        state[spec.name] = recode(tensor, spec.dtype)
+    by_name = {spec.name: spec for spec in theirs}
+    state: State = {}
+    for spec in ours:
+        source = by_name[spec.name]
+        state[spec.name] = spec.converted(from_bytes(saved[spec.name], source), source)
     return state
 
 
+def to_bytes(tensor: Array) -> bytes:
+    """Returns the bytes of a tensor, the same on every machine."""
+    return tensor.astype(tensor.dtype.newbyteorder("<")).tobytes()
+
+
+def from_bytes(data: bytes, spec: StateSpec) -> Array:
+    """Returns the tensor [1, ...] of bytes.
+
+    Raises:
+        InvalidRequestError: they are no tensor of this specification.
+    """
+    if len(data) != spec.nbytes:
+        raise unusable(f"holds a tensor {spec.name} of another size")
+    dtype = np.dtype(spec.dtype)
+    tensor = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(1, *spec.shape)
+    if dtype.kind == "f" and not np.isfinite(tensor).all():
+        raise unusable(f"holds a tensor {spec.name} that is not finite")
+    if spec.limit is not None and not ((tensor >= 0) & (tensor < spec.limit)).all():
+        raise unusable(f"holds a tensor {spec.name} of numbers that no stream has")
+    return tensor
+
+
 def unusable(reason: str) -> InvalidRequestError:
-    """The error of a state that was sealed by a server and is none all the same."""
+    """Makes the error of a token that a server sealed and that holds no valid state."""
     return InvalidRequestError([Violation("state", reason)])

@@ -1,4 +1,4 @@
-"""Calls that bring texts, to be scored or to become vectors: how much one may bring."""
+"""Requests of calls that send texts to be scored or embedded, and the limits on their size."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from charloom.options import InvalidRequestError, Violation
 from charloom.vocabulary import Vocabulary
 from serving.engine.request import Request
 from serving.engine.text_requests import embedding_requests, scoring_requests
-from serving.rpc.convert import RequestLimits
+from serving.rpc.limits import RequestLimits
 
 
 def to_scored(message: pb.ScoreRequest, vocabulary: Vocabulary, limits: RequestLimits) -> list[Request]:
-    """What the engine is asked.
+    """Returns one request of the engine for each text.
 
     Raises:
         InvalidRequestError: there is no text, or too much, or it has characters that the model has not.
@@ -21,7 +21,7 @@ def to_scored(message: pb.ScoreRequest, vocabulary: Vocabulary, limits: RequestL
 
 
 def to_read(message: pb.EmbedRequest, vocabulary: Vocabulary, limits: RequestLimits) -> list[Request]:
-    """What the engine is asked.
+    """Returns one request of the engine for each text.
 
     Raises:
         InvalidRequestError: there is no text, or too much, or an empty one, or it has characters that
@@ -32,11 +32,11 @@ def to_read(message: pb.EmbedRequest, vocabulary: Vocabulary, limits: RequestLim
 
 
 def check_size(texts: Sequence[str], limits: RequestLimits, more: int = 0) -> None:
-    """Raises InvalidRequestError unless there are texts, and no more of them than a request may bring."""
-    if not 1 <= len(texts) <= limits.most_texts:
-        reason = f"must be 1 to {limits.most_texts} here, not {len(texts)}"
+    """Raises InvalidRequestError unless there are texts, and no more than a request may have."""
+    if not 1 <= len(texts) <= limits.max_texts:
+        reason = f"must be 1 to {limits.max_texts} here, not {len(texts)}"
         raise InvalidRequestError([Violation("texts", reason)])
     size = sum(map(len, texts)) + more
-    if size > limits.most_prompt:
-        reason = f"must have at most {limits.most_prompt} characters together here, not {size}"
+    if size > limits.max_prompt:
+        reason = f"must have at most {limits.max_prompt} characters together here, not {size}"
         raise InvalidRequestError([Violation("texts", reason)])

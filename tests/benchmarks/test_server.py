@@ -11,8 +11,8 @@ import pytest
 from benchmarks.bare import bare_rate
 from benchmarks.load import LENGTHS, LONG, SHORT, Load
 from benchmarks.table import median, times
-from serving.engine.runner import RunnerConfig
-from serving.models import Model
+from serving.engine.config import RunnerConfig
+from serving.model import Model
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The command line in a process of its own, as users run it."""
+"""The command line, in this process and in fresh ones; and a bundle, for which any will do here."""
 
 import os
 import subprocess
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-Finished = subprocess.CompletedProcess[str]
+from tests.conftest import Finished
+from tests.serving.golden import FOLDER
 
 
 def run_python(*arguments: object, cwd: Path | None = None, **env: str) -> Finished:
@@ -24,18 +25,24 @@ def run_python(*arguments: object, cwd: Path | None = None, **env: str) -> Finis
     )
 
 
+@pytest.fixture(scope="session")
+def bundle_dir() -> Path:
+    """A golden bundle, which is there at once."""
+    return FOLDER / "lstm"
+
+
 @pytest.fixture
 def python() -> Callable[..., Finished]:
     return run_python
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Callable[..., Finished]:
-    """Runs `charloom` in an empty folder; keyword arguments are environment variables."""
+def cli(in_process: Callable[..., Finished], tmp_path: Path) -> Callable[..., Finished]:
+    """Runs `charloom` in this process and an empty folder; keyword arguments are environment variables."""
     folder = tmp_path / "cwd"
     folder.mkdir()
 
     def run(*arguments: object, **env: str) -> Finished:
-        return run_python("-m", "charloom", *arguments, cwd=folder, **env)
+        return in_process(*arguments, cwd=folder, **env)
 
     return run

@@ -143,8 +143,8 @@ def test_a_file_in_place_of_the_directory(tmp_path):
         (b"not json", "malformed"),
         (b"[1]", "malformed"),
         (b'"\xff\xfe"', "malformed"),
-        (b'{"format": 2, "name": "\xff"}', "malformed"),
-        (b'{"format": 2}', "malformed"),
+        (b'{"format": 3, "name": "\xff"}', "malformed"),
+        (b'{"format": 3}', "malformed"),
         (b"{}", "states no format"),
         (b'{"format": null}', "states no format"),
         (b'{"format": "1"}', "states no format"),
@@ -153,7 +153,7 @@ def test_a_file_in_place_of_the_directory(tmp_path):
         (b'{"format": -1}', "states no format"),
         (b'{"format": true}', ""),
         (b'{"format": 1' + b"0" * 5000 + b"}", ""),
-        pytest.param(b'{"format": 2, "x": ' + b"[" * 100_000, "malformed", id="nested"),
+        pytest.param(b'{"format": 3, "x": ' + b"[" * 100_000, "malformed", id="nested"),
     ],
     ids=lambda value: repr(value[:30]),
 )
@@ -326,7 +326,7 @@ def test_a_vocabulary_that_is_none(copy, data):
 
 
 def test_a_state_whose_shape_holds_no_numbers(copy):
-    edit(copy, lambda m: m["precisions"]["float32"]["state"][0].update(shape=["B", "H"]))
+    edit(copy, lambda m: m["precisions"]["float32"]["state"][0].update(shape=["H"]))
     refused(copy, MANIFEST, "malformed")
 
 

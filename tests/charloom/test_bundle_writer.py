@@ -18,10 +18,12 @@ from charloom.bundle import (
     Variant,
     graph_file,
     to_json,
+    weights_file,
 )
 from charloom.burst import INPUTS
 from charloom.vocabulary import CharacterVocabulary
 
+WEIGHTS = weights_file("float32")
 GRAPHS = {kind: graph_file("float32", kind) for kind in INPUTS}
 
 
@@ -29,17 +31,19 @@ def write(path, text="ab", *, overwrite=False, before_commit=lambda: None, name=
     """Writes a small bundle, whose graphs are no graphs."""
     vocabulary = CharacterVocabulary.of_text(text)
     with BundleWriter(path, overwrite=overwrite) as writer:
-        for file in GRAPHS.values():
+        for file in (WEIGHTS, *GRAPHS.values()):
             writer.add(file, b"graph of " + text.encode())
         writer.add(VOCABULARY, to_json(vocabulary.to_json()))
-        variant = Variant({kind: Graph(file, [], []) for kind, file in GRAPHS.items()}, [], {})
+        graphs = {kind: Graph(file, [], []) for kind, file in GRAPHS.items()}
+        variant = Variant(WEIGHTS, graphs, [], {})
         manifest = Manifest(
             format=FORMAT,
             name=name,
             version="1",
-            architecture=Architecture("lstm", 1, 1, 0, 1),
+            architecture=Architecture("recurrent", 1, {"layers": 1}, 1, "RNN"),
             vocabulary_size=vocabulary.size,
             precisions={"float32": variant},
+            embedding=[],
             training={},
             files=writer.files,
             created_by="a test",
@@ -64,7 +68,7 @@ def test_what_is_written_is_what_is_opened(tmp_path):
     bundle = write(tmp_path / "new" / "folders" / "b", "héllo")
     assert bundle.vocabulary == CharacterVocabulary.of_text("héllo")
     assert bundle.manifest == Bundle.open(tmp_path / "new" / "folders" / "b").manifest
-    assert names(bundle.path) == sorted([MANIFEST, VOCABULARY, *GRAPHS.values()])
+    assert names(bundle.path) == sorted([MANIFEST, VOCABULARY, WEIGHTS, *GRAPHS.values()])
     assert names(bundle.path.parent) == ["b"]
     assert stat.S_IMODE(bundle.path.stat().st_mode) == 0o755  # a server of another user can read it
 

@@ -61,7 +61,7 @@ def test_a_fresh_state_is_what_stands_for_zero():
     assert spec.nbytes == 16
     assert spec.initial_rows(2).tolist() == [[0] * 4] * 2
     assert spec.initial_rows(2).dtype == np.float32
-    encoded = StateSpec("h_1", "uint8", (4,), 128)
+    encoded = StateSpec("h_1", "uint8", (4,), 128, scale=1 / 127, zero=128)
     assert encoded.nbytes == 4
     assert encoded.initial_rows(2).tolist() == [[128] * 4] * 2
     assert encoded.initial_rows(2).dtype == np.uint8

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,24 +78,53 @@ def launch(bundle: Path, log: Path, *options: str, program: Sequence[str] = CHAR
     return ServerProcess(process, log)
 
 
-@pytest.fixture
-def serve(bundle_dir: Path, tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Starts servers on free ports: serve(*options, bundle=..., program=...). All are stopped in the end."""
-    servers: list[ServerProcess] = []
+class Servers:
+    """Starts servers on free ports, and stops all of them in the end."""
 
-    def start(*options: str, bundle: Path = bundle_dir, program: Sequence[str] = CHARLOOM) -> ServerProcess:
-        server = launch(bundle, tmp_path / f"server{len(servers)}.log", *options, program=program)
-        servers.append(server)
+    def __init__(self, bundle: Path, folder: Path) -> None:
+        self._bundle = bundle
+        self._folder = folder
+        self.servers: list[ServerProcess] = []
+
+    def start(
+        self, *options: str, bundle: Path | None = None, program: Sequence[str] = CHARLOOM
+    ) -> ServerProcess:
+        """Starts one and waits until it is ready."""
+        log = self._folder / f"server{len(self.servers)}.log"
+        server = launch(bundle or self._bundle, log, *options, program=program)
+        self.servers.append(server)
         server.wait_until_ready()
         return server
 
-    yield start
-    try:
-        for server in servers:
-            server.stop()
-    finally:
-        for server in servers:
-            server.kill()
+    def stop(self) -> None:
+        """Stops them; each that nobody ended must end well."""
+        try:
+            for server in self.servers:
+                server.stop()
+        finally:
+            for server in self.servers:
+                server.kill()
+
+
+@pytest.fixture
+def serve(bundle_dir: Path, tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers of a test's own: serve(*options, bundle=..., program=...)."""
+    servers = Servers(bundle_dir, tmp_path)
+    yield servers.start
+    servers.stop()
+
+
+@pytest.fixture(scope="module")
+def serve_all(
+    bundle_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., ServerProcess]]:
+    """Servers that the tests of a module share, one of each set of options: serve_all(*options, bundle=...).
+
+    They are for tests that neither end a server nor keep it from others.
+    """
+    servers = Servers(bundle_dir, tmp_path_factory.mktemp("servers"))
+    yield cache(servers.start)
+    servers.stop()
 
 
 def metric(server: ServerProcess, name: str, **labels: str) -> float:

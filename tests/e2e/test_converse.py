@@ -112,7 +112,7 @@ def test_a_server_that_ends_hands_out_the_state(serve: Serve) -> None:
 
 
 def test_a_conversation_that_cannot_be_held(serve: Serve) -> None:
-    server = serve("--most-conversations", "1")
+    server = serve("--max-conversations", "1")
     with Client(server.address) as client:
         with pytest.raises(RequestError, match="NOT_FOUND"):
             client.converse(model="other")

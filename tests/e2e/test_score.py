@@ -52,7 +52,7 @@ def test_a_bundle_gives_the_bits_of_a_server(serve: Serve, bundle_dir: Path, tex
 
 
 def test_scores_are_the_same_from_either_source(serve: Serve, bundle_dir: Path, lines: Path) -> None:
-    server = serve("--most-texts", "2", "--max-streams", "1", "--max-waiting", "1")
+    server = serve("--max-texts", "2", "--max-streams", "1", "--max-waiting", "1")
     for options in ((), ("--sort", "--tokens"), ("--json", "--tokens", "--prompt", "The ")):
         local = run("score", "--bundle", bundle_dir, "--lines", *options, lines)
         assert local.returncode == 0, local.stderr
@@ -97,7 +97,7 @@ def test_a_file_may_have_any_name(bundle_dir: Path, tmp_path: Path) -> None:
 
 
 def test_a_text_that_cannot_be_scored_is_named(serve: Serve, bundle_dir: Path, lines: Path) -> None:
-    server = serve("--most-prompt", "50")
+    server = serve("--max-prompt", "50")
     for source in (("--bundle", bundle_dir), ("--address", server.address)):
         said = refusal("score", *source, "--lines", input="ab\n\na☃b")
         assert "standard input, line 3 has characters outside the model's vocabulary: '☃' (U+2603)" in said
@@ -114,7 +114,7 @@ def test_a_text_that_cannot_be_scored_is_named(serve: Serve, bundle_dir: Path, l
 
 
 def test_the_most_similar_come_first_from_either_source(serve: Serve, bundle_dir: Path, lines: Path) -> None:
-    server = serve("--most-texts", "2")
+    server = serve("--max-texts", "2")
     local = run("similar", "--bundle", bundle_dir, "The statement is executed.", lines, "-n", 3)
     assert local.returncode == 0, local.stderr
     rows = local.stdout.splitlines()

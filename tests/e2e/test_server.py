@@ -107,7 +107,15 @@ def test_describes_its_model(serve: Serve) -> None:
         model = client.model()
         assert client.models() == [model]
         assert client.model(model.name) == model
-        assert (model.cell, model.layers, model.cells) == ("lstm", 2, 48)
+        network = model.network
+        assert (network.kind, network.version, network.description) == (
+            "recurrent",
+            1,
+            "LSTM, 2 x 48 cells, embedding 16",
+        )
+        assert network.config == {"cell": "lstm", "layers": 2, "cells": 48, "embedding": 16}
+        assert all(type(network.config[name]) is int for name in ("layers", "cells", "embedding"))
+        assert network.parameters > 10_000
         assert model.precision == "float32"
         assert model.state_bytes == 2 * 2 * 48 * 4
         assert 0 < model.validation_loss < 5

@@ -1,4 +1,4 @@
-"""Small models of random or known scores, and their graphs, traced once a session."""
+"""Small models of random or known scores, and their graphs, built once a session."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,24 +9,21 @@ import pytest
 import torch
 
 from charloom.burst import FULL_INPUTS, INPUTS, Feeds, neutral
-from export.burst import BURSTS
-from export.main import NUMBERS
-from export.onnx_graph import trace
+from export.build import BurstGraphs, build_graphs
 from export.verify import Session
-from networks.recurrent import ModelConfig, RecurrentModel
-from networks.step import Float32, Numbers, Step
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
 from tests.conftest import PRECISIONS
 
 W, N = 6, 3
 
 
 @dataclass
-class Traced:
-    """A model, its step in some numbers, and its burst graphs."""
+class Built:
+    """A model and its burst graphs in some precision."""
 
     model: RecurrentModel
-    step: Step
-    graphs: dict
+    graphs: BurstGraphs
     session: Session
 
     @property
@@ -35,7 +32,7 @@ class Traced:
 
     @property
     def state(self):
-        return self.step.specs
+        return self.graphs.state
 
     def feeds(self, rows, steps, kind="full", **changes) -> Feeds:
         """A burst of fresh rows that run every step; changes are broadcast."""
@@ -53,10 +50,9 @@ class Traced:
         return self.session.run(kind, {name: array for name, array in feeds.items() if name in names})
 
 
-def trace_model(model, kinds=("plain", "full"), numbers: Numbers = Float32()) -> Traced:
-    step = Step(model, numbers)
-    graphs = {kind: trace(BURSTS[kind](step), model.outputs, step.specs) for kind in kinds}
-    return Traced(model, step, graphs, Session(graphs, threads=1))
+def build_model(model, precision="float32") -> Built:
+    graphs = build_graphs(model, precision)
+    return Built(model, graphs, Session(graphs, threads=1))
 
 
 def random_model(config, tokens, seed=0, scale=1.5) -> RecurrentModel:
@@ -77,17 +73,14 @@ def one_thread():
 
 
 TOKENS = 12
-TALL = (ModelConfig("lstm", 2, 7, 5), ModelConfig("gru", 2, 17, 0), ModelConfig("rnn", 2, 11, 4))
-FLAT = (ModelConfig("lstm", 1, 33, 0), ModelConfig("gru", 1, 9, 3), ModelConfig("rnn", 1, 1, 0))
+TALL = (RecurrentConfig("lstm", 2, 7, 5), RecurrentConfig("gru", 2, 17, 0), RecurrentConfig("rnn", 2, 11, 4))
+FLAT = (RecurrentConfig("lstm", 1, 33, 0), RecurrentConfig("gru", 1, 9, 3), RecurrentConfig("rnn", 1, 1, 0))
 """All cells at odd sizes, each with and without an embedding."""
-WHOLE = [case for case in product(PRECISIONS, TALL) if case != ("float32", TALL[1]) and case[1] != TALL[2]]
-"""Those with all graphs, which take ten seconds to trace; the others only read."""
 
 
 @cache
-def traced_once(precision, config) -> Traced:
-    kinds = BURSTS if (precision, config) in WHOLE else ["read"]
-    return trace_model(random_model(config, TOKENS), kinds, NUMBERS[precision]())
+def built_once(precision, config) -> Built:
+    return build_model(random_model(config, TOKENS), precision)
 
 
 def describe(case):
@@ -95,42 +88,36 @@ def describe(case):
     return f"{precision}-{config.cell}-{config.layers}x{config.cells}-{config.embedding}"
 
 
-@pytest.fixture(scope="session", params=WHOLE, ids=describe)
-def network(request) -> Traced:
-    """A network with all its graphs."""
-    return traced_once(*request.param)
-
-
 @pytest.fixture(scope="session", params=product(PRECISIONS, TALL + FLAT), ids=describe)
-def reader(request) -> Traced:
-    """Every kind of network, in every precision, with at least the reading graph."""
-    return traced_once(*request.param)
+def network(request) -> Built:
+    """Every kind of network in every precision."""
+    return built_once(*request.param)
 
 
 @pytest.fixture(scope="session")
-def net() -> Traced:
+def net() -> Built:
     """Two LSTM layers of random weights."""
-    return traced_once("float32", TALL[0])
+    return built_once("float32", TALL[0])
 
 
 @pytest.fixture(scope="session")
-def words() -> Traced:
+def words() -> Built:
     """A vocabulary of words: so large that drawing and filtering go other ways."""
-    return trace_model(random_model(ModelConfig("gru", 1, 24, 5), 5003, scale=2.5))
+    return build_model(random_model(RecurrentConfig("gru", 1, 24, 5), 5003, scale=2.5))
 
 
 DICE = (0.3, 0.3, 0.2, 0.1, 0.05, 0.04, 0.01, 0.0)
 
 
 @pytest.fixture(scope="session")
-def dice() -> Traced:
+def dice() -> Built:
     """A model whose tokens have the probabilities DICE at every step, whatever it read."""
-    model = RecurrentModel(ModelConfig("rnn", 1, 2, 0), len(DICE) + 1, len(DICE)).eval()
+    model = RecurrentModel(RecurrentConfig("rnn", 1, 2, 0), len(DICE) + 1, len(DICE)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
         model.output.bias.copy_(torch.log(torch.tensor(DICE)).clamp(min=-1000))
-    return trace_model(model)
+    return build_model(model)
 
 
 @pytest.fixture
@@ -138,20 +125,20 @@ def random():
     return np.random.default_rng(0)
 
 
-def random_state(traced, random, rows) -> Feeds:
+def random_state(built, random, rows) -> Feeds:
     """Any state that a stream can have: bytes have no 0, as nothing lies below -1."""
     return {
         spec.name: random.integers(1, 256, (rows, *spec.shape)).astype(np.uint8)
         if spec.dtype == "uint8"
         else np.tanh(random.normal(0, 1, (rows, *spec.shape))).astype(np.float32)
-        for spec in traced.state
+        for spec in built.state
     }
 
 
-def random_feeds(traced: Traced, random, rows, steps) -> Feeds:
+def random_feeds(built: Built, random, rows, steps) -> Feeds:
     """A burst in which every row asks for something else."""
-    size = traced.size
-    feeds = traced.feeds(rows, steps)
+    size = built.size
+    feeds = built.feeds(rows, steps)
 
     def pick(*values):
         return random.choice(np.array(values), rows)
@@ -177,9 +164,9 @@ def random_feeds(traced: Traced, random, rows, steps) -> Feeds:
     feeds["bias_until"][:] = random.integers(-2, 12, feeds["bias_until"].shape)
     feeds["allowed"][:] = random.random((rows, size)) < 0.8
     feeds["allowed"][:, 5] = True
-    feeds |= random_state(traced, random, rows)
+    feeds |= random_state(built, random, rows)
     feeds["alternatives"][:] = pick(False, True)
     # Half of the rows have gone on from a token, the others begin.
     feeds["last"][:] = np.where(random.random(rows) < 0.5, random.integers(0, size, rows), size)
-    assert set(feeds) == {spec.name for spec in (*FULL_INPUTS, *traced.state)}
+    assert set(feeds) == {spec.name for spec in (*FULL_INPUTS, *built.state)}
     return feeds

@@ -26,8 +26,7 @@ def burst(model, feeds):
 def run_row(model, feeds, row):
     """Runs one row of a burst."""
     given = {n: array[:, row] if n in PER_STEP else array[row] for n, array in feeds.items()}
-    kinds = ("h", "c") if model.config.cell == "lstm" else ("h",)
-    state = [np.stack([given[f"{kind}_{i}"] for i in range(model.config.layers)]) for kind in kinds]
+    state = [given[spec.name] for spec in model.state_specs]
     last, recent = int(given["last"]), list(given["recent"])
     out = {name: [] for name in ("chosen", "logprob", "mass")}
     for index in range(len(given["uniform"])):
@@ -46,16 +45,16 @@ def run_row(model, feeds, row):
         known = min(last, len(scores) - 1)
         out["logprob"].append(scores[known] - np.log(np.exp(scores).sum()))
         out["mass"].append(mass)
-    states = {f"{kind}_{i}_out": s[i] for kind, s in zip(kinds, state, strict=True) for i in range(len(s))}
+    states = {spec.output: part for spec, part in zip(model.state_specs, state, strict=True)}
     return {name: np.array(values) for name, values in out.items()} | states
 
 
 @torch.inference_mode()
 def run_model(model, token, state):
-    """Feeds one token to the trained model: scores [V] and the next state, each kind [L, H]."""
-    tensors = tuple(torch.from_numpy(np.float64(s))[:, None] for s in state)  # [L, 1, H]
+    """Feeds one token to the trained model: scores [V] and the next state, each tensor [H]."""
+    tensors = tuple(torch.from_numpy(np.float64(part))[None] for part in state)  # [1, H]
     scores, following = model(torch.tensor([[token]]), tensors)
-    return scores[0, 0].numpy(), [s[:, 0].numpy() for s in following]
+    return scores[0, 0].numpy(), [part[0].numpy() for part in following]
 
 
 def adjust(scores, given, recent, index):

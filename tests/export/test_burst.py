@@ -11,22 +11,22 @@ K, B = 8, 24
 NEUTRAL = {spec.name: spec.neutral for spec in FULL_INPUTS}
 
 
-def expect_reference(traced, feeds, kind="full"):
+def expect_reference(built, feeds, kind="full"):
     """Runs the graph and compares everything that it gives."""
-    expected = reference.burst(traced.model, feeds)
-    found = traced.run(feeds, kind)
+    expected = reference.burst(built.model, feeds)
+    found = built.run(feeds, kind)
     np.testing.assert_array_equal(found["chosen"], expected["chosen"])
     if kind == "full":
         np.testing.assert_allclose(found["logprob"], expected["logprob"], atol=2e-4)
-    for spec in traced.state:
+    for spec in built.state:
         np.testing.assert_allclose(found[spec.output], expected[spec.output], atol=1e-4)
     return found, expected
 
 
-def asking_for(traced, random, *names):
+def asking_for(built, random, *names):
     """A burst of random rows in which everything but these inputs is neutral."""
-    feeds = random_feeds(traced, random, B, K)
-    always = {"last", "steps", "forced", "uniform", *(spec.name for spec in traced.state)}
+    feeds = random_feeds(built, random, B, K)
+    always = {"last", "steps", "forced", "uniform", *(spec.name for spec in built.state)}
     for name in set(feeds) - always - set(names):
         feeds[name][...] = NEUTRAL[name]
     return feeds

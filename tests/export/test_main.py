@@ -6,23 +6,37 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
+from safetensors.numpy import load
 
 import charloom
-from charloom.bundle import FORMAT, MANIFEST, VOCABULARY, Bundle, BundleError, BundleWriter, graph_file
+from charloom.bundle import (
+    FORMAT,
+    MANIFEST,
+    VOCABULARY,
+    Bundle,
+    BundleError,
+    BundleWriter,
+    graph_file,
+    weights_file,
+)
 from charloom.burst import INPUTS, OUTPUTS
 from charloom.errors import ConfigError
 from charloom.vocabulary import CharacterVocabulary
-from export import main as module
-from export.main import Exporter, export, held_out
+from export import exporter as module
+from export import main
+from export.build import build_graphs
+from export.exporter import Exporter, build_bundle, held_out
+from export.main import export
 from export.verify import VerificationError
-from networks.recurrent import ModelConfig, RecurrentModel
-from serving.engine.runner import RunnerConfig
+from export.weights import WeightsFile
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
+from serving.engine.config import RunnerConfig
+from serving.engine.sessions import open_session
 from serving.local import LocalModel
 from tests.conftest import PRECISIONS, needs_int8
-from tests.export.test_verify import altered
 from training.checkpoint import Checkpoint, CheckpointError, find_checkpoint, load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,23 +48,26 @@ def bundle(bundle_dir):
 
 
 @pytest.fixture
-def traced_before(bundle, monkeypatch):
-    """Tracing gives the graphs of the bundle at once, for tests of what comes after.
+def worse_int8(monkeypatch):
+    """Lets int8 cost a lot: its products come out half as large again."""
 
-    Those of int8 can be altered: the fixture is a list of changes to their numbers.
-    """
-    kinds = {burst: kind for kind, burst in module.BURSTS.items()}
-    changes = []
+    def build(model, precision):
+        graphs = build_graphs(model, precision)
+        if precision == "float32":
+            return graphs
+        scale = {
+            n: a * np.float32(1.5) if n.endswith(".scale") else a for n, a in graphs.weights.tensors.items()
+        }
+        return replace(graphs, weights=WeightsFile(scale))
 
-    def trace(burst, _, state):
-        precision = "int8" if state[0].dtype == "uint8" else "float32"
-        graph = bundle.graph(precision, kinds[type(burst)])
-        for change in changes if precision == "int8" else ():
-            graph = altered(graph, change)
-        return graph
+    monkeypatch.setattr(module, "build_graphs", build)
 
-    monkeypatch.setattr(module, "trace", trace)
-    return changes
+
+@pytest.fixture
+def graphs_of_the_best(run_dir, monkeypatch):
+    """Whatever is exported, the graphs are those of the run's best checkpoint."""
+    best = load_checkpoint(run_dir).model()
+    monkeypatch.setattr(module, "build_graphs", lambda _, precision: build_graphs(best, precision))
 
 
 @pytest.fixture
@@ -66,6 +83,12 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def files_of(*precisions):
+    """The files of a bundle that only these precisions have."""
+    graphs = {graph_file(precision, kind) for precision in precisions for kind in INPUTS}
+    return graphs | {weights_file(precision) for precision in precisions}
+
+
 def test_a_run_stands_for_its_best_checkpoint(run_dir, bundle):
     best = load_checkpoint(run_dir / "best")
     summary = json.loads(json.dumps(best.summary))
@@ -78,17 +101,15 @@ def test_the_manifest_describes_the_bundle(bundle, run_dir):
     assert (manifest.format, manifest.name, manifest.version) == (FORMAT, bundle.path.name, "1")
     assert tuple(manifest.precisions) == PRECISIONS
     assert manifest.created_by == f"charloom {charloom.__version__}"
-    graphs = [graph_file(precision, kind) for precision in PRECISIONS for kind in INPUTS]
-    assert set(manifest.files) == {VOCABULARY, *graphs}
+    assert set(manifest.files) == {VOCABULARY, *files_of(*PRECISIONS)}
     assert names(bundle.path) == sorted([MANIFEST, *manifest.files])
     architecture = manifest.architecture
     config = source.config
-    assert (architecture.cell, architecture.layers, architecture.cells) == (
-        config.cell,
-        config.layers,
-        config.cells,
-    )
-    assert architecture.embedding == config.embedding == 16
+    assert (architecture.kind, architecture.version) == ("recurrent", 1)
+    assert architecture.config == vars(config)
+    assert vars(config) == {"cell": "lstm", "layers": 2, "cells": 48, "embedding": 16}
+    assert architecture.description == "LSTM, 2 x 48 cells, embedding 16"
+    assert manifest.embedding == ["h_0", "h_1"]
     assert architecture.parameters == sum(tensor.numel() for tensor in source.weights.values())
 
 
@@ -98,8 +119,9 @@ def test_the_manifest_describes_the_state(bundle, precision):
     h, c = (("uint8", 128) if precision == "int8" else ("float32", 0)), ("float32", 0)
     state = {tensor.name: (tensor.dtype, tensor.initial) for tensor in variant.state}
     assert state == {"h_0": h, "c_0": c, "h_1": h, "c_1": c}
-    assert all(tensor.shape == ["B", 48] for tensor in variant.state)
-    assert [(s.name, s.initial) for s in variant.state_specs] == [(t.name, t.initial) for t in variant.state]
+    assert all(tensor.shape == (48,) for tensor in variant.state)
+    quantised = {tensor.name: (tensor.scale, tensor.zero) for tensor in variant.state if tensor.scale}
+    assert quantised == (dict.fromkeys(["h_0", "h_1"], (1 / 127, 128)) if precision == "int8" else {})
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -130,10 +152,10 @@ def test_the_manifest_says_what_int8_costs(bundle):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", INPUTS)
 def test_the_graphs_take_and_give_what_the_contract_and_the_manifest_say(bundle, precision, kind):
-    session = onnxruntime.InferenceSession(bundle.graph(precision, kind), providers=["CPUExecutionProvider"])
+    session = open_session(bundle, precision, kind, "cpu", threads=1).session
     variant = bundle.manifest.precisions[precision]
     described = variant.graphs[kind]
-    state = [(spec.name, spec.output, spec.dtype) for spec in variant.state_specs]
+    state = [(spec.name, spec.output, spec.dtype) for spec in variant.state]
     inputs = [(name, dtype) for name, _, dtype in state]
     outputs = [(name, dtype) for _, name, dtype in state]
     for specs, tensors, listed, kept in (
@@ -163,21 +185,21 @@ def test_a_second_export_is_the_same_bundle(run_dir, bundle, tmp_path):
     export(find_checkpoint(run_dir), out=out, name="other", version="2", license="mine", overwrite=True)
     again = Bundle.open(out)
     assert names(tmp_path) == ["again"]
-    files = {VOCABULARY, *(graph_file("float32", kind) for kind in INPUTS)}
+    files = {VOCABULARY, *files_of("float32")}
     assert set(names(out)) == {MANIFEST, *files}
     assert again.manifest.files == {name: bundle.manifest.files[name] for name in files}
     assert again.manifest.precisions["float32"] == bundle.manifest.precisions["float32"]
     assert (again.manifest.name, again.manifest.version, again.manifest.license) == ("other", "2", "mine")
 
 
-@pytest.mark.usefixtures("traced_before")
+@pytest.mark.usefixtures("graphs_of_the_best")
 def test_the_graphs_of_another_checkpoint_leave_no_bundle(other_checkpoint, tmp_path):
     with pytest.raises(VerificationError, match="no bundle was written"):
         export(other_checkpoint, out=tmp_path / "b")
     assert names(tmp_path) == []
 
 
-@pytest.mark.usefixtures("traced_before")
+@pytest.mark.usefixtures("graphs_of_the_best")
 def test_a_failed_export_keeps_the_bundle_that_was_there(other_checkpoint, bundle_dir, tmp_path):
     out = shutil.copytree(bundle_dir, tmp_path / "b")
     with pytest.raises(VerificationError):
@@ -187,7 +209,7 @@ def test_a_failed_export_keeps_the_bundle_that_was_there(other_checkpoint, bundl
 
 
 def test_an_existing_target_is_refused_before_any_work(run_dir, bundle_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "trace", lambda *_: pytest.fail("it began to trace"))
+    monkeypatch.setattr(module, "build_graphs", lambda *_: pytest.fail("it began to build"))
     out = shutil.copytree(bundle_dir, tmp_path / "b")
     with pytest.raises(BundleError, match="already exists"):
         export(run_dir, out=out)
@@ -195,43 +217,41 @@ def test_an_existing_target_is_refused_before_any_work(run_dir, bundle_dir, tmp_
 
 
 def test_an_unusable_name_is_refused_before_any_work(run_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "trace", lambda *_: pytest.fail("it began to trace"))
+    monkeypatch.setattr(module, "build_graphs", lambda *_: pytest.fail("it began to build"))
     with pytest.raises(Exception, match="my model"):
         export(run_dir, out=tmp_path / "my model")
 
 
 @needs_int8
-def test_a_bundle_of_int8_alone(run_dir, tmp_path, traced_before):
+def test_a_bundle_of_int8_alone(run_dir, tmp_path):
     export(run_dir, out=tmp_path / "b", precision=("int8", "int8"))
     bundle = Bundle.open(tmp_path / "b")
     assert list(bundle.manifest.precisions) == ["int8"]
-    assert names(bundle.path) == sorted(
-        [MANIFEST, VOCABULARY, *(graph_file("int8", kind) for kind in INPUTS)]
-    )
+    assert names(bundle.path) == sorted([MANIFEST, VOCABULARY, *files_of("int8")])
     model = LocalModel(bundle.path, RunnerConfig(precision="auto"))
-    assert model.model.runner.precision == "int8"
+    assert model.model.executor.precision == "int8"
     assert len(model.generate("The ", max_tokens=9, seed=1)[0]) == 9
 
 
 @needs_int8
-def test_int8_that_costs_too_much_leaves_no_bundle(run_dir, tmp_path, traced_before):
-    traced_before.append(lambda array: array * 1.5)
+@pytest.mark.usefixtures("worse_int8")
+def test_int8_that_costs_too_much_leaves_no_bundle(run_dir, tmp_path):
     with pytest.raises(VerificationError, match=r"int8 costs .* above 0\.005; .*--most-cost"):
         export(run_dir, out=tmp_path / "b", precision=("float32", "int8"))
     assert names(tmp_path) == []
 
 
 @needs_int8
-def test_a_higher_cost_can_be_allowed(run_dir, tmp_path, traced_before):
-    traced_before.append(lambda array: array * 1.5)
+@pytest.mark.usefixtures("worse_int8")
+def test_a_higher_cost_can_be_allowed(run_dir, tmp_path):
     export(run_dir, out=tmp_path / "b", precision=("int8",), most_cost=5)
     verification = Bundle.open(tmp_path / "b").manifest.precisions["int8"].verification
     assert verification["cost_in_nats_per_token"] > 0.005
 
 
 def test_int8_is_refused_where_it_cannot_be_verified(run_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "multiplies_bytes", lambda: False)
-    monkeypatch.setattr(module, "load_checkpoint", lambda _: pytest.fail("it began to work"))
+    monkeypatch.setattr(main, "multiplies_bytes", lambda: False)
+    monkeypatch.setattr(main, "load_checkpoint", lambda _: pytest.fail("it began to work"))
     with pytest.raises(ConfigError, match=r"precision.*int8.*VNNI"):
         export(run_dir, out=tmp_path / "b", precision=("float32", "int8"))
     assert names(tmp_path) == []
@@ -252,7 +272,7 @@ def checkpoint(text, **sizes) -> Checkpoint:
     """A model of random weights for the characters of a text."""
     vocabulary = CharacterVocabulary.of_text(text)
     torch.manual_seed(0)
-    config = ModelConfig(**sizes)
+    config = RecurrentConfig(**sizes)
     weights = RecurrentModel(config, vocabulary.inputs, vocabulary.size).state_dict()
     return Checkpoint("test", config, vocabulary, weights, {}, {}, text)
 
@@ -260,7 +280,7 @@ def checkpoint(text, **sizes) -> Checkpoint:
 def test_a_vocabulary_of_one_character(tmp_path):
     source = checkpoint("aaa", cell="gru", layers=1, cells=3, embedding=2)
     with BundleWriter(tmp_path / "b") as writer:
-        bundle = Exporter(source, writer, 0.0).export(["float32"], "a", "1", "")
+        bundle = Exporter(source, max_cost=0.0).export(writer, ["float32"], "a")
     assert bundle.vocabulary.characters == ["a"]
     assert bundle.manifest.precisions["float32"].verification["nats_per_token"] == 0
     assert LocalModel(bundle.path).generate("aa", max_tokens=5, seed=1, top_p=0.5, top_k=3) == ["aaaaa"]
@@ -280,3 +300,22 @@ def test_held_out_text_is_that_of_the_checkpoint_else_every_token_once(text, tok
     """Characters that only the held-out text has are left out."""
     source = replace(checkpoint("abc", cells=1), held_out=text)
     np.testing.assert_array_equal(held_out(source), tokens)
+
+
+def test_the_graphs_of_a_bundle_are_small_and_its_weights_there_once(bundle):
+    graphs = [bundle.graph(precision, kind) for precision in PRECISIONS for kind in INPUTS]
+    assert sum(map(len, graphs)) < 2 * 2**20
+    for precision in PRECISIONS:
+        assert all(len(graph) < 10 * len(bundle.weights(precision)) for graph in graphs)
+        tensors = load(bundle.weights(precision))
+        assert sum(array.nbytes for array in tensors.values()) > 0.9 * len(bundle.weights(precision))
+
+
+def test_a_bundle_in_memory_generates_what_the_one_on_disk_does(run_dir, bundle):
+    built = build_bundle(run_dir, PRECISIONS)
+    for precision in PRECISIONS:
+        for kind in INPUTS:
+            assert built.graph(precision, kind) == bundle.graph(precision, kind)
+        assert built.weights(precision) == bundle.weights(precision)
+    assert built.vocabulary == bundle.vocabulary
+    assert built.manifest.training == bundle.manifest.training

@@ -17,16 +17,16 @@ CHI_SQUARED = (15.1, 18.4, 21.1, 23.5, 25.7, 27.9, 29.9)
 """Of 1, 2, ... degrees of freedom: it stays below with a probability of 99.99 %."""
 
 
-def expect_distribution(traced, groups, runs, **filters):
+def expect_distribution(built, groups, runs, **filters):
     """Compares how often the graph samples each group of tokens, groups [V], with the reference."""
     rows = 1000
     random = np.random.default_rng(7)
-    feeds = traced.feeds(rows, 1, **filters)
-    mass = reference.burst(traced.model, take(feeds, FULL_INPUTS, np.array([0])))["mass"][0, 0]
+    feeds = built.feeds(rows, 1, **filters)
+    mass = reference.burst(built.model, take(feeds, FULL_INPUTS, np.array([0])))["mass"][0, 0]
     chosen = []
     for _ in range(runs):
         feeds["uniform"][:] = random.integers(0, 2**24, (1, rows)) * 2.0**-24
-        chosen.append(traced.run(feeds)["chosen"])
+        chosen.append(built.run(feeds)["chosen"])
     assert (mass[chosen] > 0).all()
     counts = np.bincount(groups[chosen].ravel(), minlength=groups.max() + 1)
     expected = np.bincount(groups, mass / mass.sum()) * runs * rows
@@ -85,19 +85,19 @@ ASKING = {
 )
 def test_no_row_minds_what_others_ask_for(request, name, seed, asked, data):
     """Rows ask for any of the samplers: to the bit it is nothing to the plain ones, nor to each other."""
-    traced = request.getfixturevalue(name)
-    feeds = random_feeds(traced, np.random.default_rng(seed), len(asked), K)
+    built = request.getfixturevalue(name)
+    feeds = random_feeds(built, np.random.default_rng(seed), len(asked), K)
     for sampler, inputs in ASKING.items():
         silent = [row for row, wants in enumerate(asked) if sampler not in wants]
         for spec in inputs:
             feeds[spec][silent] = NEUTRAL[spec]
     feeds["steps"][[row for row, wants in enumerate(asked) if not wants]] = K  # as in the plain graph
-    together = traced.run(feeds)
+    together = built.run(feeds)
     rows = np.array(data.draw(st.lists(st.integers(0, len(asked) - 1), min_size=1, max_size=5)))
-    expect_bits(take(together, FULL_OUTPUTS, rows), traced.run(take(feeds, FULL_INPUTS, rows)))
+    expect_bits(take(together, FULL_OUTPUTS, rows), built.run(take(feeds, FULL_INPUTS, rows)))
     plain = np.flatnonzero([not wants for wants in asked])
     assume(len(plain))
-    expect_bits(take(together, FULL_OUTPUTS, plain), traced.run(take(feeds, FULL_INPUTS, plain), "plain"))
+    expect_bits(take(together, FULL_OUTPUTS, plain), built.run(take(feeds, FULL_INPUTS, plain), "plain"))
 
 
 def expect_bits(found, expected):
@@ -109,15 +109,15 @@ def expect_bits(found, expected):
 @pytest.mark.parametrize("name", ["net", "words"])
 @pytest.mark.parametrize("temperature", [0, 0.01, 1, 100])
 def test_of_all_but_one_token_forbidden_the_one_is_chosen(request, name, u, temperature):
-    traced = request.getfixturevalue(name)
-    rows = min(traced.size, 60)
-    left = np.linspace(0, traced.size - 1, rows).astype(int)
-    feeds = traced.feeds(rows, K, uniform=u, temperature=temperature)
-    by_mask = feeds | {"allowed": left[:, None] == np.arange(traced.size)}
+    built = request.getfixturevalue(name)
+    rows = min(built.size, 60)
+    left = np.linspace(0, built.size - 1, rows).astype(int)
+    feeds = built.feeds(rows, K, uniform=u, temperature=temperature)
+    by_mask = feeds | {"allowed": left[:, None] == np.arange(built.size)}
     filters = {"top_k": 3, "min_p": 0.5, "typical_p": 0.5, "top_p": 0.5, "repetition_penalty": 2, "window": 2}
     filtered = by_mask | {n: np.full(rows, v, feeds[n].dtype) for n, v in filters.items()}
     for burst in (by_mask, filtered):
-        assert (traced.run(burst)["chosen"] == left).all()
+        assert (built.run(burst)["chosen"] == left).all()
 
 
 def test_a_bias_of_minus_infinity_forbids_a_token_while_it_is_active(dice):
@@ -143,12 +143,12 @@ def test_biases_on_one_token_add_up(dice):
 @pytest.mark.parametrize("name", ["net", "words"])
 def test_a_row_in_which_no_token_is_left_harms_no_other(request, name, random):
     """A host should refuse to ask for it."""
-    traced = request.getfixturevalue(name)
-    feeds = random_feeds(traced, random, 12, K)
+    built = request.getfixturevalue(name)
+    feeds = random_feeds(built, random, 12, K)
     others = np.arange(12) != 5
     feeds["allowed"][5], feeds["forced_len"][5], feeds["steps"][5] = False, 0, K
     feeds["top_k"][5], feeds["min_p"][5], feeds["typical_p"][5], feeds["top_p"][5] = 4, 0.1, 0.5, 0.5
-    found = traced.run(feeds)
+    found = built.run(feeds)
     assert found["chosen"][:, 5].tolist() == [0] * K
     rows = np.flatnonzero(others)
-    expect_bits(take(found, FULL_OUTPUTS, rows), traced.run(take(feeds, FULL_INPUTS, rows)))
+    expect_bits(take(found, FULL_OUTPUTS, rows), built.run(take(feeds, FULL_INPUTS, rows)))

@@ -8,10 +8,9 @@ import onnx
 import pytest
 
 from charloom.exactness import ExactnessError
-from export.onnx_graph import graphs as subgraphs
 from export.verify import GREEDY, LANES, PROMPT, VerificationError, Verifier, compare_greedy, score_model
 from tests.conftest import needs_int8
-from tests.export.conftest import TALL, traced_once
+from tests.export.conftest import TALL, built_once
 
 
 @pytest.fixture
@@ -23,25 +22,25 @@ def text(net, random):
 def verify(net, text):
     """Verifies some graphs of the float model, its own if none are given."""
 
-    def run(text=text, **changed):
-        return Verifier(net.model, text).verify_float(net.graphs | changed, net.state)
+    def run(text=text, graphs=net.graphs):
+        return Verifier(net.model, text).verify_float(graphs)
 
     return run
 
 
-def altered(data, change, *, smallest=20):
-    """The graph with its weights, of at least so many numbers, changed."""
-    model = onnx.load_model_from_string(data)
+def altered(graphs, kind, change):
+    """The graphs, of which one has other weights: its own, changed."""
+    model = onnx.load_model_from_string(graphs.graphs[kind])
     found = 0
-    for graph in subgraphs(model.graph):
-        for tensor in graph.initializer:
-            array = onnx.numpy_helper.to_array(tensor)
-            if array.dtype == np.float32 and array.size >= smallest:
-                changed = np.ascontiguousarray(change(array), np.float32)
-                tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
-                found += 1
+    for tensor in model.graph.initializer:
+        if tensor.name in graphs.weights_of[kind]:
+            array = graphs.weights.tensors[tensor.name]
+            if array.dtype == np.float32:
+                array, found = np.ascontiguousarray(change(array), np.float32), found + 1
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
     assert found
-    return model.SerializeToString()
+    data = dict(graphs.graphs) | {kind: model.SerializeToString()}
+    return replace(graphs, graphs=data, weights_of=dict(graphs.weights_of) | {kind: []})
 
 
 def test_a_good_graph_passes(verify):
@@ -76,18 +75,18 @@ def test_the_loss_in_the_manifest_is_that_of_the_text(net, random, verify):
 )
 def test_altered_weights_are_found(net, verify, change):
     with pytest.raises(VerificationError, match=r"no bundle was written: log-probabilities differ"):
-        verify(full=altered(net.graphs["full"], change))
+        verify(graphs=altered(net.graphs, "full", change))
 
 
 def test_weights_that_are_no_numbers_are_found(net, verify):
     with pytest.raises(VerificationError, match="nan"):
-        verify(full=altered(net.graphs["full"], lambda a: np.full_like(a, np.nan)))
+        verify(graphs=altered(net.graphs, "full", lambda a: np.full_like(a, np.nan)))
 
 
 @pytest.mark.parametrize("kind", ["read", "plain"])
 def test_other_weights_in_one_graph_alone_are_found(net, verify, kind):
     with pytest.raises(ExactnessError, match="reading"):
-        verify(**{kind: altered(net.graphs[kind], lambda a: a * (1 + 1e-6))})
+        verify(graphs=altered(net.graphs, kind, lambda a: a * (1 + 1e-6)))
 
 
 def test_a_greedy_text_that_parts_where_the_model_is_clear_is_found(net, text):
@@ -124,13 +123,13 @@ def test_a_short_text_is_repeated(verify, length):
 def verify_int8(net, text, verify):
     """Verifies the same model in int8, some of its graphs changed, against a loss of the float ones."""
 
-    def run(most_cost=1.0, loss=0.0, **changed):
+    def run(most_cost=1.0, loss=0.0, change=None, kind="full"):
         by_float = verify()
         by_float = replace(by_float, nats_per_token=by_float.nats_per_token + loss)
-        int8 = traced_once("int8", TALL[0])
-        return by_float, Verifier(net.model, text).verify_int8(
-            int8.graphs | changed, int8.state, by_float, most_cost
-        )
+        graphs = built_once("int8", TALL[0]).graphs
+        if change is not None:
+            graphs = altered(graphs, kind, change)
+        return by_float, Verifier(net.model, text).verify_int8(graphs, by_float, most_cost)
 
     return run
 
@@ -162,15 +161,11 @@ def test_int8_that_happens_to_be_better_costs_less_than_nothing(verify_int8):
 
 @needs_int8
 def test_int8_that_gives_no_numbers_is_refused(verify_int8):
-    full = altered(
-        traced_once("int8", TALL[0]).graphs["full"], lambda a: np.full_like(a, np.nan), smallest=12
-    )
     with pytest.raises(VerificationError, match="int8 costs nan"):
-        verify_int8(1e9, full=full)
+        verify_int8(1e9, change=lambda a: np.full_like(a, np.nan))
 
 
 @needs_int8
 def test_int8_graphs_that_differ_are_found(verify_int8):
-    read = altered(traced_once("int8", TALL[0]).graphs["read"], lambda a: a * 1.01)
     with pytest.raises(ExactnessError, match="reading"):
-        verify_int8(read=read)
+        verify_int8(change=lambda a: a * 1.01, kind="read")

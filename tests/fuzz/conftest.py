@@ -31,7 +31,7 @@ BUNDLE = ROOT / "tests" / "golden" / "lstm"
 KEY = Key("fuzz", bytes(range(32)))
 LIMITS = (
     *("--precision", "float32", "--threads", "1", "--max-streams", "8", "--max-waiting", "24"),
-    *("--most-tokens", "300", "--most-prompt", "5000", "--most-texts", "20", "--most-branches", "4"),
+    *("--max-tokens", "300", "--max-prompt", "5000", "--max-texts", "20", "--max-branches", "4"),
 )
 """Small, so that a case that is let in is soon over."""
 MEMORY = 400 * 2**20

@@ -1,49 +1,80 @@
 """Fakes for the engine: a runner of known tokens over the letters of the alphabet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from string import ascii_lowercase
 
 import numpy as np
 import pytest
 
-from charloom.burst import OUTPUTS, Feeds, GraphKind, StateSpec
-from charloom.vocabulary import CharacterVocabulary
+from charloom.burst import OUTPUTS, Feeds, GraphKind
+from charloom.vocabulary import CharacterVocabulary, Tokens
+from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request
-from serving.engine.runner import RunError
-from serving.engine.scheduler import SchedulerConfig
+from serving.engine.runner import RunError, Runner
+from serving.engine.slots import Slots
+from serving.engine.snapshot import State
 
 
 class AlphabetRunner:
-    """Generates the letter after the last one; its state counts the steps a stream has run.
+    """Generates the letter after the last one; the state of a slot counts the steps it has run.
 
-    It fails every burst in which a row reads the token `poison`.
+    It fails every burst in which a row reads the token `poison`, and every one over a slot that was not set.
     """
 
-    def __init__(self, poison: int | None = None) -> None:
+    def __init__(self, poison: int | None = None, streams: int = 32) -> None:
         self.poison = poison
+        self.capacity = Slots.needed(streams)
+        self.steps_run: dict[int, int] = {}  # by slot
         self.bursts: list[tuple[int, int]] = []  # (B, K) of every call
 
-    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
+    def run(self, kind: GraphKind, feeds: Feeds, slots: Sequence[int]) -> Feeds:
         length, rows = feeds["forced"].shape
         self.bursts.append((rows, length))
         if self.poison is not None and (feeds["forced"] == self.poison).any():
             raise RunError("poisoned")
-        last, steps_run = feeds["last"].copy(), feeds["steps_run"].copy()
+        assert len(slots) == len(set(slots)) == rows
+        last, steps_run = feeds["last"].copy(), np.array([self.steps_run[slot] for slot in slots])
         chosen = np.zeros((length, rows), np.int64)
         for step in range(length):
             forced_len = length if kind == "read" else feeds["forced_len"]
-            following = np.where(step < forced_len, feeds["forced"][step], (last + 1) % 26)
+            following = np.where(step < forced_len, feeds["forced"][step], self.next(last, steps_run))
             running = step < feeds.get("steps", np.full(rows, length))
             last = np.where(running, following, last)
-            steps_run += running[:, None]
+            steps_run += running
             chosen[step] = last
-        outputs = {"chosen": chosen, "logprob": -(chosen.astype(np.float32)), "steps_run_out": steps_run}
-        names = {"steps_run_out", *(spec.name for spec in OUTPUTS[kind])}
+        self.steps_run |= dict(zip(slots, steps_run.tolist(), strict=True))
+        outputs = {"chosen": chosen, "logprob": -(chosen.astype(np.float32))}
+        names = {spec.name for spec in OUTPUTS[kind]}
         return {name: array for name, array in outputs.items() if name in names}
 
+    def next(self, last: Tokens, steps_run: Tokens) -> Tokens:
+        """What rows [B] generate."""
+        return (last + 1) % 26
 
-STATE = (StateSpec("steps_run", "int64", (1,)),)
+    def reset(self, slot: int) -> None:
+        self.steps_run[slot] = 0
+
+    def snapshot(self, slot: int) -> State:
+        return {"steps_run": np.array([[self.steps_run[slot]]])}
+
+    def restore(self, slot: int, state: State) -> None:
+        self.steps_run[slot] = int(state["steps_run"][0, 0])
+
+    def copy(self, source: int, target: int) -> None:
+        self.steps_run[target] = self.steps_run[source]
+
+
+class WrappedRunner:
+    """A runner that leaves all but its bursts to another one."""
+
+    def __init__(self, inner: Runner) -> None:
+        self.inner = inner
+        self.capacity = inner.capacity
+        self.reset, self.snapshot = inner.reset, inner.snapshot
+        self.restore, self.copy = inner.restore, inner.copy
+
+
 MakeEngine = Callable[..., Engine]
 
 
@@ -58,7 +89,7 @@ def make_engine(alphabet: CharacterVocabulary) -> MakeEngine:
 
     def make(runner: AlphabetRunner | None = None, **config: float) -> Engine:
         settings = {"max_streams": 4, "max_waiting": 4, "max_burst": 8, "latency_budget": 1e9} | config
-        engine = Engine(runner or AlphabetRunner(), alphabet, STATE, SchedulerConfig(**settings))
+        engine = Engine(runner or AlphabetRunner(), alphabet, SchedulerConfig(**settings))
         engine.scheduler.cost.learn(1, 1, 1e-9)
         return engine
 

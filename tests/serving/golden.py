@@ -12,10 +12,14 @@ from typing import Any, NamedTuple
 
 from charloom.bundle import Precision
 from charloom.options import GenerateOptions
-from serving.engine.engine import BurstRunner, Engine
-from serving.engine.request import Stream, Update, prepare
-from serving.engine.scheduler import SchedulerConfig
-from serving.models import Model
+from serving.engine.config import SchedulerConfig
+from serving.engine.engine import Engine
+from serving.engine.host_runner import BurstFunction, HostRunner
+from serving.engine.request import prepare
+from serving.engine.slots import Slots
+from serving.engine.stream import Stream
+from serving.engine.update import Update
+from serving.model import Model
 from tests.serving.test_independence import outcome
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -99,13 +103,12 @@ def everywhere(precision: Precision) -> str:
 
 
 def ask(
-    model: Model, cases: Mapping[str, Case], runner: BurstRunner | None = None, **config: float
+    model: Model, cases: Mapping[str, Case], function: BurstFunction | None = None, **config: float
 ) -> Answers:
     """Asks for all of these at once."""
     settings: dict[str, Any] = {"max_streams": 64, "max_waiting": 64, "latency_budget": 9} | config
-    engine = Engine(
-        runner or model.runner, model.bundle.vocabulary, model.runner.state, SchedulerConfig(**settings)
-    )
+    runner = HostRunner(function or model.executor, Slots.needed(64))
+    engine = Engine(runner, model.bundle.vocabulary, SchedulerConfig(**settings))
     streams: dict[str, list[Stream]] = {}
     for name, case in cases.items():
         options = GenerateOptions(**case.options)

@@ -13,9 +13,10 @@ from charloom.burst import FULL_INPUTS, PLAIN_INPUTS
 from charloom.options import GenerateOptions
 from charloom.vocabulary import CharacterVocabulary
 from serving.engine.batch import Batch
-from serving.engine.request import Stream, prepare
-from serving.engine.runner import RunnerConfig
-from serving.models import Model
+from serving.engine.config import RunnerConfig
+from serving.engine.request import prepare
+from serving.engine.stream import Stream
+from serving.model import Model
 
 LETTERS = CharacterVocabulary(ascii_lowercase)
 EVERYTHING: dict[str, Any] = {
@@ -172,9 +173,9 @@ def test_the_windows_and_biases_of_others_change_no_bit(
 
     def run(*streams: Stream) -> dict[str, bytes]:
         feeds = Batch(streams, 6, vocabulary.size).feeds()
-        state = {spec.name: spec.initial_rows(len(streams)) for spec in model.runner.state}
-        outputs = model.runner.run("full", feeds | state)
-        per_row = {spec.output for spec in model.runner.state}
+        state = {spec.name: spec.initial_rows(len(streams)) for spec in model.executor.state}
+        outputs = model.executor.run("full", feeds | state)
+        per_row = {spec.output for spec in model.executor.state}
         return {n: (a[0] if n in per_row else a[:, 0]).tobytes() for n, a in outputs.items()}
 
     row = one("The statement of the tests", window, biases)

@@ -7,45 +7,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.burst import OUTPUTS, Feeds, GraphKind
 from charloom.options import GenerateOptions, InvalidRequestError
 from charloom.score import Score
-from charloom.vocabulary import no_tokens
+from charloom.vocabulary import Tokens, no_tokens
+from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
-from serving.engine.request import Request, Update, prepare
-from serving.engine.scheduler import SchedulerConfig
+from serving.engine.request import Request, prepare
 from serving.engine.text_requests import scoring_requests
 from serving.engine.token_rules import TokenRules
+from serving.engine.update import Update
 from serving.local import run
 from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
-from tests.serving.conftest import STATE
+from tests.serving.conftest import AlphabetRunner
 
 BYTES = BytePairVocabulary()
 SEQUENCE = BYTES.encode("é你 the 🚀\n\nand e\u0301 x你")
 
 
-class SequenceRunner:
+class SequenceRunner(AlphabetRunner):
     """Generates a text again and again, byte by byte where its characters are of several tokens."""
 
-    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
-        length, rows = feeds["forced"].shape
-        steps_run = feeds["steps_run"].copy()
-        chosen = np.zeros((length, rows), np.int64)
-        for step in range(length):
-            forced_len = length if kind == "read" else feeds["forced_len"]
-            own = SEQUENCE[steps_run[:, 0] % len(SEQUENCE)]
-            chosen[step] = np.where(step < forced_len, feeds["forced"][step], own)
-            steps_run += (step < feeds.get("steps", np.full(rows, length)))[:, None]
-        outputs = {"chosen": chosen, "logprob": -(chosen.astype(np.float32)), "steps_run_out": steps_run}
-        names = {"steps_run_out", *(spec.name for spec in OUTPUTS[kind])}
-        return {name: array for name, array in outputs.items() if name in names}
+    def next(self, last: Tokens, steps_run: Tokens) -> Tokens:
+        return SEQUENCE[steps_run % len(SEQUENCE)]
+
+
+def make_engine(burst: int) -> Engine:
+    """An engine whose bursts have up to so many steps."""
+    config = SchedulerConfig(max_streams=4, max_waiting=4, max_burst=burst, latency_budget=1e9)
+    engine = Engine(SequenceRunner(), BYTES, config)
+    engine.scheduler.cost.learn(1, 1, 1e-9)
+    return engine
 
 
 def updates(request: Request, burst: int) -> list[Update]:
     """What comes of a request in bursts of up to so many steps."""
-    config = SchedulerConfig(max_streams=4, max_waiting=4, max_burst=burst, latency_budget=1e9)
-    engine = Engine(SequenceRunner(), BYTES, STATE, config)
-    engine.scheduler.cost.learn(1, 1, 1e-9)
+    engine = make_engine(burst)
     return [update for _, update in run(engine, [engine.submit(request)])]
 
 
@@ -64,8 +60,8 @@ def test_no_burst_cuts_a_character(count: int, burst: int, prompt: str) -> None:
     found = updates(Request(read, count, 0), burst)
     for update in found:
         assert "\ufffd" not in update.text
-        assert len(update.texts) == len(update.choices)
-    assert sum(len(update.choices) for update in found) == count
+        assert len(update.texts) == len(update.sampled)
+    assert sum(len(update.sampled) for update in found) == count
     assert text(found) == expected(count, len(read)).removesuffix("\ufffd")
     assert found[-1].position == len(read) + count
 
@@ -88,7 +84,7 @@ def test_a_text_goes_on_from_a_state_in_the_middle_of_a_character(
 def test_a_text_goes_on_after_tokens_that_are_replayed(count: int, known: int, burst: int) -> None:
     request = Request(BYTES.encode("é"), count, 0)
     whole = updates(request, 50)
-    tokens = np.concatenate([update.choices.tokens for update in whole])[: min(known, count - 1)]
+    tokens = np.concatenate([update.sampled.tokens for update in whole])[: min(known, count - 1)]
     rest = updates(replace(request, replay=tokens), burst)
     assert BYTES.decode(tokens) + text(rest) == text(whole)
 
@@ -120,12 +116,11 @@ def test_a_stop_string_ends_a_text_inside_a_token_with_the_state_after_it(
     prompt=st.text("é ", max_size=3),
 )
 def test_scores_pair_every_token_with_the_text_that_it_completes(texts: list[str], prompt: str) -> None:
-    config = SchedulerConfig(max_streams=4, max_waiting=4, max_burst=3, latency_budget=1e9)
-    engine = Engine(SequenceRunner(), BYTES, STATE, config)
+    engine = make_engine(3)
     scores = [Score() for _ in texts]
     for index, update in run(engine, engine.submit_all(scoring_requests(texts, prompt, BYTES, skip=False))):
-        choices = update.choices
-        scores[index].add(choices.tokens.tolist(), choices.logprobs.tolist(), update.texts)
+        sampled = update.sampled
+        scores[index].add(sampled.tokens.tolist(), sampled.logprobs.tolist(), update.texts)
     for score, one in zip(scores, texts, strict=True):
         assert score.text == one
         assert score.token_ids == BYTES.encode(one).tolist()

@@ -18,18 +18,19 @@ from hypothesis import strategies as st
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.vocabulary import Tokens
-from serving.engine.async_engine import AsyncEngine
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.history import History
 from serving.engine.request import Request
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
 from serving.engine.snapshot import Snapshot
-from serving.models import Model, Models
-from serving.rpc.branch import Place
-from serving.rpc.continuation import Opening
-from serving.rpc.conversation import Conversation, ConversationLimits
-from serving.rpc.convert import RequestLimits
+from serving.metrics import Metrics
+from serving.model import Model
+from serving.models import Models
+from serving.rpc.branch import ConversationContext
+from serving.rpc.conversation import Conversation
+from serving.rpc.limits import ConversationLimits, RequestLimits
+from serving.rpc.resolver import Resolver
 from serving.rpc.security.sealing import Key, Sealer
+from serving.served_model import ServedModel
 from tests.conftest import PRECISIONS
 from tests.serving.golden import CELLS, FOLDER
 from tests.serving.test_snapshot import run, same
@@ -43,7 +44,7 @@ APART = 16
 def near_states() -> Iterator[None]:
     """States of a branch so near to each other that a short history holds several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.rpc.conversation.APART", APART)
+        patch.setattr("serving.rpc.conversation.SNAPSHOT_INTERVAL", APART)
         yield
 
 
@@ -64,12 +65,13 @@ class Talk:
         self.model = model
         self.sent: asyncio.Queue[pb.ConverseRequest | None] = asyncio.Queue()
         config = SchedulerConfig(max_streams=3, max_burst=5, latency_budget=9)
-        self.engine = AsyncEngine(model.engine(config), model.name, lambda report: None)
-        opening = Opening(Models([model]), limits, SEALER)
-        text, origin = opening.converse(pb.Open(state=state))
-        place = Place(text, self.engine, limits, SEALER)
-        held = ConversationLimits(**{"most_history": HISTORY} | bounds)
-        self.conversation = Conversation(place, held, origin)
+        self.served = ServedModel(model, config, Metrics())
+        self.engine = self.served.engine
+        resolver = Resolver(Models([self.served]), limits, SEALER)
+        text, origin = resolver.resolve_conversation(pb.Open(state=state))
+        context = ConversationContext(text, limits, SEALER)
+        held = ConversationLimits(**{"max_history": HISTORY} | bounds)
+        self.conversation = Conversation(context, held, origin)
 
     async def __aenter__(self) -> "Talk":
         self.engine.start()
@@ -82,7 +84,7 @@ class Talk:
         async for _event in self.events:
             pass
         await self.engine.stop()
-        assert self.engine.engine.pool.used == self.engine.engine.waiting == 0
+        assert self.engine.engine.slots.used == self.engine.engine.waiting == 0
 
     async def commands(self) -> AsyncIterator[pb.ConverseRequest]:
         while (message := await self.sent.get()) is not None:
@@ -195,7 +197,9 @@ async def follow(model: Model, commands: list[tuple[str, int]]) -> None:
 
 async def stands(model: Model, tokens: list[int], state: bytes) -> None:
     """Whether a state is that of a stream which read these tokens at once; also after another generation."""
-    _, found = Opening(Models([model]), RequestLimits(), SEALER).converse(pb.Open(state=state))
+    served = ServedModel(model, SchedulerConfig(max_streams=1), Metrics())
+    resolver = Resolver(Models([served]), RequestLimits(), SEALER)
+    _, found = resolver.resolve_conversation(pb.Open(state=state))
     (read,) = run(model, Request(np.array(tokens, np.int64), 0, 0, returns_state=True), burst=50)[-1:]
     assert read.snapshot is not None
     assert same(found, read.snapshot)
@@ -226,7 +230,7 @@ def test_branches_generate_side_by_side(model: Model) -> None:
 
 def test_what_cannot_be_done_is_said_and_the_conversation_goes_on(model: Model) -> None:
     async def talk_on() -> None:
-        async with Talk(model, most_branches=2) as talk:
+        async with Talk(model, max_branches=2) as talk:
             for words, command in {
                 "branch is none that there is": {"branch": "x", "save": pb.Save()},
                 "command must not be absent": {},
@@ -269,7 +273,7 @@ def test_a_long_text_keeps_few_states_while_it_is_generated(model: Model) -> Non
 
 def test_a_fed_text_is_no_longer_than_a_prompt_may_be(model: Model) -> None:
     async def talk_on() -> None:
-        async with Talk(model, limits=RequestLimits(most_prompt=5)) as talk:
+        async with Talk(model, limits=RequestLimits(max_prompt=5)) as talk:
             letter = model.bundle.vocabulary.decode([1])
             assert (await talk.ask(feed=pb.Feed(text=letter * 5))).HasField("fed")
             for field, command in {
@@ -283,7 +287,7 @@ def test_a_fed_text_is_no_longer_than_a_prompt_may_be(model: Model) -> None:
     asyncio.run(talk_on())
 
 
-@pytest.mark.parametrize("bounds", [{}, {"most_commands": 1}], ids=["room", "no room"])
+@pytest.mark.parametrize("bounds", [{}, {"max_commands": 1}], ids=["room", "no room"])
 def test_commands_after_a_drop_are_answered_and_the_call_ends(model: Model, bounds: dict[str, int]) -> None:
     """They waited for ever, and the call with them, where the branch was still there as they came."""
 
@@ -318,11 +322,11 @@ def test_commands_that_wait_are_bounded_by_their_bytes(model: Model, monkeypatch
             while done < 3 * 6:
                 event = await anext(talk.events)
                 done += event.HasField("fed") or event.generated.HasField("finish")
-                most = max(most, talk.conversation._waiting)
+                most = max(most, talk.conversation._unfinished)
             assert 100 < most <= 300
-            assert talk.conversation._waiting == 0
+            assert talk.conversation._unfinished == 0
 
-    monkeypatch.setattr("serving.rpc.conversation.MOST_WAITING", 300)
+    monkeypatch.setattr("serving.rpc.conversation.MAX_UNFINISHED", 300)
     asyncio.run(asyncio.wait_for(talk_on(), 60))
 
 

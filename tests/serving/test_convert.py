@@ -13,8 +13,10 @@ from charloom.client import Alternative, Ending, Progress
 from charloom.client.message import to_message
 from charloom.options import GenerateOptions, InvalidRequestError
 from charloom.vocabulary import CharacterVocabulary
-from serving.engine.choices import Choices, no_choices
-from serving.engine.request import Finish, Stream, Update, prepare
+from serving.engine.request import prepare
+from serving.engine.sampled_tokens import SampledTokens, no_sampled_tokens
+from serving.engine.stream import Stream
+from serving.engine.update import Finish, Update
 from serving.rpc.convert import RequestLimits, text_count, to_options, to_request, to_response
 
 LETTERS = CharacterVocabulary("abcd")
@@ -108,7 +110,7 @@ def test_a_response_holds_what_was_asked_for_and_the_client_reads_it() -> None:
     request = prepare("ab", GenerateOptions(), LETTERS)
     stream = Stream(request, LETTERS)
     stream.released = 2
-    chosen = Choices(
+    chosen = SampledTokens(
         np.array([1, 2]),
         np.array([-0.5, -1], np.float32),
         np.array([[1, 0], [3, 2]]),
@@ -128,6 +130,6 @@ def test_a_response_holds_what_was_asked_for_and_the_client_reads_it() -> None:
     assert progress.finish is None
     bare = to_response(pb.GenerateRequest(), 0, update, LETTERS)
     assert [*bare.token_ids, *bare.logprobs, *bare.alternatives] == []
-    last = to_response(asked, 0, replace(update, choices=no_choices(), texts=[]), LETTERS)
+    last = to_response(asked, 0, replace(update, sampled=no_sampled_tokens(), texts=[]), LETTERS)
     assert not last.token_ids
     assert last.HasField("finish")

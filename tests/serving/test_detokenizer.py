@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charloom.vocabulary import CharacterVocabulary, Tokens, Vocabulary, no_tokens
-from serving.engine.choices import Choices, join
 from serving.engine.detokenizer import Detokenizer
+from serving.engine.sampled_tokens import SampledTokens, concatenate
 from serving.engine.stop_checker import StopChecker
 from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
 
@@ -31,10 +31,10 @@ class Sent:
     stopped: bool
 
 
-def choices_of(tokens: Tokens) -> Choices:
+def sampled_of(tokens: Tokens) -> SampledTokens:
     """Tokens with log-probabilities and two alternatives that show whose they are."""
     both = np.stack([tokens, tokens + 10], 1)
-    return Choices(tokens, -tokens.astype(np.float32), both, -both.astype(np.float32))
+    return SampledTokens(tokens, -tokens.astype(np.float32), both, -both.astype(np.float32))
 
 
 def detokenizer(
@@ -48,14 +48,14 @@ def send(tokens: Tokens, subject: Detokenizer, cuts: list[int]) -> Sent:
     out, sent = "", []
     bounds = [0, *sorted({min(cut, len(tokens)) for cut in cuts} | {len(tokens)})]
     for begin, end in itertools.pairwise(bounds):
-        released = subject.put(choices_of(tokens[begin:end]), final=end == len(tokens))
-        assert len(released.texts) == len(released.choices)
+        released = subject.put(sampled_of(tokens[begin:end]), final=end == len(tokens))
+        assert len(released.texts) == len(released.sampled)
         out += "".join(released.texts)
-        sent.append(released.choices)
+        sent.append(released.sampled)
         if released.stopped:
             break
-    together = join(sent) if sent else choices_of(tokens[:0])
-    expected = choices_of(together.tokens)
+    together = concatenate(sent) if sent else sampled_of(tokens[:0])
+    expected = sampled_of(together.tokens)
     assert together.logprobs.tolist() == expected.logprobs.tolist()
     assert together.top_tokens.tolist() == expected.top_tokens.tolist()
     assert together.top_logprobs.tolist() == expected.top_logprobs.tolist()
@@ -126,27 +126,27 @@ def test_so_it_is_where_characters_and_tokens_cut_each_other(
 
 def test_holds_back_no_more_than_it_must() -> None:
     subject = detokenizer(LETTERS, ["ccc"])
-    assert subject.put(choices_of(LETTERS.encode("abcc")), final=False).texts == ["a", "b"]
-    assert subject.put(choices_of(LETTERS.encode("a")), final=False).texts == ["c", "c", "a"]
+    assert subject.put(sampled_of(LETTERS.encode("abcc")), final=False).texts == ["a", "b"]
+    assert subject.put(sampled_of(LETTERS.encode("a")), final=False).texts == ["c", "c", "a"]
 
 
 @pytest.mark.parametrize("text", ["abé", "a你ab"])
 def test_a_stop_string_inside_a_token_cuts_the_text_there(text: str) -> None:
     vocabulary = BytePairVocabulary([text.encode()])
-    released = detokenizer(vocabulary, [text[1]]).put(choices_of(vocabulary.encode(f"{text}c")), final=False)
-    assert (released.texts, released.choices.tokens.tolist(), released.stopped) == (["a"], [256], True)
+    released = detokenizer(vocabulary, [text[1]]).put(sampled_of(vocabulary.encode(f"{text}c")), final=False)
+    assert (released.texts, released.sampled.tokens.tolist(), released.stopped) == (["a"], [256], True)
 
 
 def test_tokens_of_an_unfinished_character_go_out_without_text_unless_a_stop_may_begin_there() -> None:
     tokens = BYTES.encode("cé")[:2]
-    assert detokenizer(BYTES, []).put(choices_of(tokens), final=False).texts == ["c", ""]
-    assert detokenizer(BYTES, ["é"]).put(choices_of(tokens), final=False).texts == ["c"]
-    assert detokenizer(BYTES, ["é"]).put(choices_of(tokens), final=True).texts == ["c", ""]
+    assert detokenizer(BYTES, []).put(sampled_of(tokens), final=False).texts == ["c", ""]
+    assert detokenizer(BYTES, ["é"]).put(sampled_of(tokens), final=False).texts == ["c"]
+    assert detokenizer(BYTES, ["é"]).put(sampled_of(tokens), final=True).texts == ["c", ""]
 
 
 def test_a_text_goes_on_in_the_middle_of_a_character() -> None:
     tokens = BYTES.encode("cé")
     subject = Detokenizer(BYTES.decoder(tokens[:2]), StopChecker(("é",)), sent=2)
-    released = subject.put(choices_of(tokens[2:]), final=False)
+    released = subject.put(sampled_of(tokens[2:]), final=False)
     assert (released.texts, released.stopped) == ([], True)
-    assert no_tokens().tolist() == released.choices.tokens.tolist()
+    assert no_tokens().tolist() == released.sampled.tokens.tolist()

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.engine.choices import join
 from serving.engine.engine import Engine
-from serving.engine.request import Finish, Request, Stream, Update
+from serving.engine.request import Request
+from serving.engine.sampled_tokens import concatenate
+from serving.engine.stream import Stream
+from serving.engine.update import Finish, Update
 from serving.errors import BurstError, DeadlineError, DrainingError, OverloadedError
 
 Make = Callable[..., Any]
@@ -42,7 +44,7 @@ def test_continues_the_prompt_and_says_why_it_ended(make_engine: Make, ask: Make
     assert text(updates) == "defghijklmnopqrstuvw"
     assert [u.finish for u in updates] == [None] * (len(updates) - 1) + [Finish.LENGTH]
     assert updates[-1].position == 3 + 20
-    assert np.isnan(join([u.choices for u in updates]).logprobs).all(), "nobody asked"
+    assert np.isnan(concatenate([u.sampled for u in updates]).logprobs).all(), "nobody asked"
 
 
 def test_log_probabilities_are_those_of_the_tokens(make_engine: Make, ask: Make) -> None:
@@ -50,7 +52,7 @@ def test_log_probabilities_are_those_of_the_tokens(make_engine: Make, ask: Make)
     asking = engine.submit(replace(ask("abc", max_tokens=20), logprobs=0))
     other = engine.submit(ask("abc", max_tokens=20))
     updates = drain(engine)
-    chosen, unasked = (join([u.choices for u in updates[stream]]) for stream in (asking, other))
+    chosen, unasked = (concatenate([u.sampled for u in updates[stream]]) for stream in (asking, other))
     assert chosen.logprobs.tolist() == [-float(token) for token in chosen.tokens]
     assert np.isnan(unasked.logprobs).all()
 
@@ -79,13 +81,13 @@ def test_first_token_comes_within_the_promised_bursts(
 def test_leaving_gives_the_slot_to_who_waits(make_engine: Make, ask: Make) -> None:
     engine = make_engine(max_streams=1, max_waiting=2)
     first, second, third = (engine.submit(ask(p)) for p in "amz")
-    engine.cancel(second)
+    engine.abort(second)
     updates = drain(engine)
     assert text(updates[first]) == "bcdef"
     assert text(updates[third]) == "abcde"
     assert second not in updates
     assert engine.empty
-    assert engine.pool.used == 0
+    assert engine.slots.used == 0
 
 
 def test_a_place_is_free_again_whichever_way_a_stream_ends(make_engine: Make, ask: Make) -> None:
@@ -95,7 +97,7 @@ def test_a_place_is_free_again_whichever_way_a_stream_ends(make_engine: Make, as
         with pytest.raises(OverloadedError) as refused:
             engine.submit(ask())
         assert refused.value.retry_after > 0
-        engine.cancel(gone)
+        engine.abort(gone)
         assert text(drain(engine)[done]) == "bcdef"
 
 
@@ -105,17 +107,17 @@ def test_a_slot_starts_from_zero_state(make_engine: Make, ask: Make) -> None:
     drain(engine)
     engine.submit(ask("abc", max_tokens=1000))
     engine.step()
-    assert engine.pool.tensors["steps_run"][0, 0] == 8
+    assert engine.runner.steps_run[0] == 8
 
 
 def test_a_cancelled_stream_leaves_before_the_next_burst(make_engine: Make, ask: Make, runner: Any) -> None:
     engine = make_engine(runner)
     gone, stays = (engine.submit(ask(max_tokens=100)) for _ in range(2))
     engine.step()
-    engine.cancel(gone)
+    engine.abort(gone)
     engine.step()
     assert [rows for rows, _ in runner.bursts] == [2, 1]
-    assert engine.pool.used == 1
+    assert engine.slots.used == 1
     assert stays.slot is not None
 
 
@@ -140,7 +142,7 @@ def test_a_failing_burst_fails_only_the_streams_in_it(make_engine: Make, ask: Ma
     assert text(updates[waiting]) == "lmnop"
     slow.consumed = slow.released
     assert drain(engine)[slow][-1].finish is Finish.LENGTH
-    assert engine.pool.used == 0
+    assert engine.slots.used == 0
 
 
 def test_a_slow_reader_pauses_only_itself(make_engine: Make, ask: Make) -> None:
@@ -185,7 +187,7 @@ def test_an_abandoned_engine_tells_everyone(make_engine: Make, ask: Make) -> Non
     assert {u.stream for u in updates} == streams | {late}
     assert all(isinstance(u.error, DrainingError) for u in updates)
     assert engine.empty
-    assert engine.pool.used == 0
+    assert engine.slots.used == 0
 
 
 def test_counts_what_was_read_and_made(make_engine: Make, ask: Make) -> None:

@@ -8,15 +8,15 @@ import pytest
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.options import MAX_STOPS, MAX_TEMPERATURES
-from serving.engine.async_engine import AsyncEngine
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.metrics import Metrics
-from serving.models import Model, Models
+from serving.model import Model
+from serving.models import Models
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.security.sealing import Key, Sealer
 from serving.rpc.servicer import Servicer
+from serving.served_model import ServedModel
 from tests.serving.golden import FOLDER
 
 FLOOD = 300_000
@@ -42,11 +42,10 @@ class Context:
 @pytest.fixture(scope="module")
 def servicer() -> Servicer:
     model = Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
-    engine = AsyncEngine(model.engine(SchedulerConfig()), model.name, lambda _: None)
+    metrics = Metrics()
+    served = ServedModel(model, SchedulerConfig(), metrics)
     sealer = Sealer([Key("a", bytes(32))], lifetime=0)
-    return Servicer(
-        Models([model]), {model.name: engine}, RequestLimits(), Metrics(), sealer, ConversationLimits()
-    )
+    return Servicer(Models([served]), RequestLimits(), metrics, sealer, ConversationLimits())
 
 
 def refusal(servicer: Servicer, request: Any) -> str:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from charloom.options import InvalidRequestError
 from serving.engine.engine import Engine
-from serving.engine.request import Finish, Stream, Update
+from serving.engine.stream import Stream
+from serving.engine.update import Finish, Update
 from serving.errors import BurstError, DeadlineError, DrainingError, OverloadedError
 
 Make = Callable[..., Any]
@@ -35,13 +36,13 @@ def text(updates: list[Update]) -> str:
 
 def is_clean(engine: Engine, streams: list[Stream]) -> bool:
     """Whether no slot, place or state of a prompt is held any longer."""
-    held = any(stream.siblings or stream.inherited for stream in streams)
-    every_place = engine.submit_texts(streams[0].request, engine.places)
+    held = any(stream.children or stream.origin for stream in streams)
+    every_place = engine.submit_texts(streams[0].request, engine.max_admitted)
     for stream in every_place:
-        engine.cancel(stream)
+        engine.abort(stream)
     while not engine.empty:
         engine.step()
-    return not held and engine.pool.used == 0 and engine.waiting == 0
+    return not held and engine.slots.used == 0 and engine.waiting == 0
 
 
 def follows(letter: str, length: int) -> str:
@@ -83,8 +84,8 @@ def test_every_text_goes_on_from_the_state_after_the_prompt(make_engine: Make, a
     for _ in range(5):
         engine.step()
     for stream in streams:
-        assert engine.pool.tensors["steps_run"][stream.slot, 0] == stream.position > 6
-        assert stream.inherited is None
+        assert engine.runner.steps_run[stream.slot] == stream.position > 6
+        assert stream.origin is None
 
 
 def test_the_reading_ends_with_the_prompt_and_others_do_not_wait(
@@ -117,12 +118,12 @@ def test_cancelling_some_leaves_the_others_as_they_are(
     for step in range(200):
         for index, when in cancelled:
             if when == step:
-                engine.cancel(streams[index])
+                engine.abort(streams[index])
         for update in engine.step().updates:
             texts[update.stream] += update.text
     assert engine.empty
     whole = follows(prompt[-1] if prompt else "a", 12)
-    assert all(t == whole or (s.cancelled and whole.startswith(t)) for s, t in texts.items())
+    assert all(t == whole or (s.aborted and whole.startswith(t)) for s, t in texts.items())
     assert is_clean(engine, streams)
 
 
@@ -133,7 +134,7 @@ def test_cancelling_all_while_the_prompt_is_read_frees_their_places_at_once(
     streams = engine.submit_texts(ask("a" * 100), 8)
     engine.step()
     for stream in streams:
-        engine.cancel(stream)
+        engine.abort(stream)
     engine.step()
     assert engine.empty
     assert is_clean(engine, streams)
@@ -160,7 +161,7 @@ def test_a_burst_that_fails_later_fails_who_is_in_it(make_engine: Make, ask: Mak
     assert isinstance(updates[poison][-1].error, BurstError)
     ends = [updates[stream][-1] for stream in streams]
     assert [end.finish for end in ends].count(Finish.LENGTH) == 2
-    assert engine.waiting == engine.pool.used == 0
+    assert engine.waiting == engine.slots.used == 0
 
 
 def test_a_deadline_ends_those_that_wait_for_the_prompt(make_engine: Make, ask: Make) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from charloom.bundle import BundleError, Precision
-from serving.engine.runner import RunnerConfig
-from serving.models import Model
+from serving.engine.config import RunnerConfig
+from serving.model import Model
 from tests.conftest import PRECISIONS
 from tests.serving.golden import BY_CLASS, CELLS, EVERYWHERE, FOLDER, ask, everywhere, read_texts
 from tests.serving.unverified import write_unverified
@@ -57,7 +57,7 @@ def test_what_holds_everywhere(cell: str, precision: Precision, golden: Model) -
 
 
 def test_what_holds_within_a_class(cell: str, golden: Model) -> None:
-    place = str(golden.runner.execution_class)
+    place = str(golden.executor.execution_class)
     if place not in ANSWERS:
         pytest.skip(f"nothing is recorded for this processor: `make golden` adds {place}")
     recorded = ANSWERS[place][cell]

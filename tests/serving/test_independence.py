@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charloom.options import GenerateOptions, seed_of
-from serving.engine.choices import join
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
-from serving.engine.request import Finish, Request, Stream, Update, prepare
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
-from serving.models import Model
+from serving.engine.request import Request, prepare
+from serving.engine.sampled_tokens import concatenate
+from serving.engine.stream import Stream
+from serving.engine.update import Finish, Update
+from serving.model import Model
 from tests.conftest import PRECISIONS
 
 PROMPTS = ("", "a", "The statement", "Съешь ", "for x in range(10):\n    print(x)\n" * 3, "👩‍🚀")
@@ -106,7 +107,7 @@ class Outcome:
 def outcome(updates: list[Update]) -> Outcome:
     if not updates:
         return Outcome()
-    chosen = join([update.choices for update in updates])
+    chosen = concatenate([update.sampled for update in updates])
     pairs = zip(chosen.top_tokens, chosen.top_logprobs, strict=True)
     return Outcome(
         text="".join(update.text for update in updates),
@@ -127,7 +128,7 @@ def outcomes(engine: Engine, script: Iterator[list[Stream]]) -> dict[Stream, Out
             update.stream.consumed = update.stream.released
             updates[update.stream].append(update)
     assert engine.empty
-    assert engine.pool.used == engine.waiting == 0
+    assert engine.slots.used == engine.waiting == 0
     return {stream: outcome(of_stream) for stream, of_stream in updates.items()}
 
 
@@ -165,14 +166,14 @@ def test_any_company_leaves_every_text_as_it_is_alone(
             for stream, (guest, index) in streams.items():
                 late = guest.stays is not None and step >= guest.arrives + guest.stays
                 if late and guest.cancels in (index, 3):
-                    engine.cancel(stream)
+                    engine.abort(stream)
             yield list(arrived)
             step += 1
 
     together = outcomes(engine, script())
     for stream, (guest, index) in streams.items():
         alone = outcome_alone(model, guest, index)
-        if stream.cancelled:
+        if stream.aborted:
             assert together[stream].begins(alone)
         else:
             assert together[stream] == alone

@@ -18,11 +18,17 @@ import numpy as np
 import pytest
 
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, take
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
-from serving.engine.request import Request, Stream, Update
-from serving.engine.runner import Runner, RunnerConfig, Way
-from serving.engine.scheduler import SchedulerConfig, StepCost
-from serving.models import Model
+from serving.engine.executor import Executor
+from serving.engine.host_runner import HostRunner
+from serving.engine.request import Request
+from serving.engine.scheduler import StepCost
+from serving.engine.slots import Slots
+from serving.engine.strategies import Strategy
+from serving.engine.stream import Stream
+from serving.engine.update import Update
+from serving.model import Model
 from tests.conftest import needs_int8
 from tests.serving.test_independence import FILTERS, PROMPTS, Guest, Outcome, outcome, outcome_alone
 
@@ -43,34 +49,35 @@ class Known:
     alone: tuple[Outcome, ...]
 
 
-class OneWay:
-    """A runner that runs all bursts in one way."""
+class OneStrategy:
+    """Runs all bursts by one strategy."""
 
-    def __init__(self, runner: Runner, way: Way) -> None:
-        self.state = runner.state
-        self.execution_class = runner.execution_class
-        self.run = partial(runner.run_in, way)
+    def __init__(self, executor: Executor, strategy: Strategy) -> None:
+        self.state = executor.state
+        self.execution_class = executor.execution_class
+        self.run = partial(executor.run_by, strategy)
 
 
 @dataclass(frozen=True)
-class House:
-    """A model, ways to run it that must not matter, and who may come."""
+class Scene:
+    """A model, functions that run it and must not differ, and who may come."""
 
     model: Model
-    runners: tuple[Runner | OneWay, ...]
+    functions: tuple[Executor | OneStrategy, ...]
     guests: tuple[Known, ...]
 
 
 @pytest.fixture(scope="module", params=["float32", pytest.param("int8", marks=needs_int8)])
-def house(bundle_dir: Path, request: pytest.FixtureRequest) -> House:
-    """On one thread, and on two in every way there is."""
+def scene(bundle_dir: Path, request: pytest.FixtureRequest) -> Scene:
+    """On one thread, and on two by every strategy."""
     one, two = (RunnerConfig(device="cpu", precision=request.param, threads=n) for n in (1, 2))
     alone, model = Model.load(bundle_dir, one), Model.load(bundle_dir, two)
-    runners = (alone.runner, *(OneWay(model.runner, way) for way in model.runner.ways))
-    assert len({str(runner.execution_class) for runner in runners}) == 1
+    others = (OneStrategy(model.executor, strategy) for strategy in model.executor.strategies)
+    functions = (alone.executor, *others)
+    assert len({str(function.execution_class) for function in functions}) == 1
     random = Random(GUESTS)
     guests = tuple(known(random_guest(random), alone) for _ in range(GUESTS))
-    return House(alone, runners, guests)
+    return Scene(alone, functions, guests)
 
 
 def random_guest(random: Random) -> Guest:
@@ -99,20 +106,21 @@ def known(guest: Guest, model: Model) -> Known:
 
 
 class Shuffling:
-    """A runner that has the rows of every burst in another order."""
+    """Runs the rows of every burst in another order."""
 
-    def __init__(self, runner: Runner | OneWay, random: Random) -> None:
-        self.runner = runner
+    def __init__(self, function: Executor | OneStrategy, random: Random) -> None:
+        self.function = function
+        self.state = function.state
         self.random = random
 
     def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
         rows = len(feeds["last"])
         order = np.array(self.random.sample(range(rows), rows))
-        outputs = self.runner.run(kind, take(feeds, INPUTS[kind], order))
+        outputs = self.function.run(kind, take(feeds, INPUTS[kind], order))
         return take(outputs, FULL_OUTPUTS, np.argsort(order))
 
 
-class Whim(StepCost):
+class RandomCost(StepCost):
     """Takes a step to cost anything, so that bursts have any length."""
 
     def __init__(self, random: Random) -> None:
@@ -150,7 +158,7 @@ def random_visits(random: Random, guests: tuple[Known, ...]) -> Iterator[Visit]:
         yield Visit(guest, arrives, leaves, random.randint(0, 3))
 
 
-def random_engine(random: Random, house: House) -> Engine:
+def random_engine(random: Random, scene: Scene) -> Engine:
     """One of as much room, in as large batches and as long bursts as may be."""
     config = SchedulerConfig(
         max_streams=random.choice([1, 5, 16, 64, 64, 64]),
@@ -160,17 +168,18 @@ def random_engine(random: Random, house: House) -> Engine:
         latency_budget=9,
         buffer_tokens=random.choice([1, 6, 1024]),
     )
-    runner = random.choice(house.runners)
-    engine = Engine(Shuffling(runner, random), house.model.bundle.vocabulary, runner.state, config)
-    engine.scheduler.cost = Whim(random)
+    shuffling = Shuffling(random.choice(scene.functions), random)
+    runner = HostRunner(shuffling, Slots.needed(config.max_streams))
+    engine = Engine(runner, scene.model.bundle.vocabulary, config)
+    engine.scheduler.cost = RandomCost(random)
     return engine
 
 
-def interleave(number: int, house: House) -> Counter[str]:
+def interleave(number: int, scene: Scene) -> Counter[str]:
     """Runs one script and compares every stream with what it is alone; gives what there was of each thing."""
     random = Random(number)
-    engine = random_engine(random, house)
-    visits = list(random_visits(random, house.guests))
+    engine = random_engine(random, scene)
+    visits = list(random_visits(random, scene.guests))
     last_arrival = max((visit.arrives for visit in visits), default=0)
     streams: dict[Stream, tuple[Visit, int]] = {}
     updates: dict[Stream, list[Update]] = defaultdict(list)
@@ -183,7 +192,7 @@ def interleave(number: int, house: House) -> Counter[str]:
                 streams |= {stream: (visit, index) for index, stream in enumerate(texts)}
         for stream, (visit, index) in streams.items():
             if visit.leaves == step and visit.cancels in (index, 3):
-                engine.cancel(stream)
+                engine.abort(stream)
         report = engine.step()
         seen += Counter(bursts=report.steps > 0, tokens=report.read + report.generated)
         for update in report.updates:
@@ -193,20 +202,20 @@ def interleave(number: int, house: House) -> Counter[str]:
             if random.random() < 0.8:  # else its reader dawdles
                 stream.consumed = stream.released
         step += 1
-    assert engine.pool.used == engine.waiting == 0, number
+    assert engine.slots.used == engine.waiting == 0, number
     for stream, (visit, index) in streams.items():
         found, alone = outcome(updates[stream]), visit.known.alone[index]
-        agrees = found.begins(alone) if stream.cancelled else found == alone
+        agrees = found.begins(alone) if stream.aborted else found == alone
         assert agrees, f"interleaving {number}: {visit.known.guest}, text {index}"
-    return seen + Counter(streams=len(streams), cancelled=sum(stream.cancelled for stream in streams))
+    return seen + Counter(streams=len(streams), cancelled=sum(stream.aborted for stream in streams))
 
 
 @pytest.mark.timeout(0)
-def test_no_interleaving_changes_a_byte(house: House) -> None:
-    precision = house.model.runner.precision
+def test_no_interleaving_changes_a_byte(scene: Scene) -> None:
+    precision = scene.model.executor.precision
     seen: Counter[str] = Counter()
     for done, number in enumerate(NUMBERS, 1):
-        seen += interleave(number, house)
+        seen += interleave(number, scene)
         if done % NEWS == 0 or done == len(NUMBERS):
             print(f"{precision}: {done} of {len(NUMBERS)} interleavings, of {seen['streams']} streams "
                   f"({seen['cancelled']} given up), {seen['bursts']} bursts, {seen['tokens']} tokens; "

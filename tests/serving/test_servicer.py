@@ -10,15 +10,15 @@ import pytest
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub, add_CharloomServiceServicer_to_server
-from serving.engine.async_engine import AsyncEngine
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.metrics import Metrics
-from serving.models import Model, Models
+from serving.model import Model
+from serving.models import Models
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.security.sealing import Key, Sealer
 from serving.rpc.servicer import Servicer
+from serving.served_model import ServedModel
 from tests.serving.golden import FOLDER
 
 LETTER = "a"
@@ -32,23 +32,24 @@ def model() -> Model:
 
 @asynccontextmanager
 async def connected(
-    model: Model, bounds: ConversationLimits
+    model: Model, limits: ConversationLimits
 ) -> AsyncIterator[tuple[CharloomServiceStub, Servicer]]:
     """Serves a model that has one slot, and connects to it."""
-    engine = AsyncEngine(model.engine(SchedulerConfig(max_streams=1)), model.name, lambda report: None)
+    metrics = Metrics()
+    served = ServedModel(model, SchedulerConfig(max_streams=1), metrics)
     sealer = Sealer([Key("a", bytes(32))], lifetime=0)
-    servicer = Servicer(Models([model]), {model.name: engine}, RequestLimits(), Metrics(), sealer, bounds)
+    servicer = Servicer(Models([served]), RequestLimits(), metrics, sealer, limits)
     server = grpc.aio.server()
     add_CharloomServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
-    engine.start()
+    served.start()
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield CharloomServiceStub(channel), servicer
     finally:
         await server.stop(0)
-        await engine.stop()
+        await served.stop()
 
 
 async def refusal(call: grpc.aio.StreamStreamCall[pb.ConverseRequest, pb.ConverseResponse]) -> str:
@@ -62,15 +63,15 @@ def test_who_opens_a_conversation_and_says_nothing_counts_until_they_go(model: M
     async def talk() -> None:
         async with (
             asyncio.timeout(60),
-            connected(model, ConversationLimits(most_conversations=1)) as (stub, servicer),
+            connected(model, ConversationLimits(max_conversations=1)) as (stub, servicer),
         ):
             silent = stub.Converse()
-            while not servicer.unopened:
+            while not servicer.opening:
                 await asyncio.sleep(0.01)
             told = await refusal(stub.Converse(iter([OPEN])))
             assert told.startswith("RESOURCE_EXHAUSTED: all 1 places are taken")
             silent.cancel()
-            while servicer.unopened:
+            while servicer.opening:
                 await asyncio.sleep(0.01)
             event = await stub.Converse(iter([OPEN])).read()
             assert isinstance(event, pb.ConverseResponse)
@@ -87,12 +88,12 @@ def test_who_opens_a_conversation_and_says_nothing_is_sent_away(model: Model) ->
         ):
             told = await refusal(stub.Converse())
             assert told == "DEADLINE_EXCEEDED: the conversation was not opened: no command came within 0.5 s"
-            assert servicer.unopened == 0
+            assert servicer.opening == 0
 
     asyncio.run(talk())
 
 
-def test_what_waits_for_a_slot_says_that_it_is_alive_if_it_is_a_generation(model: Model) -> None:
+def test_a_generation_that_waits_for_a_slot_sends_heartbeats(model: Model) -> None:
     generate = pb.ConverseRequest(generate=pb.GenerateRequest(max_tokens=5, seed=1))
     feed = pb.ConverseRequest(feed=pb.Feed(text=LETTER))
 
@@ -102,7 +103,7 @@ def test_what_waits_for_a_slot_says_that_it_is_alive_if_it_is_a_generation(model
             while not (await running.read()).text:
                 pass
             fed, events = stub.Converse(iter([OPEN, feed])), aiter(stub.Converse(iter([OPEN, generate])))
-            beats = asyncio.create_task(beat(servicer))
+            heartbeats = asyncio.create_task(send_heartbeats(servicer))
             assert (await anext(events)).HasField("opened")
             assert (await anext(events)).generated.HasField("start")
             for _ in range(3):
@@ -114,13 +115,13 @@ def test_what_waits_for_a_slot_says_that_it_is_alive_if_it_is_a_generation(model
             said = [event.generated async for event in events]
             assert said[-1].finish.generated_tokens == 5
             assert len("".join(response.text for response in said)) == 5
-            beats.cancel()
+            heartbeats.cancel()
 
     asyncio.run(talk())
 
 
-async def beat(servicer: Servicer) -> None:
-    """Has calls say all the time that they are alive."""
+async def send_heartbeats(servicer: Servicer) -> None:
+    """Has calls send heartbeats all the time."""
     while True:
-        servicer.beat(0)
+        servicer.heartbeat(0)
         await asyncio.sleep(0.01)

@@ -17,12 +17,13 @@ from charloom.bundle import Precision
 from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, INPUTS, OUTPUTS, Feeds, GraphKind, neutral, take
 from charloom.exactness import same
 from charloom.vocabulary import CharacterVocabulary
-from networks.recurrent import ModelConfig
-from serving.engine.runner import Runner, RunnerConfig
-from serving.models import Model
+from networks.recurrent.config import RecurrentConfig
+from serving.engine.config import RunnerConfig
+from serving.engine.executor import Executor
+from serving.model import Model
 from tests.conftest import PRECISIONS
 from tests.export.conftest import random_model
-from tests.serving.test_interleavings import OneWay
+from tests.serving.test_interleavings import OneStrategy
 from tests.serving.unverified import write_unverified
 
 pytestmark = pytest.mark.slow  # tracing a network takes half a minute
@@ -38,7 +39,7 @@ FEW = settings(deadline=None, max_examples=40)
 class Size:
     """A network and its vocabulary."""
 
-    config: ModelConfig
+    config: RecurrentConfig
     tokens: int
 
     def __str__(self) -> str:
@@ -46,20 +47,20 @@ class Size:
 
 
 SIZES = (
-    Size(ModelConfig("rnn", 1, 1, 0), 1),
-    Size(ModelConfig("rnn", 1, 1, 3), 2),
-    Size(ModelConfig("lstm", 2, 512, 64), 129),
-    Size(ModelConfig("gru", 3, 37, 5), 5003),
+    Size(RecurrentConfig("rnn", 1, 1, 0), 1),
+    Size(RecurrentConfig("rnn", 1, 1, 3), 2),
+    Size(RecurrentConfig("lstm", 2, 512, 64), 129),
+    Size(RecurrentConfig("gru", 3, 37, 5), 5003),
 )
 
 
 @dataclass(frozen=True)
-class House:
-    """One model on one thread, and on two in every way there is."""
+class Subject:
+    """One model on one thread, and on two by every strategy."""
 
     tokens: int
-    alone: Runner
-    others: tuple[OneWay, ...]
+    alone: Executor
+    others: tuple[OneStrategy, ...]
 
     def rows(self, kind: GraphKind, rows: int, seed: int) -> Feeds:
         """A burst whose rows differ in all that this graph knows."""
@@ -115,14 +116,14 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)
-def house(bundle: Path, request: pytest.FixtureRequest) -> House:
+def subject(bundle: Path, request: pytest.FixtureRequest) -> Subject:
     """The bundle as a server loads it, which proves it and finds its padding."""
     precision: Precision = request.param
     one, two = (Model.load(bundle, RunnerConfig("cpu", precision, threads)) for threads in (1, 2))
-    assert str(one.runner.execution_class) == str(two.runner.execution_class)
-    assert [way.name for way in two.runner.ways] == ["alone", "in shards", "together"]
-    others = tuple(OneWay(two.runner, way) for way in two.runner.ways)
-    return House(one.bundle.vocabulary.size, one.runner, others)
+    assert str(one.executor.execution_class) == str(two.executor.execution_class)
+    assert [strategy.name for strategy in two.executor.strategies] == ["alone", "in shards", "together"]
+    others = tuple(OneStrategy(two.executor, strategy) for strategy in two.executor.strategies)
+    return Subject(one.bundle.vocabulary.size, one.executor, others)
 
 
 def some(outputs: Feeds, rows: np.ndarray) -> Feeds:
@@ -132,38 +133,38 @@ def some(outputs: Feeds, rows: np.ndarray) -> Feeds:
 @FEW
 @given(KINDS, ROWS, SEEDS, st.data())
 def test_neither_the_other_rows_nor_their_order_show_in_a_row(
-    house: House, kind: GraphKind, rows: int, seed: int, data: st.DataObject
+    subject: Subject, kind: GraphKind, rows: int, seed: int, data: st.DataObject
 ) -> None:
-    feeds = house.rows(kind, rows, seed)
-    whole = house.alone.run(kind, feeds)
+    feeds = subject.rows(kind, rows, seed)
+    whole = subject.alone.run(kind, feeds)
     order = np.random.default_rng(seed).permutation(rows)[: data.draw(st.integers(1, rows))]
-    assert same(house.alone.run(kind, take(feeds, INPUTS[kind], order)), some(whole, order))
+    assert same(subject.alone.run(kind, take(feeds, INPUTS[kind], order)), some(whole, order))
     row = np.array([data.draw(st.integers(0, rows - 1))])
-    assert same(house.alone.run(kind, take(feeds, INPUTS[kind], row)), some(whole, row))
+    assert same(subject.alone.run(kind, take(feeds, INPUTS[kind], row)), some(whole, row))
 
 
 @FEW
 @given(KINDS, ROWS, SEEDS)
-def test_threads_and_shards_do_not_show(house: House, kind: GraphKind, rows: int, seed: int) -> None:
-    feeds = house.rows(kind, rows, seed)
-    whole = house.alone.run(kind, feeds)
-    for other in house.others:
+def test_threads_and_shards_do_not_show(subject: Subject, kind: GraphKind, rows: int, seed: int) -> None:
+    feeds = subject.rows(kind, rows, seed)
+    whole = subject.alone.run(kind, feeds)
+    for other in subject.others:
         assert same(other.run(kind, feeds), whole)
 
 
 @FEW
 @given(KINDS, ROWS, SEEDS, st.integers(1, STEPS - 1))
 def test_a_burst_in_two_parts_is_the_whole(
-    house: House, kind: GraphKind, rows: int, seed: int, cut: int
+    subject: Subject, kind: GraphKind, rows: int, seed: int, cut: int
 ) -> None:
-    feeds = house.rows(kind, rows, seed)
-    whole = house.alone.run(kind, feeds)
+    feeds = subject.rows(kind, rows, seed)
+    whole = subject.alone.run(kind, feeds)
     first, second = ({**feeds}, {**feeds})
     for spec in INPUTS[kind]:
         if spec.dims[0] == "K":
             first[spec.name], second[spec.name] = feeds[spec.name][:cut], feeds[spec.name][cut:]
-    begun = house.alone.run(kind, first)
-    second |= {spec.name: begun[spec.output] for spec in house.alone.state}
+    begun = subject.alone.run(kind, first)
+    second |= {spec.name: begun[spec.output] for spec in subject.alone.state}
     chosen = begun["chosen"] if kind != "read" else first["forced"]
     second["last"] = chosen[-1]
     if kind != "read":
@@ -173,7 +174,7 @@ def test_a_burst_in_two_parts_is_the_whole(
         second["steps"], second["position"] = feeds["steps"] - run, feeds["position"] + run
         past = np.concatenate([feeds["recent"], chosen.T], 1)  # [B, W + cut]
         second["recent"] = np.take_along_axis(past, run[:, None] + np.arange(W), 1)
-    ended = house.alone.run(kind, second)
+    ended = subject.alone.run(kind, second)
     both = {spec.name: np.concatenate([begun[spec.name], ended[spec.name]]) for spec in OUTPUTS[kind]}
     assert same(ended | both, whole)
 
@@ -181,26 +182,26 @@ def test_a_burst_in_two_parts_is_the_whole(
 @FEW
 @given(ROWS, SEEDS)
 def test_plain_rows_beside_filtered_ones_are_those_of_the_plain_graph(
-    house: House, rows: int, seed: int
+    subject: Subject, rows: int, seed: int
 ) -> None:
-    full, plain = house.rows("full", rows, seed), house.rows("plain", rows, seed + 1)
+    full, plain = subject.rows("full", rows, seed), subject.rows("plain", rows, seed + 1)
     those = np.flatnonzero(np.random.default_rng(seed).random(rows) < 0.5)
     for spec in FULL_INPUTS:
         index = (slice(None), those) if spec.dims[0] == "K" else (those,)
         full[spec.name][index] = plain[spec.name][index] if spec.name in plain else spec.neutral or 0
     full["steps"][those] = STEPS
-    for spec in house.alone.state:
+    for spec in subject.alone.state:
         full[spec.name][those] = plain[spec.name][those]
-    beside, expected = house.alone.run("full", full), house.alone.run("plain", plain)
+    beside, expected = subject.alone.run("full", full), subject.alone.run("plain", plain)
     assert same(some({name: beside[name] for name in expected}, those), some(expected, those))
 
 
 @FEW
 @given(ROWS, SEEDS)
-def test_rows_that_read_need_no_scores(house: House, rows: int, seed: int) -> None:
-    feeds = house.rows("read", rows, seed)
-    full = house.rows("full", rows, seed + 1) | feeds
+def test_rows_that_read_need_no_scores(subject: Subject, rows: int, seed: int) -> None:
+    feeds = subject.rows("read", rows, seed)
+    full = subject.rows("full", rows, seed + 1) | feeds
     full["forced_len"][:] = full["steps"][:] = STEPS
-    read, beside = house.alone.run("read", feeds), house.alone.run("full", full)
+    read, beside = subject.alone.run("read", feeds), subject.alone.run("full", full)
     assert (beside["chosen"] == feeds["forced"]).all()
     assert same(beside, read)

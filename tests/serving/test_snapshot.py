@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from charloom.vocabulary import no_tokens
 from serving.engine.async_engine import merge
-from serving.engine.choices import Choices, join
-from serving.engine.request import Finish, Request, Update
-from serving.engine.runner import RunnerConfig
-from serving.engine.scheduler import SchedulerConfig
+from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.request import Request
+from serving.engine.sampled_tokens import SampledTokens, concatenate
 from serving.engine.snapshot import Snapshot
+from serving.engine.update import Finish, Update
 from serving.errors import DrainingError
-from serving.models import Model
+from serving.model import Model
 from tests.conftest import PRECISIONS
 from tests.serving.test_independence import GUESTS, Guest
 
@@ -43,8 +43,8 @@ def updates(model: Model, request: Request, burst: int = 11, n: int = 1) -> list
             assert update.error is None
             update.stream.consumed = update.stream.released
             found[streams.index(update.stream)].append(update)
-    assert engine.pool.used == engine.waiting == 0
-    assert not any(stream.inherited or stream.anchor for stream in streams)
+    assert engine.slots.used == engine.waiting == 0
+    assert not any(stream.origin or stream.anchor for stream in streams)
     return found
 
 
@@ -57,8 +57,8 @@ def text(found: list[Update]) -> str:
     return "".join(update.text for update in found)
 
 
-def chosen(found: list[Update]) -> Choices:
-    return join([update.choices for update in found])
+def chosen(found: list[Update]) -> SampledTokens:
+    return concatenate([update.sampled for update in found])
 
 
 def same(one: Snapshot, other: Snapshot) -> bool:

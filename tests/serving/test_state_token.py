@@ -8,43 +8,47 @@ import pytest
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.options import MAX_WINDOW, InvalidRequestError
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.request import Request
-from serving.engine.runner import RunnerConfig
 from serving.errors import OtherBundleError
-from serving.models import Model, Models
+from serving.metrics import Metrics
+from serving.model import Model
+from serving.models import Models
 from serving.rpc import state_token
-from serving.rpc.continuation import MOST_NAME, Opening, fresh, resumed
 from serving.rpc.convert import RequestLimits, Text
+from serving.rpc.resolver import MAX_NAME, Resolver, fresh, resumed
 from serving.rpc.security.sealing import Key, Sealer
+from serving.served_model import ServedModel
 from tests.serving.golden import FOLDER
 
 OPTIONS: dict[str, Any] = {"seed": 3, "max_tokens": 9, "top_k": 4, "stop": ["x"], "logprobs": 2}
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
+def model() -> ServedModel:
+    model = Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
+    return ServedModel(model, SchedulerConfig(max_streams=4), Metrics())
 
 
 @pytest.fixture
-def opening(model: Model) -> Opening:
-    return Opening(Models([model]), RequestLimits(), Sealer([Key("a", bytes(32))], lifetime=0))
+def resolver(model: ServedModel) -> Resolver:
+    return Resolver(Models([model]), RequestLimits(), Sealer([Key("a", bytes(32))], lifetime=0))
 
 
-def saved(model: Model, asked: pb.GenerateRequest) -> bytes:
+def saved(model: ServedModel, asked: pb.GenerateRequest) -> bytes:
     """What is saved where a text begins."""
     request = Request(np.empty(0, np.int64), 9, asked.seed)
     return state_token.save(Text(model, asked, exact=True), request, fresh(model))
 
 
-def restored(model: Model, **changes: Any) -> Any:
+def restored(model: ServedModel, **changes: Any) -> Any:
     """What becomes of a state of which some fields are others."""
     payload = saved(model, pb.GenerateRequest())
     changed = msgspec.msgpack.encode(msgspec.msgpack.decode(payload) | changes)
-    return state_token.restore(state_token.load(changed), model)
+    return state_token.restore(state_token.load(changed), model.model)
 
 
-def test_the_state_itself_is_restored(model: Model) -> None:
+def test_the_state_itself_is_restored(model: ServedModel) -> None:
     assert restored(model).position == 0
 
 
@@ -65,18 +69,18 @@ def test_the_state_itself_is_restored(model: Model) -> None:
     ],
     ids=str,
 )
-def test_a_state_that_no_stream_can_have_is_refused(model: Model, changes: dict[str, Any]) -> None:
+def test_a_state_that_no_stream_can_have_is_refused(model: ServedModel, changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError, match="state"):
         restored(model, **changes)
 
 
-def test_no_more_tokens_are_recent_than_penalties_look_at(model: Model) -> None:
+def test_no_more_tokens_are_recent_than_penalties_look_at(model: ServedModel) -> None:
     tokens = np.arange(5000) % 25
     recent = restored(model, position=5000, recent=tokens.astype("<u4").tobytes()).recent
     assert recent.tolist() == tokens[-MAX_WINDOW:].tolist()
 
 
-def test_a_state_holds_the_options_of_its_text_and_nothing_else_that_was_sent(model: Model) -> None:
+def test_a_state_holds_the_options_of_its_text_and_nothing_else_that_was_sent(model: ServedModel) -> None:
     long = "x" * 2**20
     sent = pb.GenerateRequest(
         model=long,
@@ -108,16 +112,16 @@ def test_a_state_holds_the_options_of_its_text_and_nothing_else_that_was_sent(mo
 
 
 @pytest.mark.parametrize("field", ["bundle_digest", "execution_class"])
-def test_what_a_request_names_is_bounded(opening: Opening, field: str) -> None:
-    fits, too_long = ({field: "x" * length} for length in (MOST_NAME, MOST_NAME + 1))
+def test_what_a_request_names_is_bounded(resolver: Resolver, field: str) -> None:
+    fits, too_long = ({field: "x" * length} for length in (MAX_NAME, MAX_NAME + 1))
     with pytest.raises(InvalidRequestError) as caught:
-        opening.open(pb.GenerateRequest(**too_long))
+        resolver.resolve(pb.GenerateRequest(**too_long))
     assert [violation.field for violation in caught.value.violations] == [field]
     if field == "bundle_digest":
         with pytest.raises(InvalidRequestError, match=field):
-            opening.converse(pb.Open(**too_long))
+            resolver.resolve_conversation(pb.Open(**too_long))
         with pytest.raises(OtherBundleError):
-            opening.open(pb.GenerateRequest(**fits))
+            resolver.resolve(pb.GenerateRequest(**fits))
     else:
-        text, _ = opening.open(pb.GenerateRequest(**fits))
+        text, _ = resolver.resolve(pb.GenerateRequest(**fits))
         assert not text.exact

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,10 +11,11 @@ import pytest
 from charloom.burst import Feeds, GraphKind
 from serving.engine.async_engine import AsyncEngine, Reader
 from serving.engine.engine import Report
-from serving.engine.request import Finish
 from serving.engine.runner import RunError
 from serving.engine.thread import EngineThread
+from serving.engine.update import Finish
 from serving.errors import BurstError, DrainingError, StalledError
+from tests.serving.conftest import AlphabetRunner, WrappedRunner
 
 Make = Callable[..., Any]
 
@@ -28,42 +29,41 @@ def soon(condition: Callable[[], bool]) -> bool:
     return False
 
 
-class Gate:
+class Gate(WrappedRunner):
     """A runner that waits before every burst until it is opened."""
 
     def __init__(self, inner: Any) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.open = threading.Event()
 
-    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
+    def run(self, kind: GraphKind, feeds: Feeds, slots: Sequence[int]) -> Feeds:
         self.open.wait(30)
-        result: Feeds = self.inner.run(kind, feeds)
-        return result
+        return self.inner.run(kind, feeds, slots)
 
 
-def test_streams_of_a_stuck_engine_are_broken_off(make_engine: Make, ask: Make, runner: Any) -> None:
+def test_streams_of_a_stuck_engine_fail(make_engine: Make, ask: Make, runner: Any) -> None:
     async def main() -> None:
         gate = Gate(runner)
         engine = AsyncEngine(make_engine(gate), "test", lambda report: None)
         engine.start()
-        reader = engine.open(ask(max_tokens=50), deadline=None)
+        reader = engine.submit_texts(ask(max_tokens=50), deadline=None)
         while engine.thread.healthy(patience=0.2):
             await asyncio.sleep(0.05)
-        engine.break_off(StalledError(0.2))
+        engine.fail_streams(StalledError(0.2))
         (update,) = await reader.next()
         assert isinstance(update.error, StalledError)
-        reader.close()
+        reader.abort()
         gate.open.set()
         await engine.stop()
-        assert engine.engine.pool.used == engine.engine.waiting == 0
+        assert engine.engine.slots.used == engine.engine.waiting == 0
 
     asyncio.run(main())
 
 
-class Broken:
+class Broken(AlphabetRunner):
     """A runner with a defect of its own."""
 
-    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
+    def run(self, kind: GraphKind, feeds: Feeds, slots: Sequence[int]) -> Feeds:
         raise ZeroDivisionError
 
 
@@ -101,25 +101,24 @@ def test_a_defect_tells_every_stream_and_shows_in_the_health(
     assert "ZeroDivisionError" in caplog.text
 
 
-class Sick:
-    """A runner whose bursts fail for as long as it is told to."""
+class Failing(WrappedRunner):
+    """A runner whose bursts fail while it is told to."""
 
     def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self.ill = True
+        super().__init__(inner)
+        self.fails = True
 
-    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
-        if self.ill:
+    def run(self, kind: GraphKind, feeds: Feeds, slots: Sequence[int]) -> Feeds:
+        if self.fails:
             raise RunError("injected")
-        result: Feeds = self.inner.run(kind, feeds)
-        return result
+        return self.inner.run(kind, feeds, slots)
 
 
 def test_an_engine_whose_bursts_fail_finds_out_without_traffic_and_recovers_without(
     make_engine: Make, ask: Make, runner: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sick, reports = Sick(runner), []
-    engine = make_engine(sick)
+    failing, reports = Failing(runner), []
+    engine = make_engine(failing)
     thread = EngineThread(engine, reports.append, "test")
     thread.start()
     time.sleep(0.1)
@@ -129,12 +128,12 @@ def test_an_engine_whose_bursts_fail_finds_out_without_traffic_and_recovers_with
     assert soon(lambda: thread.failing)
     assert thread.healthy(patience=60)  # as patient with failures as with a burst that does not end
     assert soon(lambda: not thread.healthy(patience=0.6))
-    sick.ill = False
+    failing.fails = False
     assert soon(lambda: not thread.failing)
     assert thread.healthy(patience=0.6)
     assert caplog.text.count("bursts in a row have failed") == 1
     assert engine.empty
-    assert engine.pool.used == 0
+    assert engine.slots.used == 0
     assert sum(len(report.updates) for report in reports) == 1  # a probe is nobody's
     thread.stop()
 
@@ -166,7 +165,7 @@ async def read(reader: Reader) -> tuple[str, Any]:
             return text, update.error or update.finish
 
 
-def test_who_an_engine_failed_to_tell_of_its_death_is_told_by_who_watches_it(
+def test_streams_that_a_dead_engine_could_not_end_fail_at_the_health_check(
     make_engine: Make, ask: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     words = "of a text"
@@ -179,9 +178,9 @@ def test_who_an_engine_failed_to_tell_of_its_death_is_told_by_who_watches_it(
         monkeypatch.setattr(inner, "abandon", defect)
         engine = AsyncEngine(inner, "test", lambda _: None)
         engine.start()
-        reader = engine.open(ask(), None)
+        reader = engine.submit_texts(ask(), None)
         assert await asyncio.to_thread(soon, lambda: not engine.thread.alive)
-        assert not engine.see_to(patience=60)
+        assert not engine.check_health(patience=60)
         _, end = await read(reader)
         assert isinstance(end, BurstError)
         await engine.stop()
@@ -195,13 +194,13 @@ def test_readers_get_their_own_text(make_engine: Make, ask: Make) -> None:
     async def scenario() -> None:
         engine = AsyncEngine(make_engine(), "test", lambda _: None)
         engine.start()
-        readers = [engine.open(ask(letter, max_tokens=30), None) for letter in "amz"]
+        readers = [engine.submit_texts(ask(letter, max_tokens=30), None) for letter in "amz"]
         texts = await asyncio.gather(*map(read, readers))
         assert [text[:3] for text, _ in texts] == ["bcd", "nop", "abc"]
         assert all(end is Finish.LENGTH and len(text) == 30 for text, end in texts)
         await engine.stop()
         with pytest.raises(DrainingError):
-            engine.open(ask(), None)
+            engine.submit_texts(ask(), None)
 
     run(scenario())
 
@@ -211,7 +210,7 @@ def test_a_reader_of_several_texts_gets_each_apart(make_engine: Make, ask: Make)
         inner = make_engine(buffer_tokens=8)
         engine = AsyncEngine(inner, "test", lambda _: None)
         engine.start()
-        reader = engine.open(ask("abc", max_tokens=30), None, n=3)
+        reader = engine.submit_texts(ask("abc", max_tokens=30), None, n=3)
         texts, ends = dict.fromkeys(reader.streams, ""), {}
         while len(ends) < 3:
             updates = await reader.next()
@@ -222,7 +221,7 @@ def test_a_reader_of_several_texts_gets_each_apart(make_engine: Make, ask: Make)
                     ends[update.stream] = update.finish
         assert set(texts.values()) == {"defghijklmnopqrstuvwxyzabcdefg"}
         assert set(ends.values()) == {Finish.LENGTH}
-        reader.close()
+        reader.abort()
         assert inner.empty
         await engine.stop()
 
@@ -234,7 +233,7 @@ def test_a_reader_that_comes_back_wakes_its_paused_stream(make_engine: Make, ask
         made = []
         engine = AsyncEngine(make_engine(buffer_tokens=8), "test", lambda r: made.append(r.generated))
         engine.start()
-        reader = engine.open(ask("a", max_tokens=100), None)
+        reader = engine.submit_texts(ask("a", max_tokens=100), None)
         await asyncio.sleep(0.3)
         assert sum(made) < 30  # it has paused
         text, end = await read(reader)
@@ -245,16 +244,16 @@ def test_a_reader_that_comes_back_wakes_its_paused_stream(make_engine: Make, ask
     run(scenario())
 
 
-def test_closing_a_reader_frees_its_slot(make_engine: Make, ask: Make) -> None:
+def test_aborting_a_reader_releases_its_slots(make_engine: Make, ask: Make) -> None:
     async def scenario() -> None:
         inner = make_engine(buffer_tokens=8)
         engine = AsyncEngine(inner, "test", lambda _: None)
         engine.start()
-        readers = [engine.open(ask("a", max_tokens=1000), None) for _ in range(4)]
+        readers = [engine.submit_texts(ask("a", max_tokens=1000), None) for _ in range(4)]
         await readers[0].next()
         for reader in readers:
-            reader.close()
-        while inner.pool.used:
+            reader.abort()
+        while inner.slots.used:
             await asyncio.sleep(0.01)
         assert inner.empty
         await engine.stop()
@@ -266,7 +265,7 @@ def test_stopping_tells_the_streams_that_are_left(make_engine: Make, ask: Make) 
     async def scenario() -> None:
         engine = AsyncEngine(make_engine(buffer_tokens=8), "test", lambda _: None)
         engine.start()
-        reader = engine.open(ask("a", max_tokens=1000), None)
+        reader = engine.submit_texts(ask("a", max_tokens=1000), None)
         await reader.next()
         await engine.stop()
         _, end = await read(reader)

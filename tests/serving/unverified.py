@@ -6,9 +6,9 @@ from typing import Any
 from charloom.bundle import Bundle, BundleWriter, Precision
 from charloom.exactness import Exactness
 from charloom.vocabulary import CharacterVocabulary
-from export.main import Exporter
+from export.exporter import Exporter
 from export.verify import Outcome
-from networks.recurrent import RecurrentModel
+from networks.recurrent.model import RecurrentModel
 from training.checkpoint import Checkpoint
 
 
@@ -33,6 +33,6 @@ def write_unverified(
     weights = model.state_dict()
     source = Checkpoint("unverified", model.config, vocabulary, weights, {}, {}, vocabulary.decode([0]))
     with BundleWriter(path) as writer:
-        exporter = Exporter(source, writer, most_cost=0)
+        exporter = Exporter(source, max_cost=0)
         exporter.verifier = Trusting()  # type: ignore[assignment]
-        return exporter.export(precisions, path.name, "1", "")
+        return exporter.export(writer, precisions, path.name)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import RecurrentConfig
+from networks.registry import NETWORKS, NetworkRegistry
 from training.checkpoint import load_checkpoint, load_training_state
 from training.data.batches import BatchConfig
 from training.data.corpus import CorpusConfig, read_corpus
@@ -17,7 +18,7 @@ from training.optimizer import OptimizerConfig
 from training.options import Options
 from training.regularisation import RegularisationConfig
 from training.reporting.preview import PreviewConfig
-from training.reporting.report import Reporter
+from training.reporting.reporter import Reporter
 from training.schedule import RunConfig
 from training.trainer import Trainer
 
@@ -40,7 +41,7 @@ def text(tmp_path: Path) -> Path:
 @pytest.fixture
 def options() -> Options:
     return Options(
-        model=ModelConfig(cells=24, embedding=8),
+        model=RecurrentConfig(cells=24, embedding=8),
         regularisation=RegularisationConfig(
             dropout=0.2, input_dropout=0.1, output_dropout=0.2, token_dropout=0.1, weight_dropout=0.3
         ),
@@ -57,16 +58,23 @@ def options() -> Options:
 def make_trainer(text: Path) -> Callable[..., Trainer]:
     """A trainer in a folder, fresh or resumed, as the command makes it."""
 
-    def make(options: Options, out: Path, *, resume: bool = False, path: Path = text) -> Trainer:
+    def make(
+        options: Options,
+        out: Path,
+        *,
+        resume: bool = False,
+        path: Path = text,
+        networks: NetworkRegistry = NETWORKS,
+    ) -> Trainer:
         corpus = read_corpus(path, options.corpus)
         hardware = resolve(options.hardware)
         folder = RunFolder(out)
         folder.open(overwrite=False)
         torch.manual_seed(options.run.seed)
-        model = RecurrentModel(options.model, corpus.vocabulary.inputs, corpus.vocabulary.size)
+        model = networks.build(options.model, corpus.vocabulary.inputs, corpus.vocabulary.size)
         if resume:
-            model = load_checkpoint(folder.last).model().train()
-        trainer = Trainer(options, corpus, model, hardware, folder, Reporter())
+            model = load_checkpoint(folder.last, networks).model().train()
+        trainer = Trainer(options, corpus, model, hardware, folder, Reporter(), networks=networks)
         if resume:
             trainer.resume(load_training_state(folder.last))
         trainer.open()

@@ -8,8 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from training import checkpoint as module
+from charloom import files
+from tests.disk import Disk
 from training.checkpoint import CheckpointError, SaveError, load_checkpoint, load_training_state
+
+RECURRENT = {"kind": "recurrent", "version": 1, "config": {"cells": 24}}
 
 
 @pytest.fixture
@@ -60,15 +63,25 @@ def test_a_damaged_training_state_is_found(run):
     ("change", "message"),
     [
         ({"kind": "other"}, "does not describe"),
-        ({"format": 2}, "has format 2"),
+        ({"format": 3}, "has format 3"),
         ({"vocabulary": {"kind": "word"}}, "malformed"),
         ({"vocabulary": {"kind": "character", "characters": ["a", "b"]}}, r"weights\.safetensors"),
         ({"options": {}}, "malformed"),
-        ({"options": {"model": {"cells": -3}}}, "malformed"),
-        ({"options": {"model": {"cells": 0}}}, "malformed"),
-        ({"options": {"model": 3}}, "malformed"),
+        ({"options": {"model": 3}}, "does not state the kind of its network"),
+        ({"options": {"model": {"kind": 3}}}, "does not state the kind of its network"),
         ({"options": []}, "malformed"),
-        ({"options": {"model": {"colour": 3}}}, "malformed"),
+        (
+            {"options": {"model": RECURRENT | {"kind": "tree"}}},
+            "kind 'tree', and this Charloom has recurrent",
+        ),
+        ({"options": {"model": RECURRENT | {"version": 2}}}, "has version 2, .* update Charloom"),
+        ({"options": {"model": RECURRENT | {"version": 0}}}, "malformed"),
+        ({"options": {"model": RECURRENT | {"version": None}}}, "malformed"),
+        ({"options": {"model": RECURRENT | {"config": []}}}, "malformed"),
+        ({"options": {"model": RECURRENT | {"config": {"cells": -3}}}}, "malformed: cells must be"),
+        ({"options": {"model": RECURRENT | {"config": {"cells": "many"}}}}, "malformed: Expected `int`"),
+        ({"options": {"model": RECURRENT | {"config": {"cells": 0}}}}, "malformed: a size is left open"),
+        ({"options": {"model": RECURRENT | {"config": {"colour": 3}}}}, "malformed: it has colour"),
         ({"summary": None}, r"checkpoint\.json is malformed: its summary"),
         ({"summary": {"hardware": {}}}, "its summary has no text"),
         ({"summary": {"text": None, "hardware": {}}}, "its summary has no text"),
@@ -128,11 +141,38 @@ def test_a_failed_write_leaves_all_that_was_there(run, options, make_trainer, mo
         file.write_bytes(data[:10])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module, "write_synced", full)
+    monkeypatch.setattr(files, "write_synced", full)
     with pytest.raises(SaveError, match="No space left"):
         trainer.save()
     assert sorted(p.name for p in run.iterdir()) == before
     load_checkpoint(run / "last")
+
+
+def test_a_checkpoint_is_on_disk_before_a_pointer_names_it(options, make_trainer, monkeypatch, tmp_path):
+    trainer = make_trainer(options, tmp_path / "run")
+    disk = Disk(monkeypatch)
+    trainer.evaluate()
+    name = (tmp_path / "run" / "last").read_text().strip()
+    of_page = ("report.html", ".partial-report.html")
+    order = [(what, path) for what, path in disk.order if not path.endswith((".jsonl", *of_page))]
+    assert order[:13] == [
+        ("sync", "weights.safetensors"),
+        ("sync", "training.safetensors"),
+        ("sync", "held_out.txt"),
+        ("sync", "checkpoint.json"),
+        ("sync", f".partial-{name}"),
+        ("rename", name),
+        ("sync", "run"),
+        ("sync", ".partial-best"),
+        ("rename", "best"),
+        ("sync", "run"),
+        ("sync", ".partial-last"),
+        ("rename", "last"),
+        ("sync", "run"),
+    ]
+    for what, path, size in disk.events:
+        if what == "sync" and path.parent.name == f".partial-{name}":
+            assert size == (tmp_path / "run" / name / path.name).stat().st_size > 0
 
 
 def test_a_full_disk_keeps_the_previous_checkpoint(options, make_trainer, tmp_path):

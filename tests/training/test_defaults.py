@@ -2,8 +2,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from networks.recurrent import ModelConfig, RecurrentModel
-from training.defaults import STRONGEST, settle
+from networks.recurrent.config import STRONGEST, RecurrentConfig
+from networks.registry import NETWORKS
+from training.defaults import settle
 from training.options import Options
 from training.presets import PRESETS
 from training.regularisation import RegularisationConfig
@@ -31,7 +32,7 @@ def test_a_longer_text_gets_no_smaller_a_model():
 
 
 def test_of_the_same_model_less_is_dropped_for_a_longer_text():
-    wide = replace(Options(), model=ModelConfig(cells=512))
+    wide = replace(Options(), model=RecurrentConfig(cells=512))
     rates = [settled(n, wide).options.regularisation.weight_dropout for n in (10**5, 10**7, 10**9)]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > 0.4
@@ -40,7 +41,7 @@ def test_of_the_same_model_less_is_dropped_for_a_longer_text():
 
 def test_what_is_given_stays():
     given = replace(
-        Options(), model=ModelConfig(cells=77), regularisation=RegularisationConfig(weight_dropout=0.0)
+        Options(), model=RecurrentConfig(cells=77), regularisation=RegularisationConfig(weight_dropout=0.0)
     )
     options, reason = vars(settled(10**5, given)).values()
     assert options.model == given.model
@@ -53,7 +54,7 @@ def test_what_is_given_stays():
 
 def test_a_larger_model_for_the_same_text_drops_more():
     small, large = (
-        settled(10**6, replace(Options(), model=ModelConfig(cells=cells))).options.regularisation
+        settled(10**6, replace(Options(), model=RecurrentConfig(cells=cells))).options.regularisation
         for cells in (64, 512)
     )
     assert small.dropout < large.dropout == STRONGEST.dropout
@@ -68,7 +69,7 @@ def test_dropout_given_alone_is_all_that_is_dropped(rate):
 
 
 def test_nothing_is_dropped_from_a_one_hot_input_unless_it_is_named():
-    model = ModelConfig(cells=512, embedding=0)
+    model = RecurrentConfig(cells=512, embedding=0)
     for given, expected in (
         ({}, 0.0),
         ({"dropout": 0.5}, 0.0),
@@ -82,7 +83,7 @@ def test_nothing_is_dropped_from_a_one_hot_input_unless_it_is_named():
 
 def test_the_thorough_preset_stays_below_four_million_parameters_and_drops_much():
     sizes = {k: v for k, v in PRESETS["thorough"].items() if k in ("cell", "layers", "cells", "embedding")}
-    model = ModelConfig(**sizes)
-    assert RecurrentModel.size(model, 66, 65) < 4_000_000
+    model = RecurrentConfig(**sizes)
+    assert NETWORKS.size(model, 66, 65) < 4_000_000
     options = settled(1_003_854, replace(Options(), model=model)).options
     assert 0.8 * STRONGEST.weight_dropout < options.regularisation.weight_dropout

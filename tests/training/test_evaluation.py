@@ -4,7 +4,8 @@ import torch
 from torch.nn import functional as F
 
 from charloom.evaluation_lanes import CHUNK, PIECE
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
 from training import evaluation
 from training.hardware import HardwareConfig, resolve
 
@@ -14,7 +15,7 @@ START = 6
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return RecurrentModel(ModelConfig(cells=12, embedding=4), 7, 6)
+    return RecurrentModel(RecurrentConfig(cells=12, embedding=4), 7, 6)
 
 
 def text_of(length):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
 from training.checkpoint import find_checkpoint, load_checkpoint
 from training.optimizer import Optimizer, OptimizerConfig
 from training.presets import PRESETS
@@ -116,7 +117,7 @@ def test_every_option_trains(run_cli, text, tmp_path):
     code, said = run_cli("train", text, "--out", "cv/mine", "--preset", "char-rnn", *words)
     assert code == 0
     assert set(text.parent.iterdir()) - before == {tmp_path / "cv"}, "nothing is written beside the text"
-    assert re.search(r"model: gru, 1 x 24 cells, one-hot, [\d,]+ parameters", said)
+    assert re.search(r"model: GRU, 1 x 24 cells, one-hot, [\d,]+ parameters", said)
     assert "test loss" in said
     checkpoint = load_checkpoint(tmp_path / "cv" / "mine" / "last")
     stored = {name: value for group in checkpoint.options.values() for name, value in group.items()}
@@ -135,7 +136,7 @@ def test_every_option_trains(run_cli, text, tmp_path):
 def test_the_rate_decays_as_it_did():
     """The loop of train.lua: after an epoch that is late enough, the rate is multiplied."""
     config = OptimizerConfig(schedule="epochs", learning_rate=2e-3, decay=0.97, decay_after=3)
-    ours = Optimizer(RecurrentModel(ModelConfig(cells=2), 3, 2), config)
+    ours = Optimizer(RecurrentModel(RecurrentConfig(cells=2), 3, 2), config)
     rate, per_epoch = 2e-3, 4
     for i in range(1, 8 * per_epoch + 1):
         step = i - 1
@@ -202,7 +203,7 @@ def test_names_of_checkpoints(run_cli, text, small, tmp_path):
 def test_a_checkpoint_can_be_inspected(run_cli, text, small, tmp_path):
     assert run_cli("train", text, "--out", "run", *small())[0] == 0
     manifest = json.loads((find_checkpoint(tmp_path / "run") / "checkpoint.json").read_text())
-    assert manifest["options"]["model"]["cells"] == 16
+    assert manifest["options"]["model"]["config"]["cells"] == 16
     assert manifest["progress"]["evaluations"][0]["validation_loss"] > 0
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<th>cells</th><td>16</td>" in page

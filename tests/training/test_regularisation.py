@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from charloom.errors import ConfigError
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
 from training.hardware import emulates_bfloat16
 from training.regularisation import RegularisationConfig, RegularisedModel
 
@@ -38,7 +39,7 @@ def same(one, other):
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("rates", [{}, dict.fromkeys(RATES, 0.0)])
 def test_without_rates_it_is_the_model_to_the_bit(cell, layers, rates):
-    model, regularised = made(ModelConfig(cell=cell, layers=layers, cells=16), **rates)
+    model, regularised = made(RecurrentConfig(cell=cell, layers=layers, cells=16), **rates)
     before = torch.get_rng_state()
     tokens, state = chunk(model)
     after = torch.get_rng_state()
@@ -52,7 +53,7 @@ def test_without_rates_it_is_the_model_to_the_bit(cell, layers, rates):
 @pytest.mark.parametrize("bfloat16", [False, BFLOAT16])
 def test_layer_by_layer_is_the_model_to_the_bit(cell, layers, bfloat16):
     """So small a share of the weights that none is hit: the path of dropped weights, nothing dropped."""
-    model, regularised = made(ModelConfig(cell=cell, layers=layers, cells=16), weight_dropout=1e-9)
+    model, regularised = made(RecurrentConfig(cell=cell, layers=layers, cells=16), weight_dropout=1e-9)
     tokens, state = chunk(model)
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         (y, end), (z, final) = regularised(tokens, state), model(tokens, state)
@@ -67,7 +68,7 @@ def test_layer_by_layer_is_the_model_to_the_bit(cell, layers, bfloat16):
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("embedding", [0, 6])
 def test_each_rate_changes_every_step_and_leaves_the_model_alone(rate, embedding):
-    model, regularised = made(ModelConfig(cells=16, embedding=embedding), **{rate: 0.5})
+    model, regularised = made(RecurrentConfig(cells=16, embedding=embedding), **{rate: 0.5})
     tokens, state = chunk(model)
     expected = model(tokens, state)
     first, second = regularised(tokens, state), regularised(tokens, state)
@@ -82,7 +83,7 @@ def test_each_rate_changes_every_step_and_leaves_the_model_alone(rate, embedding
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("bfloat16", [False, BFLOAT16])
 def test_all_rates_together_give_finite_gradients(cell, cells, layers, bfloat16):
-    config = ModelConfig(cell=cell, cells=cells, layers=layers, embedding=4)
+    config = RecurrentConfig(cell=cell, cells=cells, layers=layers, embedding=4)
     model, regularised = made(config, **dict.fromkeys(RATES, 0.3))
     tokens, state = chunk(model)
     with warnings.catch_warnings(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
@@ -96,7 +97,7 @@ def test_all_rates_together_give_finite_gradients(cell, cells, layers, bfloat16)
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_no_gradient_reaches_a_dropped_weight(cell):
-    model, regularised = made(ModelConfig(cell=cell, cells=16), weight_dropout=0.5)
+    model, regularised = made(RecurrentConfig(cell=cell, cells=16), weight_dropout=0.5)
     regularised(*chunk(model))[0].square().sum().backward()
     for name, parameter in model.named_parameters():
         untouched = (parameter.grad == 0).float().mean().item()
@@ -107,7 +108,7 @@ def test_no_gradient_reaches_a_dropped_weight(cell):
 
 
 def test_no_gradient_reaches_a_dropped_token():
-    model, regularised = made(ModelConfig(cells=16), token_dropout=0.5)
+    model, regularised = made(RecurrentConfig(cells=16), token_dropout=0.5)
     tokens, state = chunk(model, time=60)
     regularised(tokens, state)[0].square().sum().backward()
     dropped = (model.embedding.weight.grad == 0).all(1)
@@ -116,7 +117,7 @@ def test_no_gradient_reaches_a_dropped_token():
 
 def test_units_between_layers_are_dropped_for_a_whole_chunk():
     """Whatever the second layer is fed of a dropped unit, its weight learns nothing from it."""
-    model, regularised = made(ModelConfig(cells=16), dropout=0.5)
+    model, regularised = made(RecurrentConfig(cells=16), dropout=0.5)
     tokens, state = chunk(model, lanes=1)
     regularised(tokens, state)[0].square().sum().backward()
     blind = (model.recurrent.weight_ih_l1.grad == 0).all(0)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from networks.recurrent import ModelConfig
+from networks.recurrent.config import RecurrentConfig
 from training.checkpoint import load_checkpoint, load_training_state
 from training.data.corpus import read_corpus
 from training.folder import RunFolder
@@ -94,7 +94,9 @@ def test_the_loss_falls_on_a_repetitive_text(changes, options, make_trainer, tmp
 
 def test_the_state_is_carried_from_chunk_to_chunk(options, make_trainer, tmp_path):
     """With a state that goes on, chunks give what the whole lane gives at once."""
-    options = replace(options, model=ModelConfig(cells=8, embedding=4), regularisation=RegularisationConfig())
+    options = replace(
+        options, model=RecurrentConfig(cells=8, embedding=4), regularisation=RegularisationConfig()
+    )
     trainer = make_trainer(options, tmp_path / "run")
     chunks = [trainer.reader.chunk(0, i) for i in range(trainer.lanes.chunks)]
     inputs, targets = (torch.cat([getattr(c, part) for c in chunks]) for part in ("inputs", "targets"))
@@ -112,6 +114,21 @@ def test_the_state_is_carried_from_chunk_to_chunk(options, make_trainer, tmp_pat
     )
     per_chunk = [losses.view(end, 4)[slice(*span)].mean().item() for span in pairwise(bounds)]
     assert trainer.training_loss() == pytest.approx(sum(per_chunk) / 3, 1e-5)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_an_evaluation_in_mid_epoch_changes_nothing_of_the_training(cell, options, make_trainer, tmp_path):
+    options = replace(options, model=replace(options.model, cell=cell))
+    plain, evaluated = (make_trainer(options, tmp_path / name) for name in ("plain", "evaluated"))
+    assert plain.lanes.chunks > 8
+    for step in range(8):
+        plain.step()
+        if step in (1, 5):
+            evaluated.evaluate()
+        evaluated.step()
+        for mine, theirs in zip(evaluated.state, plain.state, strict=True):
+            assert torch.equal(mine, theirs), f"after step {step}"
+    assert same_weights(evaluated.model, plain.model)
 
 
 def test_a_checkpoint_comes_before_the_first_step(options, make_trainer, tmp_path):
@@ -138,7 +155,7 @@ def test_minutes_end_a_run_and_lower_its_rate(options, make_trainer, tmp_path):
     timed = replace(options, run=replace(options.run, epochs=100_000, max_minutes=0.05, evaluate_every=0))
     trainer = make_trainer(timed, tmp_path / "run")
     trainer.run()
-    assert 1 < trainer.elapsed() < 6
+    assert 1 < trainer.clock.elapsed() < 6
     assert trainer.progress.evaluations[-1]["learning_rate"] < 0.1 * options.optimizer.learning_rate
 
 
@@ -185,14 +202,14 @@ def test_only_best_last_and_some_others_are_kept(options, make_trainer, tmp_path
     assert load_training_state(tmp_path / "run" / "last").progress["step"] == trainer.progress.step
 
 
-def test_the_checkpoint_tells_its_story(options, make_trainer, text, tmp_path):
+def test_the_checkpoint_says_where_it_comes_from(options, make_trainer, text, tmp_path):
     best = make_trainer(options, tmp_path / "run").run()
     corpus = read_corpus(text, options.corpus)
     assert best.summary["text"] == corpus.summary()
     assert best.summary["hardware"]["precision"] == "float32"
     assert best.summary["hardware"]["torch"] == torch.__version__
     assert best.held_out == corpus.vocabulary.decode(corpus.validation)
-    assert best.options["model"]["cells"] == options.model.cells
+    assert best.options["model"]["config"]["cells"] == options.model.cells
     model = best.model()
     assert not model.training
     assert model.parameter_count() == best.summary["parameters"]
@@ -259,14 +276,14 @@ def test_evaluations_count_into_neither_speed_nor_steps_to_come(options, make_tr
 
     trainer.reporter.busy = busy
     trainer.evaluate()
-    passes = trainer.progress.evaluation_seconds
+    passes = trainer.clock.evaluation_seconds
     assert passes >= 50
     trainer.step()
     clock[0] += 0.5
     status = trainer.status()
     seen = trainer.lanes.time * options.batches.batch / trainer.lanes.chunks
-    assert status.speed == pytest.approx(seen / (trainer.training_seconds()))
+    assert status.speed == pytest.approx(seen / (trainer.clock.training_seconds()))
     steps = trainer.schedule.steps - 1
     to_come = -(-steps // options.run.evaluate_every) * passes
-    assert status.seconds_left == pytest.approx(steps * trainer.training_seconds() + to_come)
-    assert trainer.training_seconds() < 5
+    assert status.seconds_left == pytest.approx(steps * trainer.clock.training_seconds() + to_come)
+    assert trainer.clock.training_seconds() < 5

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from charloom.vocabulary import CharacterVocabulary
-from networks.recurrent import ModelConfig, RecurrentModel
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
 from training.checkpoint import Checkpoint
 from training.transfer import TransferError, transfer
 
@@ -23,7 +24,7 @@ def scores(model, vocabulary, text):
 @pytest.mark.parametrize("embedding", [0, 6])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_shared_characters_behave_as_before(embedding, cell):
-    config = ModelConfig(cell=cell, layers=2, cells=9, embedding=embedding)
+    config = RecurrentConfig(cell=cell, layers=2, cells=9, embedding=embedding)
     source = trained(config, "abcd")
     vocabulary = CharacterVocabulary("xdybca")
     model = RecurrentModel(config, vocabulary.inputs, vocabulary.size)
@@ -36,14 +37,14 @@ def test_shared_characters_behave_as_before(embedding, cell):
 
 
 def test_the_same_vocabulary_is_said_to_be_the_same():
-    source = trained(ModelConfig(cells=9), "abcd")
+    source = trained(RecurrentConfig(cells=9), "abcd")
     model = RecurrentModel(source.config, 5, 4)
     assert "same vocabulary" in transfer(source, model, source.vocabulary)
     assert all(torch.equal(v, source.weights[k]) for k, v in model.state_dict().items())
 
 
 def test_no_shared_characters_still_share_the_start():
-    source = trained(ModelConfig(cells=9), "ab")
+    source = trained(RecurrentConfig(cells=9), "ab")
     vocabulary = CharacterVocabulary("yz")
     model = RecurrentModel(source.config, 3, 2)
     assert "0 tokens shared, 2 new, 2 of its own dropped" in transfer(source, model, vocabulary)
@@ -51,7 +52,7 @@ def test_no_shared_characters_still_share_the_start():
 
 
 def test_another_architecture_is_refused():
-    source = trained(ModelConfig(cells=9), "ab")
-    model = RecurrentModel(ModelConfig(cells=10), 3, 2)
+    source = trained(RecurrentConfig(cells=9), "ab")
+    model = RecurrentModel(RecurrentConfig(cells=10), 3, 2)
     with pytest.raises(TransferError, match=r"cells 9.* cells 10"):
         transfer(source, model, source.vocabulary)

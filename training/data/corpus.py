@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from charloom.errors import CharloomError, require
+from charloom.printable import printable
 from charloom.score import bits_per_character
 from charloom.text_file import Changes, EmptyTextError, UnreadableTextError, read_pieces, refuse_pipe
 from charloom.vocabulary import (
@@ -141,7 +142,7 @@ class Corpus:
     def summary(self) -> dict[str, Any]:
         """What a checkpoint says of the text: its parts in characters, and their tokens."""
         return {
-            "name": readable_name(self.path),
+            "name": printable(self.path.name),
             "sha256": self.digest,
             "characters": sum(self.characters),
             **dict(zip(PART_NAMES, self.characters, strict=True)),
@@ -228,8 +229,3 @@ def encoded(
         raise changed from error
     if sha256.hexdigest() != digested:
         raise changed
-
-
-def readable_name(path: Path) -> str:
-    """The name of a file or folder as text: it may be any bytes, and those that are no UTF-8 become ?."""
-    return path.name.encode("utf-8", "replace").decode()

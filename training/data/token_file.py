@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from charloom.files import open_atomic
 from charloom.vocabulary import Ids
-from training.checkpoint import PARTIAL, SaveError, sync_folder
+from training.checkpoint import SaveError
 
 BLOCK = 1 << 20
 """Bytes checked at a time."""
@@ -43,22 +44,15 @@ class TokenFile:
         Raises:
             SaveError: they cannot be written, for example because the disk is full.
         """
-        partial = self.path.parent / (PARTIAL + self.path.name)
         digest = self.keyed()
         try:
-            with partial.open("wb") as stream:
+            with open_atomic(self.path) as stream:
                 for piece in pieces:
                     digest.update(piece.data)
                     stream.write(piece.data)
                 stream.write(digest.digest())
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(self.path)
-            sync_folder(self.path.parent)
         except OSError as error:
             raise SaveError(f"cannot write {self.path}: {error.strerror}") from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def intact(self) -> bool:
         """Whether the file holds these ids, every bit of them."""

@@ -1,13 +1,13 @@
 """Advice: whether a model learns its text by heart or not enough of it, from the losses measured so far.
 
 The rules of thumb are those of char-rnn's README: a training loss far below the validation loss means
-overfitting, two that are about equal mean a model that is too small. It knows numbers alone.
+overfitting, two that are about equal mean a model that is too small.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from networks.recurrent import ModelConfig
+from networks.config import NetworkConfig
 
 WIDE = 0.10
 """Share of the validation loss by which the training loss lies below it where a model overfits."""
@@ -25,7 +25,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Measurement:
-    """An evaluation: losses in nats a token."""
+    """Losses of one evaluation, in nats a token."""
 
     epoch: float
     training: float
@@ -39,16 +39,19 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Advice:
-    """What the losses say, and what to try."""
+    """A finding from the losses, its reasons, and what to try."""
 
     finding: str
     reasons: tuple[str, ...]
 
 
-def advice(measured: Sequence[Measurement], config: ModelConfig, dropout: float) -> Advice:
-    """What to make of the measurements, the oldest first.
+def advice(measured: Sequence[Measurement], config: NetworkConfig, dropout: float) -> Advice:
+    """Judges a run by its losses.
 
-    `dropout` is the highest of the shares of the model that were dropped.
+    Args:
+        measured: evaluations, the oldest first.
+        config: the network.
+        dropout: the highest of its dropout rates.
     """
     if len(measured) < FEWEST:
         return Advice("Too early to say", ("Losses tell something after a few evaluations.",))
@@ -81,7 +84,7 @@ def advice(measured: Sequence[Measurement], config: ModelConfig, dropout: float)
 
 
 def turned(best: Measurement, last: Measurement) -> str:
-    """The validation loss rises while the training loss falls."""
+    """Says that the validation loss rises while the training loss falls."""
     return (
         f"The validation loss was best at epoch {best.epoch:.2f}, {best.validation:.3f}. Since then it has "
         f"risen to {last.validation:.3f}, while the training loss has gone on falling, to "
@@ -91,7 +94,7 @@ def turned(best: Measurement, last: Measurement) -> str:
 
 
 def wide(best: Measurement) -> str:
-    """The training loss is far lower."""
+    """Says that the training loss is far below the validation loss."""
     return (
         f"The training loss, {best.training:.3f}, lies {best.gap:.0%} below the validation loss, "
         f"{best.validation:.3f}: part of what the model knows is true of its own text alone."
@@ -99,7 +102,7 @@ def wide(best: Measurement) -> str:
 
 
 def equal(best: Measurement) -> str:
-    """The training loss is not lower."""
+    """Says that the training loss is not below the validation loss."""
     if best.gap < -NARROW:
         return (
             f"The training loss, {best.training:.3f}, lies above the validation loss, {best.validation:.3f}: "
@@ -112,16 +115,13 @@ def equal(best: Measurement) -> str:
     )
 
 
-def smaller(config: ModelConfig, dropout: float) -> str:
-    """What helps against learning by heart."""
+def smaller(config: NetworkConfig, dropout: float) -> str:
+    """Says what helps against overfitting."""
     more = f"more dropout (each rate higher; the highest is {dropout:g}), " if dropout < HIGHEST else ""
-    return f"What helps: {more}a smaller model (fewer --cells than {config.cells}), and above all more text."
+    return f"What helps: {more}a smaller model ({config.smaller_hint()}), and above all more text."
 
 
-def larger(config: ModelConfig, dropout: float) -> str:
-    """What helps a model that is too small."""
+def larger(config: NetworkConfig, dropout: float) -> str:
+    """Says what helps against underfitting."""
     less = f" or less dropout (the highest rate is {dropout:g})" if dropout else ""
-    return (
-        f"What helps: a larger model (--cells {config.cells * 2} instead of {config.cells}, "
-        f"or --layers {config.layers + 1}){less}."
-    )
+    return f"What helps: a larger model ({config.larger_hint()}){less}."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charloom.printable import printable
 from charloom.vocabulary import Ids, Vocabulary
 
 LOOKED_AT = 1 << 24
@@ -24,9 +25,9 @@ class Frequency:
     @property
     def name(self) -> str:
         """What stands for it where people read."""
-        return NAMES.get(self.token) or (
-            visible(self.token) if len(self.token) == 1 else "".join(map(picture, self.token))
-        )
+        if len(self.token) == 1:
+            return NAMES.get(self.token) or visible(self.token)
+        return printable(self.token, strict=True).replace(" ", "\N{OPEN BOX}")
 
 
 def most_frequent(text: Ids, vocabulary: Vocabulary, most: int) -> list[Frequency]:
@@ -45,11 +46,3 @@ def visible(character: str) -> str:
     if character.isprintable() and not unicodedata.combining(character):
         return character
     return f"U+{ord(character):04X} {unicodedata.name(character, '').lower()}".strip()
-
-
-def picture(character: str) -> str:
-    """A character of several, of which each must show something: spaces do as open boxes."""
-    if character == " ":
-        return "\u2423"
-    shows = character.isprintable() and not unicodedata.combining(character)
-    return character if shows else character.encode("unicode_escape").decode("ascii")

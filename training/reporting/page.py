@@ -1,7 +1,7 @@
 """The page of a run: report.html, all that a person wants to know of it in one file.
 
-It is complete in itself: no script, nothing loaded, and whatever the text holds is only ever text. It knows
-nothing of models; `page.html` beside it is its template.
+It is complete in itself: it has no script, loads nothing, and escapes whatever the text holds. `page.html`
+beside it is its template.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,27 +15,28 @@ from markupsafe import Markup
 
 from charloom import plot
 from charloom.plot import Curve, Panel, Point
-from networks.recurrent import ModelConfig
+from charloom.printable import printable
+from networks.config import NetworkConfig
 from training.reporting.advice import Measurement, advice
 from training.reporting.frequency import Frequency
-from training.reporting.records import Record
-from training.reporting.report import clock, printable
+from training.reporting.json_lines import Record
+from training.reporting.reporter import clock
 
 TEMPLATE = "page.html"
 MOST_SAMPLES = 12
 """Evaluations whose samples are shown, evenly spread over the run."""
 WIDEST = 9.0
-"""Width of the bar of the most frequent token."""
+"""Width of the bar of the most frequent character."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a page says of a run beside what was noted as it went."""
+    """What the page states of a run beside its log."""
 
     name: str
     state: str
-    """How the run stands, in words."""
-    model: ModelConfig
+    """Whether the run goes on, and how it ended if not."""
+    model: NetworkConfig
     options: Mapping[str, Mapping[str, Any]]
     """By group."""
     defaults: Mapping[str, Mapping[str, Any]]
@@ -49,7 +50,7 @@ class Facts:
 
 
 class Page:
-    """The page of any run."""
+    """Renders pages from the template."""
 
     def __init__(self) -> None:
         self.template = Environment(
@@ -63,7 +64,14 @@ class Page:
     def render(
         self, facts: Facts, metrics: Sequence[Record], samples: Sequence[Record], now: datetime
     ) -> str:
-        """The page of one run, from what it noted."""
+        """Renders the page of one run.
+
+        Args:
+            facts: what the log does not have.
+            metrics: records of the run log.
+            samples: samples of the run log.
+            now: the time that the page states.
+        """
         measured = [
             Measurement(one["epoch"], one["training_loss"], one["validation_loss"])
             for one in facts.evaluations
@@ -81,7 +89,7 @@ class Page:
             ),
             losses=Markup(losses(metrics)),  # noqa: S704
             course=Markup(course(metrics)),  # noqa: S704
-            samples=[as_shown(sample) for sample in chosen(samples)],
+            samples=[as_shown(sample) for sample in selected(samples)],
             text=list(text_figures(facts)),
             frequent=[as_bar(one, facts.frequent[0].share) for one in facts.frequent],
             options=list(groups(facts.options, facts.defaults)),
@@ -90,7 +98,7 @@ class Page:
 
 
 def key_figures(facts: Facts, metrics: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    """What stands at the top, by label."""
+    """Lists the figures at the top of the page, by label."""
     summary = facts.summary
     best = summary["best_validation_loss"]
     yield "best validation loss, nats a token", f"{best:.4f}"
@@ -109,24 +117,24 @@ def key_figures(facts: Facts, metrics: Sequence[Record]) -> Iterator[tuple[str, 
 
 
 def points(records: Sequence[Record], name: str) -> list[Point]:
-    """The values of that name over epochs, where records have them."""
+    """Lists the values of a field over epochs, where records have them."""
     return [(one["epoch"], one[name]) for one in records if one[name] is not None]
 
 
 def losses(metrics: Sequence[Record]) -> str:
-    """Training and validation loss; that of the untrained model would press all else together."""
+    """Plots both losses, without that of the untrained model, which would flatten the rest."""
     trained = [one for one in metrics if one["step"]]
     return plot.figure("training and validation loss", [loss_panel(trained)], "epoch")
 
 
 def loss_panel(records: Sequence[Record]) -> Panel:
-    """Training and validation loss over epochs."""
+    """Makes the panel of training and validation loss over epochs."""
     curves = [Curve(name, points(records, f"{name}_loss")) for name in ("training", "validation")]
     return Panel(curves, from_zero=False, height=280)
 
 
 def course(metrics: Sequence[Record]) -> str:
-    """Learning rate and speed."""
+    """Plots learning rate and speed."""
     panels = [
         Panel([Curve("learning rate", points(metrics, "learning_rate"))], height=100),
         Panel([Curve("characters/s", points(metrics, "characters_per_second"))], height=100),
@@ -134,8 +142,8 @@ def course(metrics: Sequence[Record]) -> str:
     return plot.figure("learning rate and speed", panels, "epoch")
 
 
-def chosen(samples: Sequence[Record]) -> Sequence[Record]:
-    """Some of the evaluations, the newest first, evenly spread."""
+def selected(samples: Sequence[Record]) -> Sequence[Record]:
+    """Selects at most MOST_SAMPLES evaluations, evenly spread, the newest first."""
     if len(samples) <= MOST_SAMPLES:
         return samples[::-1]
     last = len(samples) - 1
@@ -143,13 +151,13 @@ def chosen(samples: Sequence[Record]) -> Sequence[Record]:
 
 
 def as_shown(sample: Record) -> dict[str, Any]:
-    """What the model wrote at an evaluation."""
-    texts = [(f"{one['temperature']:g}", printable(one["text"])) for one in sample["samples"]]
+    """Formats the samples of an evaluation."""
+    texts = [(f"{one['temperature']:g}", printable(one["text"], keep="\n\t")) for one in sample["samples"]]
     return {"epoch": f"{sample['epoch']:.2f}", "texts": texts}
 
 
 def text_figures(facts: Facts) -> Iterator[tuple[str, str]]:
-    """What there is to say of the text, by label."""
+    """Lists the figures of the text, by label."""
     text = facts.summary["text"]
     yield "name", text["name"]
     for label, key in (
@@ -166,7 +174,7 @@ def text_figures(facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def as_bar(frequency: Frequency, largest: float) -> dict[str, str]:
-    """A token with its share as number and length."""
+    """Formats a character's share as a number and the width of a bar."""
     share = f"{frequency.share:.1%}"
     return {
         "name": frequency.name,
@@ -178,12 +186,12 @@ def as_bar(frequency: Frequency, largest: float) -> dict[str, str]:
 def groups(
     options: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """All options by group, each with whether it differs from its default."""
+    """Lists all options by group, each with whether it differs from its default."""
     for group, values in options.items():
         shown = [
             {
                 "name": name.replace("_", "-"),
-                "value": said(value),
+                "value": formatted(value),
                 "changed": value != defaults[group][name],
             }
             for name, value in values.items()
@@ -191,8 +199,8 @@ def groups(
         yield group, shown
 
 
-def said(value: object) -> str:
-    """An option's value as one writes it."""
+def formatted(value: object) -> str:
+    """Formats an option's value as the command line takes it."""
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
     return str(value)

@@ -1,7 +1,7 @@
 """Previews: short samples that show what a model has learned so far.
 
-They run the same step and sampler as an exported model, on the CPU in float32. Drawing them
-changes neither the model nor the training's random numbers.
+They run the same step and sampler as an exported model, on the CPU in float32, and change neither the
+model nor the training's random numbers.
 """
 
 import math
@@ -13,8 +13,7 @@ import torch
 from charloom.errors import require
 from charloom.vocabulary import Vocabulary
 from networks import sampler
-from networks.recurrent import RecurrentModel
-from networks.step import Step
+from networks.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class PreviewConfig:
     preview_temperatures: tuple[float, ...] = (0.5, 0.8, 1.0)
     """Temperatures to sample at."""
     preview_length: int = 160
-    """Tokens of each sample; 0 shows none."""
+    """Characters of each sample; 0 shows none."""
 
     def __post_init__(self) -> None:
         fine = all(0 <= t < math.inf for t in self.preview_temperatures)
@@ -34,13 +33,13 @@ class PreviewConfig:
 
 @torch.no_grad()
 def preview(
-    model: RecurrentModel, vocabulary: Vocabulary, config: PreviewConfig, seed: tuple[int, ...]
+    model: LanguageModel, vocabulary: Vocabulary, config: PreviewConfig, seed: tuple[int, ...]
 ) -> list[tuple[float, str]]:
-    """A sample at each temperature, every one a fresh stream."""
+    """Samples a text at each temperature, each in a stream of its own from the start token on."""
     rows = len(config.preview_temperatures)
     if not rows or not config.preview_length:
         return []
-    step = Step(model).to("cpu", torch.float32)
+    step = model.step().to("cpu")
     inverse = sampler.inverse(torch.tensor(config.preview_temperatures, dtype=torch.float32))[:, None]
     random = np.random.default_rng(seed)
     uniform = torch.from_numpy(random.random((config.preview_length, rows, 1), dtype=np.float32))

@@ -16,7 +16,7 @@ from training.hardware import resolve
 from training.main import fallbacks
 from training.options import FLAT, Options
 from training.presets import PresetName
-from training.reporting.report import Reporter
+from training.reporting.reporter import Reporter
 from training.run import CHANGEABLE
 from training.sweeping.outcome import Row, best_of
 from training.sweeping.space import Space

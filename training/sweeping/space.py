@@ -19,7 +19,7 @@ from training.options import Options
 
 Value = bool | int | float | str
 
-HELD = ("corpus", "hardware", "preview", "report", "logbook")
+HELD = ("corpus", "hardware", "preview", "report", "run_log")
 """Groups whose options stay: with other texts to validate on, losses could not be compared, and the
 others make no better model."""
 

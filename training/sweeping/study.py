@@ -27,7 +27,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from charloom.errors import CharloomError, how_to_install, require
-from training.data.corpus import readable_name
+from charloom.printable import printable
 from training.sweeping.outcome import MARKS, Kind, Outcome, Row, trial_name
 from training.sweeping.space import Choice, Space, Value, Variation
 
@@ -241,7 +241,7 @@ def open_study(config: StudyConfig, space: Space, seed: int, folder: Path, terms
         storage = open_storage(config, folder)
         found = optuna.create_study(
             storage=storage,
-            study_name=config.study or readable_name(folder.resolve()),
+            study_name=config.study or printable(folder.resolve().name),
             pruner=pruner(config.pruner),
             load_if_exists=True,
         )

@@ -16,15 +16,16 @@ from pathlib import Path
 from rich.progress import TextColumn
 
 from charloom.errors import CharloomError
-from training.checkpoint import PARTIAL, SaveError, read_pointer, remove, sync_folder, write_synced
+from charloom.files import discard, write_atomic, write_folder_atomic
+from training.checkpoint import MANIFEST, SaveError, read_pointer
 from training.data.corpus import TOKENS, Corpus
 from training.defaults import settled
-from training.folder import LOCK, RunFolder, RunFolderError, discard, spare_others, spare_text
+from training.folder import LOCK, RunFolder, RunFolderError, spare_others, spare_text
 from training.hardware import Hardware, enough_memory
 from training.interrupt import Interrupt, StoppedError
 from training.options import Options
-from training.reporting.board import BoardError
-from training.reporting.report import ReportConfig, Reporter
+from training.reporting.reporter import ReportConfig, Reporter
+from training.reporting.tensorboard import TensorBoardError
 from training.run import fresh, resumed, too_large
 from training.sweeping.outcome import MARKS, Kind, Outcome, Row, best_of, trial_name
 from training.sweeping.plot import plot
@@ -39,7 +40,7 @@ if sys.platform != "win32":
 LOOK_SECONDS = 0.5
 """How often to see whether there is something to do when all that is left has processes."""
 
-PASSING = (BoardError, SaveError, RunFolderError, StorageError, StoppedError)
+PASSING = (TensorBoardError, SaveError, RunFolderError, StorageError, StoppedError)
 """What ends a trial that is not to blame for it, and with it this process."""
 
 
@@ -108,8 +109,8 @@ class SweepFolder:
             SaveError: something of it cannot be written.
         """
         try:
-            replace_text(self.path / TABLE, csv_table(rows, list(space.variations)))
-            replace_text(self.path / PLOT, plot(rows, space.variations))
+            write_atomic(self.path / TABLE, csv_table(rows, list(space.variations)).encode())
+            write_atomic(self.path / PLOT, plot(rows, space.variations).encode())
             if best := best_of([row for row in rows if self.has(row)]):
                 self.copy_best(best)
         except OSError as error:
@@ -127,10 +128,8 @@ class SweepFolder:
         source = read_pointer(RunFolder(self.path / row.folder).best)
         name = f"{row.name}_{source.name}"
         if not (self.path / name).is_dir():
-            partial = self.path / f"{PARTIAL}{name}"
-            remove(partial)
-            copy_synced(source, partial)
-            partial.rename(self.path / name)
+            files = sorted(source.iterdir(), key=lambda file: file.name == MANIFEST)  # the manifest last
+            write_folder_atomic(self.path / name, {file.name: file.read_bytes() for file in files})
         best.point(best.best, self.path / name)
         for other in self.path.glob("trial-*_epoch*_loss*"):
             if other.name != name:
@@ -319,7 +318,7 @@ def outcome_of(trainer: Trainer | None, kind: Kind, note: str = "") -> Outcome:
         kind,
         loss=loss if math.isfinite(loss) else None,
         epoch=trainer.epoch,
-        seconds=trainer.elapsed(),
+        seconds=trainer.clock.elapsed(),
         parameters=trainer.model.parameter_count(),
         note=note,
     )
@@ -332,18 +331,3 @@ def verdict(outcome: Outcome) -> str:
     assert outcome.loss is not None
     ended = "pruned, since others did better" if outcome.kind == "pruned" else "done"
     return f"{ended}: validation loss {outcome.loss:.4f} after {outcome.epoch:.2f} epochs"
-
-
-def copy_synced(source: Path, target: Path) -> None:
-    """Copies the files of a directory, and waits until they are on disk."""
-    target.mkdir()
-    for path in source.iterdir():
-        write_synced(target / path.name, path.read_bytes())
-    sync_folder(target)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file from one moment to the next."""
-    temporary = path.with_name(f"{PARTIAL}{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from training.reporting.report import clock
+from training.reporting.reporter import clock
 from training.sweeping.outcome import Row, ranked
 from training.sweeping.space import Value
 

@@ -27,14 +27,6 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True)
-class CallersConfig:
-    """Who may call."""
-
-    tokens: Path | None = None
-    """TOML file of callers and the hashes of their tokens; without one, whoever connects may call."""
-
-
-@dataclass(frozen=True)
 class Caller:
     """Who calls, and what they may have."""
 

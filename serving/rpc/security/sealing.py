@@ -26,7 +26,7 @@ import re
 import secrets
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -45,11 +45,9 @@ from serving.errors import (
     NewerStateError,
     UnknownKeyError,
 )
+from serving.rpc.security.config import SealingConfig
 
 logger = logging.getLogger(__name__)
-
-KEY_LINES = "CHARLOOM_STATE_KEY_LINES"
-"""Environment variable with what a key file holds. CHARLOOM_STATE_KEYS is the option: the file's path."""
 
 FORMAT = 1
 MAGIC = b"CLST"
@@ -60,28 +58,11 @@ OVERHEAD = LAYOUT.size + TAG_BYTES
 MAX_BYTES = 2**20
 """Of a token; a longer one is refused unread."""
 MAX_PAYLOAD = MAX_BYTES - OVERHEAD
-MAX_LIFETIME = 2.0**32
 SUBKEY_INFO = b"charloom state token 1"
 SUBKEYS = 256
 """How many derived subkeys are kept: about as many as processes seal for each other."""
 TOKENS_PER_SALT = 2**20
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,16}")
-
-
-@dataclass(frozen=True)
-class SealingConfig:
-    """How state tokens are sealed."""
-
-    state_keys: Path | None = None
-    """File of the keys that seal state tokens: a line ID:BASE64 each, of 32 bytes; the first seals, all
-    open. Servers that share it open each other's tokens. If absent, a key is made that ends with the
-    server."""
-    state_lifetime: float = 86_400.0
-    """Seconds for which a state token can be used; 0 for ever."""
-
-    def __post_init__(self) -> None:
-        usable = 0 <= self.state_lifetime <= MAX_LIFETIME
-        require(usable, "state-lifetime", "must be 0 (for ever) to 2**32 seconds")
 
 
 @dataclass(frozen=True)
@@ -138,13 +119,13 @@ class Sealer:
         self._sealed = 0
 
     @classmethod
-    def load(cls, config: SealingConfig, environment: Mapping[str, str] = os.environ) -> Self:
-        """Takes the keys from where the configuration, or else the environment, says.
+    def load(cls, config: SealingConfig) -> Self:
+        """Takes the keys from where the configuration says.
 
         Raises:
             ConfigError: there is no key, or one that cannot be used; it names the line.
         """
-        return cls(load_keys(config.state_keys, environment), config.state_lifetime)
+        return cls(load_keys(config), config.state_lifetime)
 
     def seal(self, payload: bytes, identity: bytes | None = None) -> bytes:
         """A token of these bytes; if an identity is given, for that caller only.
@@ -209,17 +190,16 @@ class Sealer:
         return AESGCM(HKDF(SHA256(), KEY_BYTES, salt, SUBKEY_INFO).derive(self._secrets[key_id]))
 
 
-def load_keys(path: Path | None, environment: Mapping[str, str]) -> list[Key]:
-    """The keys of a file or of the environment, or a random one.
+def load_keys(config: SealingConfig) -> list[Key]:
+    """The keys of a file or of the lines that it would have, or a random one.
 
     Raises:
         ConfigError: there is no key, or one that cannot be used.
     """
-    if path is not None:
-        require(KEY_LINES not in environment, KEY_LINES, "and --state-keys are both set; leave one out")
-        return parse_keys(read(path), str(path))
-    if KEY_LINES in environment:
-        return parse_keys(environment[KEY_LINES], KEY_LINES)
+    if config.state_keys is not None:
+        return parse_keys(read(config.state_keys), str(config.state_keys))
+    if config.state_key_lines is not None:
+        return parse_keys(config.state_key_lines, "state_key_lines")
     logger.warning("no --state-keys: state tokens will not outlive this server, nor open on another one")
     # By its id another server knows that it doesn't have the key; no file can name one like it.
     return [Key("~" + secrets.token_hex(7), os.urandom(KEY_BYTES))]

@@ -4,52 +4,34 @@ It knows files and gRPC's credentials; who calls over a connection is told by `c
 """
 
 import ssl
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from charloom.errors import ConfigError, require
+from charloom.errors import ConfigError
+from serving.rpc.security.config import TlsConfig
 from serving.rpc.security.reloaded import Reloaded
 
 
-@dataclass(frozen=True)
-class TlsConfig:
-    """How connections are encrypted. A new connection gets what the files hold by then."""
+def server_credentials(config: TlsConfig) -> grpc.ServerCredentials | None:
+    """What encrypts connections; None where nothing does.
 
-    tls_certificate: Path | None = None
-    """File of the server's certificate and those between it and its root (PEM): encrypts connections."""
-    tls_key: Path | None = None
-    """File of the certificate's private key (PEM, without a passphrase)."""
-    tls_client_ca: Path | None = None
-    """File of root certificates (PEM): clients must have a certificate that one of these vouches for."""
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    if config.tls_certificate is None or config.tls_key is None:
+        return None
+    certificate, key, client_ca = config.tls_certificate, config.tls_key, config.tls_client_ca
+    files = [certificate, key] if client_ca is None else [certificate, key, client_ca]
+    held = Reloaded(files, partial(read, certificate, key, client_ca))
 
-    def __post_init__(self) -> None:
-        pair = (self.tls_certificate is None) == (self.tls_key is None)
-        require(pair, "tls-certificate and tls-key", "need each other")
-        alone = self.tls_client_ca is not None and self.tls_certificate is None
-        require(not alone, "tls-client-ca", "needs tls-certificate and tls-key")
+    def newer() -> Any:
+        # gRPC asks before each handshake, in threads of its own; None keeps what it has.
+        return held.value if held.refresh() else None
 
-    def credentials(self) -> grpc.ServerCredentials | None:
-        """What encrypts connections; None where nothing does.
-
-        Raises:
-            ConfigError: a file cannot be used.
-        """
-        if self.tls_certificate is None or self.tls_key is None:
-            return None
-        files = [self.tls_certificate, self.tls_key]
-        if self.tls_client_ca is not None:
-            files.append(self.tls_client_ca)
-        held = Reloaded(files, partial(read, self.tls_certificate, self.tls_key, self.tls_client_ca))
-
-        def newer() -> Any:
-            # gRPC asks before each handshake, in threads of its own; None keeps what it has.
-            return held.value if held.refresh() else None
-
-        return grpc.dynamic_ssl_server_credentials(held.value, newer, self.tls_client_ca is not None)
+    return grpc.dynamic_ssl_server_credentials(held.value, newer, client_ca is not None)
 
 
 def read(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCertificateConfiguration:
@@ -58,19 +40,19 @@ def read(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCer
     Raises:
         ConfigError: one cannot be read, or is not what it should be.
     """
-    chain = read_certificates(certificate, "tls-certificate")
-    private = read_bytes(key, "tls-key")
+    chain = read_certificates(certificate, "tls_certificate")
+    private = read_bytes(key, "tls_key")
     try:
         # The empty passphrase keeps OpenSSL from asking for one on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise ConfigError("tls-key", f"{key} does not belong to the certificate {certificate}") from error
-        raise ConfigError("tls-key", f"{key} is no private key in PEM without a passphrase") from error
+            raise ConfigError("tls_key", f"{key} does not belong to the certificate {certificate}") from error
+        raise ConfigError("tls_key", f"{key} is no private key in PEM without a passphrase") from error
     except OSError as error:  # they were there a moment ago; OpenSSL does not say which is gone
         reason = f"{certificate} or {key} cannot be read: {error.strerror}"
-        raise ConfigError("tls-certificate or tls-key", reason) from error
-    roots = None if client_ca is None else read_certificates(client_ca, "tls-client-ca")
+        raise ConfigError("tls_certificate or tls_key", reason) from error
+    roots = None if client_ca is None else read_certificates(client_ca, "tls_client_ca")
     return grpc.ssl_server_certificate_configuration([(private, chain)], roots)
 
 

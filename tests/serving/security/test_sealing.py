@@ -4,14 +4,10 @@ import base64
 import hmac
 import os
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cyclopts import App, Parameter
-from cyclopts.config import Env
 from google.rpc import code_pb2
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -26,15 +22,14 @@ from serving.errors import (
     UnknownKeyError,
 )
 from serving.rpc.security import sealing
+from serving.rpc.security.config import SealingConfig
 from serving.rpc.security.sealing import (
-    KEY_LINES,
     LAYOUT,
     MAX_BYTES,
     MAX_PAYLOAD,
     OVERHEAD,
     Key,
     Sealer,
-    SealingConfig,
     load_keys,
     parse_keys,
 )
@@ -270,14 +265,14 @@ def test_keys_are_rotated() -> None:
 
 def test_processes_with_the_same_keys_open_each_others_tokens(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"{line(NEW)}\n{line(OLD)}\n")
-    one = Sealer.load(SealingConfig(tmp_path / "keys"), {})
-    two = Sealer.load(SealingConfig(), {KEY_LINES: line(NEW)})
+    one = Sealer.load(SealingConfig(tmp_path / "keys"))
+    two = Sealer.load(SealingConfig(state_key_lines=line(NEW)))
     assert two.open(one.seal(b"text", b"me"), b"me") == b"text"
     assert one.open(two.seal(b"text")) == b"text"
 
 
 def test_processes_with_random_keys_do_not(caplog: pytest.LogCaptureFixture) -> None:
-    one, two = (Sealer.load(SealingConfig(), {}) for _ in range(2))
+    one, two = (Sealer.load(SealingConfig()) for _ in range(2))
     assert one.open(one.seal(b"text")) == b"text"
     assert refusal(one.seal(b"text"), two) is UnknownKeyError
     assert len(caplog.messages) == 2
@@ -319,18 +314,18 @@ def test_a_file_without_a_key_is_named(content: bytes | None, tmp_path: Path) ->
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
-        load_keys(path, {})
+        load_keys(SealingConfig(path))
     assert str(caught.value).startswith(str(path))
 
 
-def test_an_empty_variable_is_no_random_key() -> None:
-    with pytest.raises(ConfigError, match=f"{KEY_LINES} has no key"):
-        load_keys(None, {KEY_LINES: ""})
+def test_no_lines_are_no_random_key() -> None:
+    with pytest.raises(ConfigError, match="state_key_lines has no key"):
+        load_keys(SealingConfig(state_key_lines=""))
 
 
-def test_a_file_and_a_variable_are_too_much(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="both"):
-        load_keys(tmp_path / "keys", {KEY_LINES: line(NEW)})
+def test_a_file_and_lines_are_too_much(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="state_keys and state_key_lines exclude each other"):
+        SealingConfig(tmp_path / "keys", line(NEW))
 
 
 def test_keys_are_not_shown(caplog: pytest.LogCaptureFixture) -> None:
@@ -397,25 +392,9 @@ def test_every_refusal_has_its_status() -> None:
 
 @pytest.mark.parametrize("lifetime", [-1.0, float("nan"), float("inf"), 2.0**33])
 def test_an_unusable_lifetime_is_refused(lifetime: float) -> None:
-    with pytest.raises(ConfigError, match="state-lifetime"):
+    with pytest.raises(ConfigError, match="state_lifetime"):
         SealingConfig(state_lifetime=lifetime)
 
 
-def test_the_environment_sets_the_options_and_its_keys_are_none_of_them(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    app = App(config=[Env("CHARLOOM_", command=False)], result_action="return_value")
-
-    @app.default
-    def take(*, config: Annotated[SealingConfig, Parameter(name="*")] = SealingConfig()) -> SealingConfig:
-        return config
-
-    monkeypatch.setenv(KEY_LINES, line(NEW))
-    assert app([]) == SealingConfig()
-    monkeypatch.setenv("CHARLOOM_STATE_KEYS", "file")
-    monkeypatch.setenv("CHARLOOM_STATE_LIFETIME", "5")
-    assert app([]) == SealingConfig(Path("file"), 5)
-    app(["--help"])
-    shown = capsys.readouterr().out
-    assert KEY_LINES not in shown
-    assert all(f"--{field.name.replace('_', '-')}" in shown for field in fields(SealingConfig))
+def test_the_lines_of_a_configuration_are_not_shown() -> None:
+    assert encoded(NEW) not in repr(SealingConfig(state_key_lines=line(NEW)))

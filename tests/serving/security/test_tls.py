@@ -6,26 +6,27 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from charloom.errors import ConfigError
 from serving.rpc.security import tls
+from serving.rpc.security.config import TlsConfig
 from serving.rpc.security.reloaded import Reloaded
-from serving.rpc.security.tls import TlsConfig
+from serving.rpc.security.tls import server_credentials
 
 
 def test_without_files_nothing_is_encrypted():
-    assert TlsConfig().credentials() is None
+    assert server_credentials(TlsConfig()) is None
 
 
 def test_a_pair_and_an_authority_make_credentials(authority):
     pair = authority.issue("server")
-    assert TlsConfig(*pair).credentials() is not None
-    assert TlsConfig(*pair, authority.root).credentials() is not None
+    assert server_credentials(TlsConfig(*pair)) is not None
+    assert server_credentials(TlsConfig(*pair, authority.root)) is not None
 
 
 def test_half_a_pair_is_refused(authority):
     certificate, key = authority.issue("server")
     for half in ((certificate, None), (None, key)):
-        with pytest.raises(ConfigError, match="tls-certificate and tls-key need each other"):
+        with pytest.raises(ConfigError, match="tls_certificate and tls_key need each other"):
             TlsConfig(*half)
-    with pytest.raises(ConfigError, match="tls-client-ca needs tls-certificate and tls-key"):
+    with pytest.raises(ConfigError, match="tls_client_ca needs tls_certificate and tls_key"):
         TlsConfig(tls_client_ca=authority.root)
 
 
@@ -61,17 +62,17 @@ def test_files_that_cannot_be_used_are_named(authority, tmp_path):
         )
     )
     for config, words in (
-        (TlsConfig(missing, key), f"tls-certificate {missing} cannot be read: No such file"),
-        (TlsConfig(certificate, missing), f"tls-key {missing} cannot be read: No such file"),
-        (TlsConfig(certificate, tmp_path), f"tls-key {tmp_path} cannot be read: Is a directory"),
-        (TlsConfig(certificate, key, missing), f"tls-client-ca {missing} cannot be read: No such file"),
-        (TlsConfig(nonsense, key), f"tls-certificate {nonsense} holds no certificate in PEM"),
-        (TlsConfig(key, key), f"tls-certificate {key} holds no certificate in PEM"),
-        (TlsConfig(certificate, key, nonsense), f"tls-client-ca {nonsense} holds no certificate in PEM"),
-        (TlsConfig(certificate, certificate), f"tls-key {certificate} is no private key in PEM"),
-        (TlsConfig(certificate, locked), f"tls-key {locked} is no private key in PEM without a passphrase"),
-        (TlsConfig(certificate, other), f"tls-key {other} does not belong to the certificate {certificate}"),
+        (TlsConfig(missing, key), f"tls_certificate {missing} cannot be read: No such file"),
+        (TlsConfig(certificate, missing), f"tls_key {missing} cannot be read: No such file"),
+        (TlsConfig(certificate, tmp_path), f"tls_key {tmp_path} cannot be read: Is a directory"),
+        (TlsConfig(certificate, key, missing), f"tls_client_ca {missing} cannot be read: No such file"),
+        (TlsConfig(nonsense, key), f"tls_certificate {nonsense} holds no certificate in PEM"),
+        (TlsConfig(key, key), f"tls_certificate {key} holds no certificate in PEM"),
+        (TlsConfig(certificate, key, nonsense), f"tls_client_ca {nonsense} holds no certificate in PEM"),
+        (TlsConfig(certificate, certificate), f"tls_key {certificate} is no private key in PEM"),
+        (TlsConfig(certificate, locked), f"tls_key {locked} is no private key in PEM without a passphrase"),
+        (TlsConfig(certificate, other), f"tls_key {other} does not belong to the certificate {certificate}"),
     ):
         with pytest.raises(ConfigError) as caught:
-            config.credentials()
+            server_credentials(config)
         assert str(caught.value).startswith(words)

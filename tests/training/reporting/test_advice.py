@@ -1,9 +1,9 @@
 import pytest
 
-from networks.recurrent import ModelConfig
+from networks.recurrent.config import RecurrentConfig
 from training.reporting.advice import Measurement, advice
 
-CONFIG = ModelConfig(cells=256, layers=2)
+CONFIG = RecurrentConfig(cells=256, layers=2)
 
 
 def measured(*losses):

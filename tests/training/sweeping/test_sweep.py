@@ -64,7 +64,7 @@ def test_three_trials_from_beginning_to_end(run_cli, text, small, tmp_path, caps
     assert [row["trial"] for row in table] == ["trial-000", "trial-001", "trial-002"]
     for row in table:
         run = load_checkpoint(out / row["trial"])
-        assert run.options["model"]["cells"] == int(row["cells"])
+        assert run.options["model"]["config"]["cells"] == int(row["cells"])
         assert run.options["optimizer"]["learning_rate"] == float(row["learning-rate"])
         assert run.summary["best_validation_loss"] == float(row["validation_loss"])
         assert f"{row['trial']}  done: validation loss" in said
@@ -138,7 +138,7 @@ def test_settings_come_from_a_file_too(run_cli, text, tmp_path):
     code, said = run_cli("sweep", text, "--out", "sweep")
     assert code == 0, said
     run = load_checkpoint(tmp_path / "sweep").options
-    assert (run["model"]["cells"], run["optimizer"]["optimizer"]) == (8, "rmsprop")
+    assert (run["model"]["config"]["cells"], run["optimizer"]["optimizer"]) == (8, "rmsprop")
 
 
 def test_what_cannot_be_swept_is_named_and_nothing_is_made(run_cli, text, small, tmp_path):

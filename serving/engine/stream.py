@@ -1,0 +1,136 @@
+"""Streams: one request on its way through the engine, token by token."""
+
+from dataclasses import InitVar, dataclass, field
+
+import numpy as np
+
+from charloom.vocabulary import Tokens, Vocabulary, no_tokens
+from serving.engine.detokenizer import Detokenizer
+from serving.engine.request import Request
+from serving.engine.snapshot import Snapshot, State
+from serving.engine.stop_checker import StopChecker
+
+
+@dataclass(eq=False)
+class Stream:
+    """How far a request has come.
+
+    Only the engine's thread changes it, but for two fields: the reader of the text increases `consumed`, and
+    may set `aborted`.
+    """
+
+    request: Request
+    vocabulary: InitVar[Vocabulary]
+    deadline: float | None = None
+    """Seconds on the clock of `time.monotonic`."""
+    last: int = field(init=False)
+    """The token it feeds next; the start token at first."""
+    position: int = 0
+    """Tokens chosen so far, forced and sampled."""
+    recent: Tokens = field(default_factory=no_tokens)
+    """The newest of them: int64 [W], W up to `Request.remembered`."""
+    slot: int | None = None
+    """Its slot of the runner while it runs."""
+    children: list["Stream"] = field(default_factory=list)
+    """The other streams of its request, which start from its state once it has read their prompt."""
+    origin: State | None = None
+    """The state to start from instead of a fresh one; dropped once it has a slot."""
+    detokenizer: Detokenizer = field(init=False)
+    released: int = 0
+    """Tokens of the text that its client has, or that were handed out."""
+    consumed: int = 0
+    """Those that the reader has taken."""
+    saved: int = 0
+    """Those that were handed out when its last snapshot was taken."""
+    anchor: "Anchor | None" = None
+    """The earlier token at which its anchor slot stands."""
+    aborted: bool = False
+
+    def __post_init__(self, vocabulary: Vocabulary) -> None:
+        request = self.request
+        self.last = vocabulary.start
+        self.released = request.before + (0 if request.scored else len(request.replay))
+        self.consumed = self.saved = self.released
+        stops = StopChecker(request.stop, request.rules.stop)
+        decoder = vocabulary.decoder(request.context)
+        self.detokenizer = Detokenizer(decoder, stops, request.min_tokens, self.released)
+        if request.origin is not None:
+            self.start_from(request.origin)
+
+    @property
+    def forced_left(self) -> int:
+        """Tokens that are still to be read."""
+        return max(0, self.request.begin + self.request.forced - self.position)
+
+    @property
+    def generated(self) -> int:
+        """Tokens of the text so far; negative while that many of the prompt are still to be read."""
+        return self.position - self.request.start
+
+    @property
+    def visible(self) -> int:
+        """Position after the last token that was handed out."""
+        return self.request.start + self.released
+
+    @property
+    def steps_left(self) -> int:
+        """Steps until the text has its full length, or children get the state after their prompt."""
+        return self.forced_left if self.children else self.request.max_tokens - self.generated
+
+    @property
+    def ends_exactly(self) -> bool:
+        """Whether its state is needed after its last step."""
+        return bool(self.children) or self.request.returns_state
+
+    @property
+    def needs_anchor(self) -> bool:
+        """Whether its state may be needed at an earlier token than its last: a stop cuts tokens off."""
+        return self.request.snapshots and bool(self.request.stop or self.request.rules.stop)
+
+    def due(self, *, final: bool) -> bool:
+        """Returns whether a snapshot is to be handed out with what is released."""
+        if final:
+            return self.request.returns_state
+        interval = self.request.state_interval
+        return 0 < interval <= self.released - self.saved
+
+    def advance(self, chosen: Tokens) -> None:
+        """Appends the tokens [T] that a burst chose, forced ones included."""
+        self.position += len(chosen)
+        self.last = int(chosen[-1]) if len(chosen) else self.last
+        self.recent = newest(self.request.remembered, self.recent, chosen)
+        if self.anchor is not None:
+            self.anchor.chosen.append(chosen)
+
+    def start_from(self, snapshot: Snapshot) -> None:
+        """Starts, or goes on, at a snapshot."""
+        self.last, self.position, self.recent = snapshot.last, snapshot.position, snapshot.recent
+        self.origin = snapshot.state
+
+    def snapshot(self, state: State) -> Snapshot:
+        """Returns the snapshot at its last token, at which it has this state."""
+        return Snapshot(state, self.last, self.position, self.recent)
+
+    def set_anchor(self) -> None:
+        """Remembers its last token, at which its anchor slot has its state."""
+        self.anchor = Anchor(self.last, self.position, self.recent)
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """The token of a stream before some burst, and the tokens chosen since."""
+
+    last: int
+    position: int
+    recent: Tokens
+    chosen: list[Tokens] = field(default_factory=list)
+
+    def until(self, position: int) -> Tokens:
+        """Returns the tokens [T] that lead from it to a position."""
+        tokens = np.concatenate([no_tokens(), *self.chosen])
+        return tokens[: position - self.position]
+
+
+def newest(count: int, *tokens: Tokens) -> Tokens:
+    """Returns the last `count` of consecutive tokens [T]."""
+    return np.concatenate(tokens)[-count:] if count else no_tokens()

@@ -1,0 +1,82 @@
+"""Models: a bundle on a device, proven exact there."""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from charloom.bundle import Bundle
+from charloom.exactness import LARGEST, MOST_PADDING, Subject, check
+from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.engine import Engine
+from serving.engine.executor import Executor, open_executor
+from serving.engine.host_runner import HostRunner
+from serving.engine.slots import Slots
+
+logger = logging.getLogger(__name__)
+
+
+class Model:
+    """A bundle and what runs it; makes any number of engines."""
+
+    def __init__(self, bundle: Bundle, executor: Executor) -> None:
+        self.bundle = bundle
+        self.executor = executor
+
+    @classmethod
+    def load(cls, path: str | Path, config: RunnerConfig, largest_batch: int = LARGEST) -> "Model":
+        """Opens a bundle and checks on this hardware that its streams are batch-invariant.
+
+        Args:
+            path: directory of the bundle.
+            config: where and how bursts run.
+            largest_batch: rows of the largest batch that will run.
+
+        Raises:
+            BundleError: the bundle is not whole.
+            DeviceError: the device cannot be used.
+            PrecisionError: the precision is not available.
+            ExactnessError: no batch size gives the bits of the others here.
+        """
+        return cls.of(Bundle.open(path), config, largest_batch)
+
+    @classmethod
+    def of(cls, bundle: Bundle, config: RunnerConfig, largest_batch: int = LARGEST) -> "Model":
+        """Does what `load` does with a bundle that is open."""
+        executor, remarks = open_executor(bundle, config)
+        for remark in remarks:
+            logger.info("model %s runs %s", bundle.name, remark)
+        check_exactness(bundle, executor, largest_batch)
+        return cls(bundle, executor)
+
+    @property
+    def name(self) -> str:
+        """Name by which requests ask for it."""
+        return self.bundle.name
+
+    def engine(self, config: SchedulerConfig) -> Engine:
+        """Returns a new engine with slots of its own."""
+        runner = HostRunner(self.executor, Slots.needed(config.max_streams))
+        return Engine(runner, self.bundle.vocabulary, config)
+
+
+def check_exactness(bundle: Bundle, executor: Executor, largest: int) -> None:
+    """Runs the self-check and sets the padding that it found.
+
+    Raises:
+        ExactnessError: no batch size gives the bits of the others here.
+    """
+    size = bundle.vocabulary.size
+    default, *others = executor.strategies
+    text = np.random.default_rng(0).integers(0, size, 1000)
+    subject = Subject(
+        partial(executor.run_by, default),
+        size,
+        bundle.vocabulary.start,
+        tuple(executor.state),
+        others={f"computing {other.name}": partial(executor.run_by, other) for other in others},
+        largest=largest,
+        most_padding=largest if executor.device == "cuda" else MOST_PADDING,
+    )
+    executor.padding = check(subject, text).padding

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from networks.recurrent.config import RecurrentConfig
+from networks.recurrent.model import RecurrentModel
+
+INPUTS, OUTPUTS = 12, 11
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("embedding", [0, 5])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_step_equals_the_fused_model(cell, embedding, layers):
+    torch.manual_seed(0)
+    config = RecurrentConfig(cell=cell, layers=layers, cells=17, embedding=embedding)
+    model = RecurrentModel(config, INPUTS, OUTPUTS).eval()
+    tokens = torch.randint(0, INPUTS, (20, 3))
+    with torch.no_grad():
+        expected, final = model(tokens, model.initial_state(3))
+        step = model.step()
+        state = step.initial_state(3)
+        scores = []
+        for row in tokens:
+            out, state = step(row, state)
+            scores.append(out)
+    torch.testing.assert_close(torch.stack(scores), expected, atol=1e-5, rtol=1e-5)
+    assert step.specs == model.state_specs
+    for value, expected_value in zip(state, final, strict=True):
+        torch.testing.assert_close(value, expected_value, atol=1e-5, rtol=1e-5)
+
+
+def test_the_state_is_that_of_its_layers_in_order():
+    model = RecurrentModel(RecurrentConfig(cell="lstm", layers=2, cells=3), INPUTS, OUTPUTS)
+    assert [spec.name for spec in model.state_specs] == ["h_0", "c_0", "h_1", "c_1"]
+    state = tuple(torch.full((4, 3), float(i)) for i in range(4))
+    h, c = model.stacked(state)
+    assert h[:, 0, 0].tolist() == [0, 2]
+    assert c[:, 0, 0].tolist() == [1, 3]
+    assert all(torch.equal(a, b) for a, b in zip(model.unstacked((h, c)), state, strict=True))
+
+
+def test_model_knows_its_size():
+    model = RecurrentModel(RecurrentConfig(layers=1, cells=3, embedding=2), 5, 4)
+    assert model.parameter_count() == 5 * 2 + 4 * 3 * (2 + 3 + 2) + 4 * 3 + 4

@@ -1,0 +1,110 @@
+"""Loading checks a bundle on this hardware: one that is not batch-invariant there is not served."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from charloom.bundle import Precision
+from charloom.burst import Feeds, GraphKind
+from charloom.exactness import ExactnessError
+from serving.engine import executor as module
+from serving.engine.config import RunnerConfig
+from serving.engine.executor import Executor
+from serving.model import Model
+from tests.conftest import PRECISIONS
+
+Rows = Callable[[GraphKind, Feeds], bool | npt.NDArray[np.bool_]]
+Load = Callable[..., Model]
+
+
+@pytest.fixture(params=PRECISIONS)
+def load(
+    request: pytest.FixtureRequest, bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Model]:
+    """Loads the bundle on a runner that is off by the least bit in the rows that `when` finds."""
+    precision: Precision = request.param
+
+    def make(when: Rows = lambda kind, feeds: False, threads: int = 1) -> Model:
+        class Broken(Executor):
+            def _run_padded(self, threads: int, kind: GraphKind, feeds: Feeds) -> Feeds:
+                outputs = super()._run_padded(threads, kind, feeds)
+                rows = np.broadcast_to(when(kind, feeds), len(feeds["last"]))
+                outputs["c_0_out"][rows] = np.nextafter(outputs["c_0_out"][rows], np.float32(np.inf))
+                return outputs
+
+        monkeypatch.setattr(module, "Executor", Broken)
+        return Model.load(bundle_dir, RunnerConfig("cpu", precision, threads))
+
+    return make
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_real_runner_is_exact(load: Load, threads: int) -> None:
+    model = load(threads=threads)
+    verification = model.bundle.manifest.precisions[model.executor.precision].verification
+    assert model.executor.padding == verification["padding"]
+    assert str(model.executor.execution_class) == verification["execution_class"]
+
+
+def test_small_batches_that_differ_are_padded_from_then_on(load: Load) -> None:
+    model = load(lambda kind, feeds: len(feeds["last"]) < 6)
+    assert model.executor.padding == 6
+    assert str(model.executor.execution_class).endswith("/pad6")
+
+
+def by_size(kind: GraphKind, feeds: Feeds) -> bool:
+    return len(feeds["last"]) < 200
+
+
+def by_neighbour(kind: GraphKind, feeds: Feeds) -> npt.NDArray[np.bool_]:
+    """The rows after those that read an even token."""
+    return np.append(False, feeds["forced"][0, :-1] % 2 == 0)
+
+
+def by_place(kind: GraphKind, feeds: Feeds) -> npt.NDArray[np.bool_]:
+    return np.arange(len(feeds["last"])) % 4 == 3
+
+
+def by_length(kind: GraphKind, feeds: Feeds) -> bool:
+    return len(feeds["forced"]) < 4
+
+
+def by_reading(kind: GraphKind, feeds: Feeds) -> bool:
+    return kind == "read"
+
+
+def by_filters_beside_it(kind: GraphKind, feeds: Feeds) -> bool:
+    return kind == "full" and bool((feeds["top_k"] > 0).any())
+
+
+def by_thread(kind: GraphKind, feeds: Feeds) -> bool:
+    return threading.current_thread() is not threading.main_thread()
+
+
+@pytest.mark.parametrize(
+    ("when", "what"),
+    [
+        (by_size, "differ from larger ones"),
+        (by_neighbour, "row order changes c_0_out"),
+        (by_place, "row order changes c_0_out"),
+        (by_length, "a burst split in two changes"),
+        (by_reading, "reading without scores changes c_0_out"),
+        (by_filters_beside_it, "a plain row beside filtered ones changes c_0_out"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_runner_whose_bits_depend_on_something_else_is_not_served(
+    load: Load, when: Rows, what: str
+) -> None:
+    with pytest.raises(ExactnessError, match=what):
+        load(when)
+
+
+def test_a_thread_that_computes_other_bits_is_found(load: Load) -> None:
+    with pytest.raises(ExactnessError, match="computing in shards changes c_0_out"):
+        load(by_thread, threads=2)
+    assert load(by_thread, threads=1).executor.padding >= 1
