@@ -367,8 +367,11 @@ class BundleWriter:
     Use as a context manager: leaving it without `commit` removes what was written.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, overwrite: bool = False, vocabularies: VocabularyKinds = VOCABULARIES
+    ) -> None:
         self.path = path
+        self.vocabularies = vocabularies
         self.overwrite = overwrite
         self.files: dict[str, File] = {}
 
@@ -414,7 +417,7 @@ class BundleWriter:
             shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise BundleError(self.path, f"cannot be written: {error.strerror}") from error
-        return Bundle.open(self.path)
+        return Bundle.open(self.path, self.vocabularies)
 
     def _write(self, name: str, data: bytes) -> None:
         try:

@@ -76,7 +76,8 @@ class Exporter:
         self.source = source
         self.max_cost = max_cost
         self.model = source.model()
-        self.verifier = Verifier(self.model, held_out(source))
+        text = held_out(source)
+        self.verifier = Verifier(self.model, text, len(source.vocabulary.decode(text)))
 
     def export(
         self,
@@ -112,7 +113,10 @@ class Exporter:
         say("verifying the burst graphs in float32")
         outcome = self.verifier.verify_float(graphs)
         difference = outcome.comparison["largest_logprob_difference"]
-        say(f"float32: {outcome.nats_per_token:.4f} nats a token over {outcome.tokens} of held-out text;")
+        say(
+            f"float32: {outcome.nats_per_token:.4f} nats a token ({outcome.bits_per_character:.3f} bits a "
+            f"character) over {outcome.tokens} of held-out text;"
+        )
         say(f"  torch and onnxruntime differ by at most {difference:.1e} nats (log-probability)")
         say(f"  greedy text equal for {outcome.comparison['greedy_tokens_equal']} tokens")
         say(f"  equal to the bit whatever the {', '.join(outcome.exactness.held)}")
@@ -122,7 +126,10 @@ class Exporter:
         say("verifying the burst graphs in int8")
         outcome = self.verifier.verify_int8(graphs, by_float, self.max_cost)
         cost = outcome.comparison["cost_in_nats_per_token"]
-        say(f"int8: {outcome.nats_per_token:.4f} nats a token, {cost:+.5f} to float32;")
+        say(
+            f"int8: {outcome.nats_per_token:.4f} nats a token ({outcome.bits_per_character:.3f} bits a "
+            f"character), {cost:+.5f} nats to float32;"
+        )
         say(f"  equal to the bit whatever the {', '.join(outcome.exactness.held)}")
         return outcome
 

@@ -16,6 +16,7 @@ from charloom.burst import FULL_INPUTS, PLAIN_INPUTS, Feeds, GraphKind, StateSpe
 from charloom.errors import CharloomError
 from charloom.exactness import Exactness, Subject, check
 from charloom.execution_class import ExecutionClass, instruction_set
+from charloom.score import bits_per_character
 from charloom.vocabulary import Tokens
 from export.build import BurstGraphs
 from networks.language_model import LanguageModel
@@ -74,6 +75,7 @@ class Outcome:
     precision: Precision
     tokens: int
     nats_per_token: float
+    bits_per_character: float
     comparison: dict[str, Any]
     """With the model itself, or of int8 with float32."""
     exactness: Exactness
@@ -91,6 +93,7 @@ class Outcome:
             "execution_class": str(held),
             "tokens_scored": self.tokens,
             "nats_per_token": round(self.nats_per_token, 5),
+            "bits_per_character": round(self.bits_per_character, 5),
             **self.comparison,
             "equal_to_the_bit": list(self.exactness.held),
             "padding": self.exactness.padding,
@@ -100,10 +103,11 @@ class Outcome:
 class Verifier:
     """Checks the graphs of a model against it, and those of int8 against those of float32."""
 
-    def __init__(self, model: LanguageModel, text: Tokens) -> None:
-        """Takes token ids [T] of text that the model was not trained on."""
+    def __init__(self, model: LanguageModel, text: Tokens, characters: int) -> None:
+        """Takes token ids [T] of so many characters of text that the model was not trained on."""
         self.model = model
         self.text = text
+        self.tokens_per_character = len(text) / max(1, characters)
         length = int(np.clip(len(text) // LANES, PROMPT, LONGEST))
         # A short text is repeated.
         self.lanes = np.resize(text, (LANES, length)).T.copy()  # [T, B]
@@ -154,7 +158,9 @@ class Verifier:
         size = self.model.outputs
         subject = Subject(session.run, size, size, tuple(graphs.state), others={"thread count": single.run})
         nats = -float(scored.mean(dtype=np.float64))
-        return Outcome(graphs.precision, scored.size, nats, comparison, check(subject, self.text))
+        bits = bits_per_character(nats * self.tokens_per_character, 1)
+        exactness = check(subject, self.text)
+        return Outcome(graphs.precision, scored.size, nats, bits, comparison, exactness)
 
 
 def score_graph(session: Session, state: list[StateSpec], size: int, lanes: Tokens) -> Logprobs:

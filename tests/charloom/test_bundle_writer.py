@@ -22,15 +22,16 @@ from charloom.bundle import (
 )
 from charloom.burst import INPUTS
 from charloom.vocabulary import CharacterVocabulary
+from tests.charloom.vocabulary.byte_pairs import BYTE_PAIRS, BytePairVocabulary
 
 WEIGHTS = weights_file("float32")
 GRAPHS = {kind: graph_file("float32", kind) for kind in INPUTS}
 
 
-def write(path, text="ab", *, overwrite=False, before_commit=lambda: None, name="tiny"):
+def write(path, text="ab", *, overwrite=False, before_commit=lambda: None, name="tiny", vocabulary=None):
     """Writes a small bundle, whose graphs are no graphs."""
-    vocabulary = CharacterVocabulary.of_text(text)
-    with BundleWriter(path, overwrite=overwrite) as writer:
+    vocabulary = vocabulary or CharacterVocabulary.of_text(text)
+    with BundleWriter(path, overwrite=overwrite, vocabularies=BYTE_PAIRS) as writer:
         for file in (WEIGHTS, *GRAPHS.values()):
             writer.add(file, b"graph of " + text.encode())
         writer.add(VOCABULARY, to_json(vocabulary.to_json()))
@@ -54,6 +55,14 @@ def write(path, text="ab", *, overwrite=False, before_commit=lambda: None, name=
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_vocabulary_is_read_by_the_kinds_that_are_passed_in(tmp_path):
+    bundle = write(tmp_path / "b", vocabulary=BytePairVocabulary())
+    assert bundle.vocabulary == BytePairVocabulary()
+    assert Bundle.open(tmp_path / "b", BYTE_PAIRS).vocabulary == bundle.vocabulary
+    with pytest.raises(BundleError, match="unknown kind of vocabulary 'byte-pairs'"):
+        Bundle.open(tmp_path / "b")
 
 
 class Interrupted(BaseException):

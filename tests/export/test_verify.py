@@ -23,7 +23,7 @@ def verify(net, text):
     """Verifies some graphs of the float model, its own if none are given."""
 
     def run(text=text, graphs=net.graphs):
-        return Verifier(net.model, text).verify_float(graphs)
+        return Verifier(net.model, text, len(text)).verify_float(graphs)
 
     return run
 
@@ -65,6 +65,7 @@ def test_the_loss_in_the_manifest_is_that_of_the_text(net, random, verify):
     outcome = verify(text)
     assert outcome.tokens == len(text)
     assert outcome.nats_per_token == pytest.approx(-scored.mean(), abs=1e-5)
+    assert outcome.bits_per_character == pytest.approx(outcome.nats_per_token / math.log(2))
     assert outcome.to_json()["nats_per_token"] == pytest.approx(-scored.mean(), abs=1e-5)
 
 
@@ -129,7 +130,7 @@ def verify_int8(net, text, verify):
         graphs = built_once("int8", TALL[0]).graphs
         if change is not None:
             graphs = altered(graphs, kind, change)
-        return by_float, Verifier(net.model, text).verify_int8(graphs, by_float, most_cost)
+        return by_float, Verifier(net.model, text, len(text)).verify_int8(graphs, by_float, most_cost)
 
     return run
 

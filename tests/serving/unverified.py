@@ -23,7 +23,7 @@ class Trusting:
 
     def believe(self, precision: Precision) -> Outcome:
         nothing = {"largest_logprob_difference": 0.0, "greedy_tokens_equal": 0, "cost_in_nats_per_token": 0.0}
-        return Outcome(precision, 0, 0.0, nothing, Exactness(1, ()))
+        return Outcome(precision, 0, 0.0, 0.0, nothing, Exactness(1, ()))
 
 
 def write_unverified(
