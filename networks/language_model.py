@@ -83,7 +83,10 @@ class LanguageModel(nn.Module, ABC):
     @property
     @abstractmethod
     def state_specs(self) -> Sequence[StateSpec]:
-        """The state tensors of `forward` and of `step` in float32 arithmetic, in their order."""
+        """The state tensors of `forward` and of `step` in float32 arithmetic, in their order.
+
+        None has the name of an input of the burst contract (`charloom/burst.py`).
+        """
 
     @property
     def embedding_state(self) -> Sequence[str]:
