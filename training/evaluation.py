@@ -1,6 +1,6 @@
 """Evaluation: a model's loss over the whole of a held-out text.
 
-The text is read as `charloom/protocol.py` says. The loss is the mean of the negative log-probabilities
+`charloom/protocol.py` defines how the text is read. The loss is the mean of the negative log-probabilities
 of its tokens in nats, summed in float32 or better; the products run in the precision of the training.
 """
 

@@ -34,11 +34,11 @@ ALIKE = (TensorBoardError, ResumeError, ShortTextError, TransferError, DivergedE
 def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Adds the last source of settings: a resumed run, else a preset and the checkpoint to start from."""
 
-    def given(name: str) -> Any:
+    def value(name: str) -> Any:
         argument: Argument | None = arguments.get(name, None)  # a sweep has no --resume
         return argument.convert() if argument is not None and argument.has_tokens else None
 
-    def said(name: str) -> bool:
+    def on_command_line(name: str) -> bool:
         """Whether it is on the command line; in a file or the environment it was meant for the beginning."""
         argument: Argument | None = arguments.get(name, None)
         return argument is not None and any(token.source == "cli" for token in argument.tokens)
@@ -46,9 +46,9 @@ def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     def fill(values: dict[str, Any], source: str) -> None:
         Dict(values, use_commands_as_keys=False, source=source)(app, commands, arguments)
 
-    out, preset, start = given("--out"), given("--preset"), given("--init-from")
-    if given("--resume") and out is not None:
-        if said("--preset") or said("--init-from"):
+    out, preset, start = value("--out"), value("--preset"), value("--init-from")
+    if value("--resume") and out is not None:
+        if on_command_line("--preset") or on_command_line("--init-from"):
             raise ResumeError("a resumed run keeps its options: leave out --preset and --init-from")
         RunFolder(out).check(resume=True, overwrite=False)
         last = load_checkpoint(out / "last")
@@ -82,7 +82,7 @@ def train(
         init_from: Checkpoint whose weights to start from.
         options: How to train.
     """
-    with Ranks.of(os.environ) as ranks, RunFolder(out) as folder, ranks.one_voice(*ALIKE):
+    with Ranks.of(os.environ) as ranks, RunFolder(out) as folder, ranks.error_once(*ALIKE):
         if ranks.from_first(lambda: ranks.restarts > 0 and folder.holds_run_of(ranks.job)):
             # torchrun has started all again, with what it was given for the beginning
             options = options if resume else stored_options(load_checkpoint(folder.last))

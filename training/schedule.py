@@ -1,7 +1,4 @@
-"""The schedule of a run: when it evaluates, saves and ends.
-
-It knows nothing of models or files, and reads no clock.
-"""
+"""The schedule of a run: when it evaluates, saves and ends."""
 
 import math
 from dataclasses import dataclass
@@ -61,15 +58,19 @@ class Schedule:
     steps: int
     """Steps of the whole run."""
     seconds: float
-    """Time limit; 0 for none."""
+    """Time limit in seconds; 0 for none."""
     interval: int
     """Steps between evaluations."""
 
     @classmethod
     def of(cls, config: RunConfig, characters: int, chunks: int, held_out: int = 0) -> "Schedule":
-        """The schedule for a training text of so many characters in so many chunks an epoch.
+        """Makes the schedule for a text.
 
-        `held_out` counts the characters of an evaluation.
+        Args:
+            config: the configuration, in which lengths may be left open.
+            characters: length of the training text.
+            chunks: steps of an epoch.
+            held_out: characters of an evaluation.
         """
         epochs = config.epochs or min(MOST, ENOUGH / characters)
         steps = max(1, round(epochs * chunks))
@@ -81,5 +82,5 @@ class Schedule:
         )
 
     def progress(self, step: int, seconds: float) -> float:
-        """Share of the run that is done, by steps or by time, whichever is further."""
+        """Returns the share of the run that is done, by steps or by time, whichever is further."""
         return max(step / self.steps, seconds / self.seconds if self.seconds else 0.0)
