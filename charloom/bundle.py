@@ -1,13 +1,11 @@
 """Bundles: a directory with everything that serving a model needs, and proof that it is whole.
 
-    manifest.json        what the bundle is; the digest of every other file
-    vocabulary.json
-    float32.read.onnx    the burst graph that reads,
-    float32.plain.onnx   the one that samples by temperature,
-    float32.full.onnx    the one with every sampler
-    int8.*.onnx          the same with products in int8: a bundle holds either, or both
-
-It knows nothing of how graphs are made or run.
+manifest.json        what the bundle is; the digest of every other file
+vocabulary.json
+float32.read.onnx    the burst graph that reads,
+float32.plain.onnx   the one that samples by temperature,
+float32.full.onnx    the one with every sampler
+int8.*.onnx          the same with products in int8: a bundle holds either, or both
 """
 
 import hashlib

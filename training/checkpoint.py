@@ -32,7 +32,7 @@ from networks.registry import NETWORKS, NetworkError, NetworkRegistry
 FORMAT = 2
 KIND = "charloom checkpoint"
 PARTIAL = ".partial-"
-"""What the names of unfinished and of discarded checkpoints begin with."""
+"""Prefix of the names of unfinished and of discarded checkpoints."""
 
 MANIFEST, WEIGHTS, TRAINING, TEXT = (
     "checkpoint.json",
@@ -85,7 +85,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What resuming needs beside the checkpoint itself."""
+    """The progress and tensors that resuming needs beside the checkpoint itself."""
 
     progress: dict[str, Any]
     tensors: dict[str, Tensor]

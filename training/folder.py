@@ -31,7 +31,7 @@ if sys.platform != "win32":
     import fcntl
 
 METRICS, SAMPLES, PAGE, TENSORBOARD = "metrics.jsonl", "samples.jsonl", "report.html", "tensorboard"
-"""What the log of a run writes."""
+"""Files of the log of a run."""
 EVENTS = "events.out.tfevents.*"
 LOCK = ".lock"
 FILES = ("last", "best", TOKENS, METRICS, SAMPLES, PAGE)

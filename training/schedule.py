@@ -84,3 +84,19 @@ class Schedule:
     def progress(self, step: int, seconds: float) -> float:
         """Returns the share of the run that is done, by steps or by time, whichever is further."""
         return max(step / self.steps, seconds / self.seconds if self.seconds else 0.0)
+
+    def seconds_left(self, step: int, elapsed: float, training: float, evaluation: float) -> float:
+        """Estimates how long the run still takes.
+
+        Args:
+            step: steps done.
+            elapsed: seconds that the run has taken.
+            training: those of them in which it trained.
+            evaluation: seconds of one evaluation.
+        """
+        steps = max(0, self.steps - step)
+        evaluations = math.ceil(steps / self.interval)
+        seconds = steps * training / max(1, step) + evaluations * evaluation
+        if self.seconds:
+            seconds = min(seconds, self.seconds - elapsed)
+        return max(0.0, seconds)

@@ -24,7 +24,7 @@ class Frequency:
 
     @property
     def name(self) -> str:
-        """What stands for it where people read."""
+        """Name of the character for people."""
         return NAMES.get(self.character) or visible(self.character)
 
 
