@@ -26,6 +26,7 @@ from serving.engine.snapshot import Snapshot
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.models import Models
+from serving.rpc.branch import ConversationContext
 from serving.rpc.conversation import Conversation, ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.resolver import Resolver
