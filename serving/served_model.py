@@ -4,7 +4,7 @@ from pathlib import Path
 
 from charloom.bundle import Bundle
 from serving.engine.async_engine import AsyncEngine
-from serving.engine.engine import Report
+from serving.engine.engine import StepReport
 from serving.engine.executor import Executor
 from serving.engine.runner import RunnerConfig
 from serving.engine.scheduler import SchedulerConfig
@@ -70,6 +70,6 @@ class ServedModel:
         """Updates `alive`, and fails all streams if it is not; patience in seconds a burst."""
         self.alive = self.engine.check_health(patience)
 
-    def _observe(self, report: Report) -> None:
+    def _observe(self, report: StepReport) -> None:
         if report.steps:
             self.metrics.count_burst(report.rows, report.steps, report.seconds, report.read, report.generated)

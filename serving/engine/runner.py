@@ -34,7 +34,7 @@ class RunnerConfig:
         require(self.threads >= 0, "threads", "must be 0 (one per core) or more")
 
 
-class DeviceError(CharloomError):
+class ProviderError(CharloomError):
     """The requested device cannot be used."""
 
     exit_code = 8

@@ -51,7 +51,7 @@ class ConversationLimits:
         require(self.opening_timeout > 0, "opening-timeout", "must be above 0 seconds")
 
 
-class Conversation:
+class ConversationCall:
     """The branches of one call, and the events of all of them."""
 
     def __init__(self, context: ConversationContext, limits: ConversationLimits, origin: Snapshot) -> None:

@@ -15,7 +15,7 @@ from charloom.errors import ConfigError
 from serving.engine import executor as module
 from serving.engine import sessions, strategies
 from serving.engine.executor import Executor, choose_precision, open_executor
-from serving.engine.runner import DeviceError, PrecisionError, RunError, RunnerConfig
+from serving.engine.runner import PrecisionError, ProviderError, RunError, RunnerConfig
 from serving.engine.strategies import cut, join
 from tests.conftest import PRECISIONS, needs_int8
 
@@ -270,7 +270,7 @@ def test_auto_takes_the_cpu_for_a_bundle_of_int8_alone(bundle: Bundle) -> None:
 
 @pytest.mark.usefixtures("cpu_only")
 def test_cuda_that_is_not_there(bundle: Bundle) -> None:
-    with pytest.raises(DeviceError, match="serve-gpu"):
+    with pytest.raises(ProviderError, match="serve-gpu"):
         open_executor(bundle, RunnerConfig(device="cuda"))
 
 
