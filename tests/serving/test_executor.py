@@ -278,3 +278,17 @@ def test_cuda_that_is_not_there(bundle: Bundle) -> None:
 def test_an_unusable_configuration_names_its_option(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=name):
         RunnerConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDAExecutionProvider")
+def test_cuda_that_does_not_start_shows_before_any_burst(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An onnxruntime that has it, on a machine whose driver does not fit: only a session tells."""
+    providers = list(sessions.PROVIDERS.values())
+    monkeypatch.setattr(sessions.onnxruntime, "get_available_providers", lambda: providers)
+    with pytest.raises(ProviderError, match="did not start CUDA"):
+        open_executor(bundle, RunnerConfig(device="cuda"))
+    executor, remarks = open_executor(bundle, RunnerConfig())
+    assert executor.device == "cpu"
+    assert remarks[0].startswith("not on CUDA: onnxruntime did not start CUDA")
