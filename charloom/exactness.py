@@ -96,7 +96,8 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
     expect("row order", shuffled, take_rows(whole, order))
     expect("a burst split in two", run_split(run, feeds, subject), whole)
     all_read = feeds | {"forced_len": np.full(subject.largest, STEPS)}
-    reading = run("read", {name: feeds[name] for name in read_names(subject)})
+    only_read = {name: feeds[name] for name in read_names(subject)}
+    reading = run("read", only_read)
     expect("reading without scores", run("plain", all_read), reading)
     mixed, plain = mix(feeds, subject)
     company = run("full", mixed)
@@ -111,6 +112,7 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
         )
     for name, other in subject.others.items():
         expect(name, run("full", mixed, other), company)
+        expect(name, run("read", only_read, other), reading)
     held = (
         "batch size",
         "row order",

@@ -35,7 +35,7 @@ class Model:
 
         Raises:
             BundleError: the bundle is not whole.
-            DeviceError: the device cannot be used.
+            ProviderError: the device cannot be used.
             PrecisionError: the precision is not available.
             ExactnessError: no batch size gives the bits of the others here.
         """
