@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from charloom.connection import Connection
 from charloom.errors import CharloomError, ConfigError, require
-from charloom.flags import Flags, Tokens
-from charloom.options import check, choose_seed
+from charloom.flags import Flags
+from charloom.options import Count, Stops, StopTokens, check, choose_seed
 from writing.app import SIGNALS, WriteApp
 from writing.document import load
 from writing.keys import DIGITS
@@ -28,10 +28,10 @@ Unasked = Parameter(parse=False)
 class WritingFlags(Flags):
     """The options of a text that has no end of its own."""
 
-    max_tokens: Annotated[int, Unasked] = Flags.max_tokens
-    min_tokens: Annotated[int, Unasked] = 0
-    stop: Annotated[tuple[str, ...], Unasked] = ()
-    stop_tokens: Annotated[Tokens, Unasked] = ()
+    max_tokens: Annotated[Count, Unasked] = Flags.max_tokens
+    min_tokens: Annotated[Count, Unasked] = 0
+    stop: Annotated[Stops, Unasked] = ()
+    stop_tokens: Annotated[StopTokens, Unasked] = ()
     skip_unknown: Annotated[bool, Unasked] = False
 
 

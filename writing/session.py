@@ -32,7 +32,7 @@ class ServerSession:
             RefusedError: the server is there, but does not begin so.
             GoneError: it is not.
         """
-        self._client = Client(address, tls=connection.encryption, token=connection.token)
+        self._client = Client(address, tls=connection.encryption, token=connection.bearer)
         try:
             self._talk = self._client.converse(model=model, state=state)
         except RequestError as error:
