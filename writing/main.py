@@ -1,24 +1,30 @@
-"""The `write` command: a model and a person write a text together, in a terminal."""
+"""The `write` command: a model and a person write a text together, in a terminal.
+
+The screen and the client are imported when they are used, so that `--help` is quick.
+"""
 
 import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from msgspec import Meta
 
 from charloom.connection import Connection
-from charloom.errors import CharloomError, ConfigError, require
+from charloom.errors import CharloomError, require
 from charloom.flags import Flags
 from charloom.options import Count, Stops, StopTokens, check, choose_seed
-from writing.app import SIGNALS, WriteApp
+from charloom.ranges import check_arguments
 from writing.document import load
 from writing.keys import DIGITS
 from writing.own_server import OwnServer
-from writing.session import ServerSession
 from writing.writer import RefusedError, Writer
+
+if TYPE_CHECKING:
+    from writing.session import ServerSession
 
 Unasked = Parameter(parse=False)
 """Says when a text ends, which is for the keys to say."""
@@ -46,27 +52,27 @@ def write(
     bundle: Path | None = None,
     model: str = "",
     state: Path | None = None,
-    suggestions: Annotated[int, Parameter(name=["--suggestions", "-n"])] = 9,
+    suggestions: Annotated[int, Meta(ge=1, le=len(DIGITS)), Parameter(name=["--suggestions", "-n"])] = 9,
     options: Annotated[WritingFlags, Parameter(name="*")] = WritingFlags(),
 ) -> None:
     """Write with a model: your words and its words, in turns.
 
-    Parameters
-    ----------
-    address
-        HOST:PORT of a server.
-    bundle
-        Directory of a bundle, for a server of one's own that ends with the writing.
-    model
-        Name of the model, on a server of several.
-    state
-        A file that was saved while writing, to go on from; its text is shown if it lies beside it.
-    suggestions
-        How many of the likeliest next tokens are shown (1 to 10).
+    Args:
+        address: HOST:PORT of a server.
+        connection: How to connect to it.
+        bundle: Directory of a bundle, to start a server of your own that ends with the writing.
+        model: Name of the model, on a server of several.
+        state: File that was saved while writing, to go on from; its text is shown if it lies beside it.
+        suggestions: Likeliest next tokens to show.
+        options: How to generate.
     """
-    if (address is None) == (bundle is None):
-        raise ConfigError("address and bundle", "exclude each other, and one is needed")
-    require(1 <= suggestions <= len(DIGITS), "suggestions", f"must be 1 to {len(DIGITS)}, not {suggestions}")
+    from writing.app import SIGNALS, WriteApp
+
+    require(
+        (address is None) != (bundle is None), "address and bundle", "exclude each other, and one is needed"
+    )
+    require(bundle is None or not model, "model", "is for --address: a bundle holds one model")
+    check_arguments(write, suggestions=suggestions)
     check(options)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise TerminalError("write needs a terminal; `charloom generate` does without")
@@ -76,7 +82,7 @@ def write(
     with ExitStack() as stack:
         server = stack.enter_context(OwnServer(bundle)) if bundle else None
 
-        def connect() -> ServerSession:
+        def connect() -> "ServerSession":
             place = server.address() if server else address
             assert place is not None, "one of the two is given"
             return begin(place, model, token, before, options, Connection() if server else connection)
@@ -97,8 +103,10 @@ def begin(
     before: str,
     options: WritingFlags,
     connection: Connection = Connection(),
-) -> ServerSession:
+) -> "ServerSession":
     """A session with a server, at a state; where that is refused, after its text, if it is known."""
+    from writing.session import ServerSession
+
     try:
         return ServerSession(address, model, state, options, connection)
     except RefusedError:
