@@ -91,8 +91,9 @@ class Settings:
     def name(self, field: str) -> str:
         """What the user calls the option of a field: by the source of its value, else as on the command line.
 
-        `--top-k`, `CHARLOOM_GENERATE_TOP_K`, `charloom.toml [generate] top_k`. It may be several fields, "tls_key
-        and tls_root", or a place in one, "state_key_lines, line 3"; what is no option keeps its name.
+        `--top-k`, `CHARLOOM_GENERATE_TOP_K`, `charloom.toml [generate] top_k`. It may be several fields,
+        "tls_key and tls_root", or a place in one, "state_key_lines, line 3"; what is no option keeps its
+        name.
         """
         if FIELD_NAMES.match(field) is None:
             return field
