@@ -48,5 +48,5 @@ COPY --from=build-serve /opt/charloom /opt/charloom
 # Inside a container only the container can reach 127.0.0.1.
 # Without encryption and callers of its own, it relies on who can reach the container's network: publish
 # its ports to this machine alone (-p 127.0.0.1:50051:50051), or read docs/security.md.
-ENV CHARLOOM_HOST=0.0.0.0 CHARLOOM_INSECURE_PUBLIC=true
+ENV CHARLOOM_SERVE_HOST=0.0.0.0 CHARLOOM_SERVE_INSECURE_PUBLIC=true
 EXPOSE 50051 9464
