@@ -13,9 +13,11 @@ WORKDIR /src
 RUN python3 -m venv /opt/charloom
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY charloom charloom
+COPY networks networks
 COPY training training
 COPY export export
 COPY serving serving
+COPY writing writing
 
 FROM build AS build-serve
 # serve-gpu brings onnxruntime for CUDA in place of the one for CPUs.

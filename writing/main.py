@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 from msgspec import Meta
@@ -21,10 +21,7 @@ from charloom.ranges import check_arguments
 from writing.document import load
 from writing.keys import DIGITS
 from writing.own_server import OwnServer
-from writing.writer import RefusedError, Writer
-
-if TYPE_CHECKING:
-    from writing.session import ServerSession
+from writing.writer import Writer
 
 Unasked = Parameter(parse=False)
 """Says when a text ends, which is for the keys to say."""
@@ -67,10 +64,10 @@ def write(
         options: How to generate.
     """
     from writing.app import SIGNALS, WriteApp
+    from writing.session import ServerSession, begin
 
-    require(
-        (address is None) != (bundle is None), "address and bundle", "exclude each other, and one is needed"
-    )
+    one = (address is None) != (bundle is None)
+    require(one, "address and bundle", "exclude each other, and one is needed")
     require(bundle is None or not model, "model", "is for --address: a bundle holds one model")
     check_arguments(write, suggestions=suggestions)
     check(options)
@@ -82,7 +79,7 @@ def write(
     with ExitStack() as stack:
         server = stack.enter_context(OwnServer(bundle)) if bundle else None
 
-        def connect() -> "ServerSession":
+        def connect() -> ServerSession:
             place = server.address() if server else address
             assert place is not None, "one of the two is given"
             return begin(place, model, token, before, options, Connection() if server else connection)
@@ -94,24 +91,3 @@ def write(
         raise app.error
     if app.return_code:
         sys.exit(app.return_code)
-
-
-def begin(
-    address: str,
-    model: str,
-    state: bytes,
-    before: str,
-    options: WritingFlags,
-    connection: Connection = Connection(),
-) -> "ServerSession":
-    """A session with a server, at a state; where that is refused, after its text, if it is known."""
-    from writing.session import ServerSession
-
-    try:
-        return ServerSession(address, model, state, options, connection)
-    except RefusedError:
-        if not before:
-            raise
-    session = ServerSession(address, model, b"", options, connection)
-    session.feed(before)
-    return session

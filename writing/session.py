@@ -96,6 +96,25 @@ class ServerSession:
         self._client.close()
 
 
+def begin(
+    address: str,
+    model: str,
+    state: bytes,
+    before: str,
+    options: GenerateOptions,
+    connection: Connection = Connection(),
+) -> ServerSession:
+    """A session with a server, at a state; where that is refused, after its text, if it is known."""
+    try:
+        return ServerSession(address, model, state, options, connection)
+    except RefusedError:
+        if not before:
+            raise
+    session = ServerSession(address, model, b"", options, connection)
+    session.feed(before)
+    return session
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Turns the errors of a conversation into those of writing."""
