@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from charloom.cli import build_app
+from charloom.cli import arguments_of, build_app
 from charloom.settings import Settings, options, variable
 from serving.server import LIVENESS, SERVICE
 
@@ -34,7 +34,7 @@ Object = dict[str, Any]
 
 def environment(command: str) -> set[str]:
     """The variables that a command reads."""
-    arguments = build_app(Settings({}))[command].assemble_argument_collection()
+    arguments = arguments_of(build_app(Settings({})), command)
     return {variable(command, option.name) for option in options(arguments)}
 
 
