@@ -108,19 +108,14 @@ Finished = CompletedProcess[str]
 def in_process(
     monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> Iterator[Callable[..., Finished]]:
-    """Runs `charloom` in this process: in_process(*arguments, input=..., cwd=..., **environment).
+    """Runs `charloom` in this process: in_process(*arguments, stdin=..., cwd=..., **environment).
 
     What it gives is what `subprocess.run` gives of a process, for an eighth of the processor's time. It is
     for tests of what a command says and does; where signals, pipes or imports are the point, start a process.
     """
     handler = signal.getsignal(signal.SIGTERM)
 
-    def run(
-        *arguments: object,
-        input: bytes = b"",  # noqa: A002
-        cwd: Path | None = None,
-        **environment: str,
-    ) -> Finished:
+    def run(*arguments: object, stdin: str = "", cwd: Path | None = None, **environment: str) -> Finished:
         words = list(map(str, arguments))
         with monkeypatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("CHARLOOM_")]:
@@ -129,7 +124,8 @@ def in_process(
                 patch.setenv(name, value)
             if cwd is not None:
                 patch.chdir(cwd)
-            patch.setattr(sys, "stdin", TextIOWrapper(BytesIO(input), encoding="utf-8"))
+            raw = BytesIO(stdin.encode("utf-8", "surrogateescape"))
+            patch.setattr(sys, "stdin", TextIOWrapper(raw, encoding="utf-8"))
             capsysbinary.readouterr()
             with pytest.raises(SystemExit) as exit_:
                 main(words)

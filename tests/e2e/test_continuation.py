@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -43,16 +43,24 @@ FILTERED: dict[str, Any] = {
 QUICK = RetryConfig(patience=3)
 
 
-@pytest.fixture
-def replica(serve: Serve, tmp_path: Path) -> Serve:
-    """Starts servers that share the keys of their state tokens."""
-    keys = tmp_path / "keys"
+@pytest.fixture(scope="module")
+def replica_options(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Options of servers that share the keys of their state tokens."""
+    keys = tmp_path_factory.mktemp("replicas") / "keys"
     keys.write_text(f"a:{base64.b64encode(bytes(range(32))).decode()}\n")
+    return ("--state-keys", str(keys), "--grace", "0.2", "--heartbeat", "1")
 
-    def start(*options: str, **more: Any) -> ServerProcess:
-        return serve("--state-keys", str(keys), "--grace", "0.2", "--heartbeat", "1", *options, **more)
 
-    return start
+@pytest.fixture
+def replica(serve: Serve, replica_options: tuple[str, ...]) -> Serve:
+    """Starts replicas of a test's own."""
+    return partial(serve, *replica_options)
+
+
+@pytest.fixture(scope="module")
+def replica_all(serve_all: Serve, replica_options: tuple[str, ...]) -> Serve:
+    """Gives replicas that all tests share, and none may end."""
+    return partial(serve_all, *replica_options)
 
 
 def undisturbed(server: ServerProcess, **options: Any) -> list[str]:
@@ -70,8 +78,8 @@ def after_some_text(generation: Generation, do: Callable[[], None], pieces: int 
     return texts
 
 
-def test_a_text_survives_its_server(replica: Serve) -> None:
-    survive(replica, signal.SIGKILL, 500, FILTERED)
+def test_a_text_survives_its_server(replica: Serve, replica_all: Serve) -> None:
+    survive(replica(), replica_all(), signal.SIGKILL, 500, FILTERED)
 
 
 @pytest.mark.slow
@@ -79,14 +87,15 @@ def test_a_text_survives_its_server(replica: Serve) -> None:
 @pytest.mark.parametrize("interval", [0, 500])
 @pytest.mark.parametrize("options", [LONG, FILTERED], ids=["plain", "filtered"])
 def test_a_text_survives_whatever_happens_to_its_server(
-    replica: Serve, how: signal.Signals, interval: int, options: dict[str, Any]
+    replica: Serve, replica_all: Serve, how: signal.Signals, interval: int, options: dict[str, Any]
 ) -> None:
-    survive(replica, how, interval, options)
+    survive(replica(), replica_all(), how, interval, options)
 
 
-def survive(replica: Serve, how: signal.Signals, interval: int, options: dict[str, Any]) -> None:
-    """Does something to the server in the midst of a text, which goes on elsewhere."""
-    first, second = replica(), replica()
+def survive(
+    first: ServerProcess, second: ServerProcess, how: signal.Signals, interval: int, options: dict[str, Any]
+) -> None:
+    """Does something to a server in the midst of a text, which goes on on another one."""
     whole = undisturbed(second, **options)
     with Client([first.address, second.address], QUICK) as client:
         generation = client.generate("The ", **options, state_interval=interval)
@@ -102,8 +111,8 @@ def survive(replica: Serve, how: signal.Signals, interval: int, options: dict[st
     assert found == whole
 
 
-def test_an_asyncio_text_survives_its_server(replica: Serve) -> None:
-    first, second = replica(), replica()
+def test_an_asyncio_text_survives_its_server(replica: Serve, replica_all: Serve) -> None:
+    first, second = replica(), replica_all()
     (whole,) = undisturbed(second, **LONG)
 
     async def read() -> tuple[str, int]:
@@ -120,12 +129,12 @@ def test_an_asyncio_text_survives_its_server(replica: Serve) -> None:
     assert (text, resumed) == (whole, 1)
 
 
-def test_a_server_that_cancels_a_call_before_it_began_is_passed_over(replica: Serve) -> None:
+def test_a_server_that_cancels_a_call_before_it_began_is_passed_over(replica_all: Serve) -> None:
     class Ending(CharloomServiceServicer):
         def Generate(self, request: pb.GenerateRequest, context: Any) -> None:  # noqa: N802
             context.abort(grpc.StatusCode.CANCELLED, "the server ends")
 
-    server, ending = replica(), grpc.server(ThreadPoolExecutor(1))
+    server, ending = replica_all(), grpc.server(ThreadPoolExecutor(1))
     add_CharloomServiceServicer_to_server(Ending(), ending)
     port = ending.add_insecure_port("127.0.0.1:0")
     ending.start()
@@ -134,8 +143,8 @@ def test_a_server_that_cancels_a_call_before_it_began_is_passed_over(replica: Se
     ending.stop(0)
 
 
-def test_each_of_many_texts_tries_every_address(replica: Serve) -> None:
-    server = replica()
+def test_each_of_many_texts_tries_every_address(replica_all: Serve) -> None:
+    server = replica_all()
 
     async def read() -> list[str]:
         async with AsyncClient(["127.0.0.1:1", server.address]) as client:
@@ -146,8 +155,10 @@ def test_each_of_many_texts_tries_every_address(replica: Serve) -> None:
     assert len(set(asyncio.run(read()))) == 1
 
 
-def test_a_text_whose_state_does_not_open_elsewhere_goes_on_from_its_tokens(serve: Serve) -> None:
-    first, second = serve(), serve()  # each has a key of its own
+def test_a_text_whose_state_does_not_open_elsewhere_goes_on_from_its_tokens(
+    serve: Serve, serve_all: Serve
+) -> None:
+    first, second = serve(), serve_all()  # each has a key of its own
     assert "will not outlive this server" in first.stderr
     (whole,) = undisturbed(second, **LONG)
     with Client([first.address, second.address], QUICK) as client:
@@ -156,8 +167,8 @@ def test_a_text_whose_state_does_not_open_elsewhere_goes_on_from_its_tokens(serv
     assert found == whole
 
 
-def test_a_text_goes_on_from_any_state_of_it_on_another_server(replica: Serve) -> None:
-    first, second = replica(), replica("--threads", "1", "--max-batch", "2")
+def test_a_text_goes_on_from_any_state_of_it_on_another_server(replica_all: Serve) -> None:
+    first, second = replica_all(), replica_all("--threads", "1", "--max-batch", "2")
     options = FILTERED | {"max_tokens": 600, "n": 1}
     with Client(first.address) as one, Client(second.address) as other:
         pieces = list(one.generate("The ", **options, state_interval=40, return_state=True).pieces())
@@ -174,8 +185,8 @@ def test_a_text_goes_on_from_any_state_of_it_on_another_server(replica: Serve) -
             assert generation.endings[0].prompt_tokens == len("The ")
 
 
-def test_a_prompt_is_read_once_and_gone_on_from_in_many_ways(replica: Serve) -> None:
-    server = replica()
+def test_a_prompt_is_read_once_and_gone_on_from_in_many_ways(replica_all: Serve) -> None:
+    server = replica_all()
     with Client(server.address) as client:
         read = client.generate("The statement ", max_tokens=0, return_state=True)
         assert read.text() == ""
@@ -185,8 +196,8 @@ def test_a_prompt_is_read_once_and_gone_on_from_in_many_ways(replica: Serve) -> 
             assert client.generate("is ", max_tokens=50, seed=seed, n=2, state=state).texts() == whole
 
 
-def test_what_cannot_go_on_is_refused_with_words(replica: Serve, serve: Serve) -> None:
-    server, stranger = replica(), serve()
+def test_what_cannot_go_on_is_refused_with_words(replica_all: Serve, serve_all: Serve) -> None:
+    server, stranger = replica_all(), serve_all()
     with Client(server.address) as client, Client(stranger.address) as other:
         generation = client.generate("The ", max_tokens=20, return_state=True)
         generation.text()
@@ -223,8 +234,8 @@ def test_what_cannot_go_on_is_refused_with_words(replica: Serve, serve: Serve) -
 
 
 @needs_int8
-def test_a_text_goes_on_in_another_precision_and_says_that_it_is_not_exact(replica: Serve) -> None:
-    exact, fast = replica("--precision", "float32"), replica("--precision", "int8")
+def test_a_text_goes_on_in_another_precision_and_says_that_it_is_not_exact(replica_all: Serve) -> None:
+    exact, fast = replica_all("--precision", "float32"), replica_all("--precision", "int8")
     with Client(exact.address) as one, Client(fast.address) as other:
         for first, second in ((one, other), (other, one)):
             begun = first.generate("The ", max_tokens=300, seed=1, temperature=0.2, state_interval=50)
@@ -263,8 +274,8 @@ def test_a_client_gives_up_in_the_end_and_at_once_where_nothing_was_begun(replic
         after_some_text(client.generate("The ", **LONG), server.kill)
 
 
-def test_who_cancels_is_not_helped_to_go_on(replica: Serve) -> None:
-    server = replica()
+def test_who_cancels_is_not_helped_to_go_on(replica_all: Serve) -> None:
+    server = replica_all()
     with Client(server.address) as client:
         generation = client.generate("The ", **LONG)
         with pytest.raises(RequestError, match="CANCELLED"):
@@ -273,8 +284,8 @@ def test_who_cancels_is_not_helped_to_go_on(replica: Serve) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "watchdog"]
 
 
-def test_given_texts_are_scored_and_embedded(replica: Serve) -> None:
-    server = replica()
+def test_given_texts_are_scored_and_embedded(replica_all: Serve) -> None:
+    server = replica_all()
     with Client(server.address) as client:
         options: dict[str, Any] = {"max_tokens": 80, "seed": 3, "temperature": 0.5}
         pieces = list(client.generate("The ", **options, logprobs=0, token_ids=True).pieces())

@@ -14,8 +14,8 @@ from tests.e2e.conftest import ServerProcess, metric, wait_until
 Serve = Callable[..., ServerProcess]
 
 
-def test_a_story_is_written_together(serve: Serve) -> None:
-    server = serve()
+def test_a_story_is_written_together(serve_all: Serve) -> None:
+    server = serve_all()
     with Client(server.address) as client, client.converse() as talk:
         talk.feed("The statement ")
         alone = client.generate("The statement is ", max_tokens=60, seed=3).text()
@@ -43,8 +43,8 @@ def test_a_story_is_written_together(serve: Serve) -> None:
                 again.rewind(1)
 
 
-def test_what_runs_can_be_stopped(serve: Serve) -> None:
-    server = serve()
+def test_what_runs_can_be_stopped(serve_all: Serve) -> None:
+    server = serve_all()
     with Client(server.address) as client, client.converse() as talk:
         text = ""
         for count, piece in enumerate(talk.generate("The ", max_tokens=1_000_000, seed=1)):
@@ -58,8 +58,8 @@ def test_what_runs_can_be_stopped(serve: Serve) -> None:
         assert more == whole
 
 
-def test_who_leaves_a_text_early_stops_it_and_goes_on_from_there(serve: Serve) -> None:
-    server = serve()
+def test_who_leaves_a_text_early_stops_it_and_goes_on_from_there(serve_all: Serve) -> None:
+    server = serve_all()
     with Client(server.address) as client, client.converse() as talk:
         text = ""
         for piece in talk.generate("The ", max_tokens=1_000_000, seed=1):
@@ -78,8 +78,8 @@ def test_who_leaves_a_text_early_stops_it_and_goes_on_from_there(serve: Serve) -
         )
 
 
-def test_a_server_that_is_gone_is_passed_over(serve: Serve) -> None:
-    server = serve()
+def test_a_server_that_is_gone_is_passed_over(serve_all: Serve) -> None:
+    server = serve_all()
     with Client(["127.0.0.1:1", server.address]) as client:
         for _ in range(2):
             assert len(client.models()) == 1
@@ -120,8 +120,8 @@ def test_a_conversation_that_cannot_be_held(serve: Serve) -> None:
             client.converse()
 
 
-def test_may_end_in_the_middle_of_a_text(serve: Serve) -> None:
-    server = serve()
+def test_may_end_in_the_middle_of_a_text(serve_all: Serve) -> None:
+    server = serve_all()
     with Client(server.address) as client:
         with client.converse() as talk:
             text = talk.generate("The ", max_tokens=1_000_000)

@@ -4,39 +4,49 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving.local import LocalModel
-from tests.conftest import needs_int8
+from tests.conftest import Finished, needs_int8
 from training.checkpoint import load_checkpoint
 
-
-def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "charloom", "evaluate", *map(str, arguments)]
-    return subprocess.run(command, check=False, timeout=120, capture_output=True, encoding="utf-8")
+Figures = Callable[..., dict[str, Any]]
 
 
-def figures(*arguments: object) -> dict[str, Any]:
-    result = run(*arguments, "--json")
+def read(result: Finished) -> dict[str, Any]:
+    """The figures that the command gave."""
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     return json.loads(result.stdout)
 
 
-def refusal(*arguments: object, code: int = 2) -> str:
-    result = run(*arguments)
-    assert result.returncode == code, result.stderr
-    assert "Traceback" not in result.stderr
-    assert result.stdout == ""
-    return result.stderr
+@pytest.fixture
+def figures(in_process: Callable[..., Finished]) -> Figures:
+    """Runs `charloom evaluate --json`."""
+    return lambda *arguments: read(in_process("evaluate", *arguments, "--json"))
+
+
+@pytest.fixture
+def refusal(in_process: Callable[..., Finished]) -> Callable[..., str]:
+    """Runs `charloom evaluate`, which must refuse; gives its words."""
+
+    def run(*arguments: object, code: int = 2) -> str:
+        result = in_process("evaluate", *arguments)
+        assert result.returncode == code, result.stderr
+        assert "Traceback" not in result.stderr
+        assert result.stdout == ""
+        return result.stderr
+
+    return run
 
 
 @pytest.mark.parametrize("lanes", [0, 1])
 def test_a_checkpoint_and_its_bundle_agree(
-    run_dir: Path, bundle_dir: Path, text_file: Path, lanes: int
+    figures: Figures, run_dir: Path, bundle_dir: Path, text_file: Path, lanes: int
 ) -> None:
     one = figures(run_dir, text_file, "--lanes", lanes)
     other = figures(bundle_dir, text_file, "--lanes", lanes, "--precision", "float32")
@@ -49,7 +59,7 @@ def test_a_checkpoint_and_its_bundle_agree(
 
 
 @needs_int8
-def test_int8_costs_next_to_nothing(bundle_dir: Path, text_file: Path) -> None:
+def test_int8_costs_next_to_nothing(figures: Figures, bundle_dir: Path, text_file: Path) -> None:
     by_float, by_int8 = (
         figures(bundle_dir, text_file, "--precision", precision)["nats_per_token"]
         for precision in ("float32", "int8")
@@ -59,7 +69,7 @@ def test_int8_costs_next_to_nothing(bundle_dir: Path, text_file: Path) -> None:
 
 
 def test_the_validation_part_gives_what_training_logged(
-    run_dir: Path, bundle_dir: Path, text_file: Path
+    figures: Figures, run_dir: Path, bundle_dir: Path, text_file: Path
 ) -> None:
     logged = load_checkpoint(run_dir).summary["validation_loss"]
     for model, precision in ((run_dir, "auto"), (bundle_dir, "float32")):
@@ -67,12 +77,13 @@ def test_the_validation_part_gives_what_training_logged(
         assert found["nats_per_token"] == pytest.approx(logged, abs=1e-5)
         assert found["part"] == "validation"
         assert not found["trained_on"]
-    said = run(run_dir, text_file, "--part", "validation").stdout
+    command = [sys.executable, "-m", "charloom", "evaluate", run_dir, text_file, "--part", "validation"]
+    said = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
     assert re.search(rf"^nats/token +{logged:.4f}$", said, re.MULTILINE)
 
 
 def test_one_lane_is_what_score_says_and_many_differ_little(
-    bundle_dir: Path, text_file: Path, tmp_path: Path
+    figures: Figures, bundle_dir: Path, text_file: Path, tmp_path: Path
 ) -> None:
     text = text_file.read_text("utf-8")[-20_000:]
     (tmp_path / "end.txt").write_text(text, "utf-8")
@@ -83,7 +94,9 @@ def test_one_lane_is_what_score_says_and_many_differ_little(
     assert lanes["nats_per_token"] == pytest.approx(stream["nats_per_token"], abs=0.01)
 
 
-def test_texts_are_read_as_training_reads_them(run_dir: Path, bundle_dir: Path, tmp_path: Path) -> None:
+def test_texts_are_read_as_training_reads_them(
+    figures: Figures, run_dir: Path, bundle_dir: Path, tmp_path: Path
+) -> None:
     (tmp_path / "unix.txt").write_bytes(b"The class\nis executed.\n" * 20)
     (tmp_path / "dos.txt").write_bytes(b"\xef\xbb\xbf" + b"The class\r\nis executed.\r\n" * 20)
     for model in (run_dir, bundle_dir):
@@ -92,7 +105,12 @@ def test_texts_are_read_as_training_reads_them(run_dir: Path, bundle_dir: Path, 
 
 
 def test_what_cannot_be_measured_is_named(
-    run_dir: Path, bundle_dir: Path, text_file: Path, tmp_path: Path
+    figures: Figures,
+    refusal: Callable[..., str],
+    run_dir: Path,
+    bundle_dir: Path,
+    text_file: Path,
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "odd.txt").write_text("a☃b", "utf-8")
     (tmp_path / "empty.txt").write_text("")

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,20 @@ import pytest
 
 from charloom.client import Client
 from serving.local import LocalModel
+from tests.conftest import Finished
 
 Serve = Callable[..., Any]
+Run = Callable[..., Finished]
 
 
-def generate(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[bytes]":
+@pytest.fixture
+def generate(in_process: Run) -> Run:
+    """Runs `charloom generate`."""
+    return partial(in_process, "generate")
+
+
+def process(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[bytes]":
+    """Runs it in a process of its own."""
     command = [sys.executable, "-m", "charloom", "generate", *map(str, arguments)]
     return subprocess.run(command, check=False, timeout=120, **({"capture_output": True} | options))
 
@@ -32,19 +42,19 @@ def from_bundle(bundle_dir: Path) -> tuple[object, ...]:
 
 
 def test_standard_output_gets_the_text_alone(from_bundle: tuple[object, ...]) -> None:
-    result = generate(*from_bundle)
+    result = process(*from_bundle)
     assert result.returncode == 0
     assert len(result.stdout.decode()) == 30
     assert result.stderr == b""
 
 
-def test_an_output_file_appears_whole(from_bundle: tuple[object, ...], tmp_path: Path) -> None:
+def test_an_output_file_appears_whole(generate: Run, from_bundle: tuple[object, ...], tmp_path: Path) -> None:
     target, link = tmp_path / "real.txt", tmp_path / "link.txt"
     target.write_text("before")
     link.symlink_to(target)
     assert generate(*from_bundle, "--output", link).returncode == 0
     assert link.is_symlink()
-    assert target.read_bytes() == generate(*from_bundle).stdout
+    assert target.read_bytes().decode() == generate(*from_bundle).stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.txt", "real.txt"]
 
 
@@ -69,10 +79,12 @@ def test_a_signal_leaves_nothing_half_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_pipe_is_written_to_and_stays_a_pipe(from_bundle: tuple[object, ...], tmp_path: Path) -> None:
+def test_a_pipe_is_written_to_and_stays_a_pipe(
+    generate: Run, from_bundle: tuple[object, ...], tmp_path: Path
+) -> None:
     pipe, got = tmp_path / "pipe", []
     os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes().decode()))
     reader.start()
     assert generate(*from_bundle, "--output", pipe).returncode == 0
     reader.join(10)
@@ -81,17 +93,19 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(from_bundle: tuple[object, ...], 
 
 
 @pytest.mark.parametrize("place", ["nowhere/out.txt", "."])
-def test_says_where_it_cannot_write(from_bundle: tuple[object, ...], tmp_path: Path, place: str) -> None:
+def test_says_where_it_cannot_write(
+    generate: Run, from_bundle: tuple[object, ...], tmp_path: Path, place: str
+) -> None:
     result = generate(*from_bundle, "--output", tmp_path / place)
     assert result.returncode == 1
-    assert b"cannot write" in result.stderr
-    assert b"Traceback" not in result.stderr
+    assert "cannot write" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_an_error(from_bundle: tuple[object, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
-        result = generate(*from_bundle, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        result = process(*from_bundle, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert result.returncode == 1
     assert b"No space left" in result.stderr
     assert b"Traceback" not in result.stderr
@@ -111,20 +125,20 @@ def test_a_reader_may_leave(bundle_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["server", "bundle"])
-def test_refuses_the_same_options_from_either_source(source: str, bundle_dir: Path) -> None:
+def test_refuses_the_same_options_from_either_source(generate: Run, source: str, bundle_dir: Path) -> None:
     where = ("--address", "127.0.0.1:1") if source == "server" else ("--bundle", bundle_dir)
     for option, message in (
-        (("--seed", "-1"), b"seed must be 0 to"),
-        (("--seed", 2**64), b"seed must be 0 to"),
-        (("--temperature", "nan"), b"temperature must be"),
-        (("-n", 0), b"n must be at least 1"),
+        (("--seed", "-1"), "seed must be 0 to"),
+        (("--seed", 2**64), "seed must be 0 to"),
+        (("--temperature", "nan"), "temperature must be"),
+        (("-n", 0), "n must be at least 1"),
     ):
         result = generate(*where, *option)
         assert result.returncode == 2
         assert message in result.stderr
 
 
-def test_lists_and_tokens_are_read_from_every_source(bundle_dir: Path, tmp_path: Path) -> None:
+def test_lists_and_tokens_are_read_from_every_source(generate: Run, bundle_dir: Path, tmp_path: Path) -> None:
     model = LocalModel(bundle_dir)
     space = model.model.bundle.vocabulary.find(" ")
     [expected] = model.generate(
@@ -138,23 +152,23 @@ def test_lists_and_tokens_are_read_from_every_source(bundle_dir: Path, tmp_path:
     common = ("--bundle", bundle_dir, "--seed", 1, "--max-tokens", 40)
     line = ("--temperature", 0.5, 2, "--logit-bias", "e=3", "==2", f"id:{space}=-9")
     options = (*line, "--forbidden-tokens", "1", "--forbidden-tokens", "t", "--stop-tokens", "\n", "b")
-    assert generate(*common, *options).stdout.decode() == expected
+    assert generate(*common, *options).stdout == expected
     (tmp_path / "charloom.toml").write_text(
         "[generate]\ntemperature = [0.5, 2]\n"
         f'logit-bias = ["e=3", "==2", "id:{space}=-9"]\n'
         'forbidden-tokens = ["1", "t"]\nstop-tokens = ["\\n", "b"]\n'
     )
-    assert generate(*common, cwd=tmp_path).stdout.decode() == expected
+    assert generate(*common, cwd=tmp_path).stdout == expected
     variables = {
         "CHARLOOM_GENERATE_TEMPERATURE": "0.5 2",
         "CHARLOOM_GENERATE_LOGIT_BIAS": f"e=3 ==2 id:{space}=-9",
         "CHARLOOM_GENERATE_FORBIDDEN_TOKENS": "1 t",
     }
-    result = generate(*common, "--stop-tokens", "\n", "b", env=os.environ | variables)
-    assert result.stdout.decode() == expected
+    result = generate(*common, "--stop-tokens", "\n", "b", **variables)
+    assert result.stdout == expected
 
 
-def test_more_texts_than_a_small_server_has_room_for(serve: Serve, bundle_dir: Path) -> None:
+def test_more_texts_than_a_small_server_has_room_for(generate: Run, serve: Serve, bundle_dir: Path) -> None:
     server = serve("--max-streams", "2", "--max-waiting", "1")
     options = ("-n", 12, "--max-tokens", 40, "--seed", 5, "--prompt", "The ", "--min-p", 0.05)
     result = generate("--address", server.address, *options)
@@ -174,11 +188,13 @@ def test_serves_on_ipv6(bundle_dir: Path, serve: Serve) -> None:
         assert len(client.generate("a", max_tokens=20).text()) == 20
 
 
-def test_of_several_servers_one_will_do(serve: Serve, from_bundle: tuple[object, ...]) -> None:
+def test_of_several_servers_one_will_do(
+    generate: Run, serve_all: Serve, from_bundle: tuple[object, ...]
+) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         gone = f"127.0.0.1:{nobody.getsockname()[1]}"
-        options = ("--address", gone, "--address", serve().address, "--max-tokens", 30, "--seed", 1)
+        options = ("--address", gone, "--address", serve_all().address, "--max-tokens", 30, "--seed", 1)
         result = generate(*options)
     assert result.returncode == 0, result.stderr
     assert result.stdout == generate(*from_bundle).stdout

@@ -41,8 +41,8 @@ class Grpcurl:
 
 
 @pytest.fixture
-def grpcurl(tool: Callable[[str], str], serve: Callable[..., Any]) -> Grpcurl:
-    return Grpcurl(tool("grpcurl"), serve().address)
+def grpcurl(tool: Callable[[str], str], serve_all: Callable[..., Any]) -> Grpcurl:
+    return Grpcurl(tool("grpcurl"), serve_all().address)
 
 
 def test_reflection_lists_and_describes_the_service(grpcurl: Grpcurl) -> None:

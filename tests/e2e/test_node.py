@@ -19,13 +19,13 @@ SEED = 2**64 - 1
 
 @pytest.fixture
 def ask(
-    tool: Callable[[str], str], serve: Callable[..., Any]
+    tool: Callable[[str], str], serve_all: Callable[..., Any]
 ) -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Has the Node client send a request to a server."""
     node = tool("node")
     if not (CLIENT / "node_modules").is_dir():
         pytest.skip("no gRPC for Node.js: run `make test-all`, which installs it")
-    address = serve().address
+    address = serve_all().address
 
     def run(**request: Any) -> subprocess.CompletedProcess[bytes]:
         command = [node, "client.js", address, str(ROOT / "proto"), json.dumps(request)]

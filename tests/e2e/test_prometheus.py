@@ -25,8 +25,8 @@ scrape_configs:
 """
 
 
-def test_promtool_finds_nothing_wrong(tool: Callable[[str], str], serve: Callable[..., Any]) -> None:
-    promtool, server = tool("promtool"), serve()
+def test_promtool_finds_nothing_wrong(tool: Callable[[str], str], serve_all: Callable[..., Any]) -> None:
+    promtool, server = tool("promtool"), serve_all()
     with Client(server.address) as client:
         client.generate("The ", max_tokens=20).text()
     with urlopen(server.metrics_url, timeout=10) as response:

@@ -25,8 +25,8 @@ def adapted(code: str, address: str, bundle: Path) -> str:
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_python(index: int, serve: Callable[..., Any], bundle_dir: Path, tmp_path: Path) -> None:
-    address = serve().address
+def test_python(index: int, serve_all: Callable[..., Any], bundle_dir: Path, tmp_path: Path) -> None:
+    address = serve_all().address
     code = adapted(snippets("python")[index], address, bundle_dir)
     code = code.replace('"127.0.0.1:50052"', f'"{address}"')
     if "from charloom.client" not in code and "LocalModel" not in code:
@@ -45,11 +45,13 @@ def test_python(index: int, serve: Callable[..., Any], bundle_dir: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_node(tool: Callable[[str], str], serve: Callable[..., Any], bundle_dir: Path) -> None:
+def test_node(tool: Callable[[str], str], serve_all: Callable[..., Any], bundle_dir: Path) -> None:
     if not (NODE / "node_modules").is_dir():
         pytest.skip("no gRPC for Node.js: run `make test-all`, which installs it")
     [code] = snippets("js")
-    code = adapted(code, serve().address, bundle_dir).replace("proto/charloom/", f"{ROOT}/proto/charloom/")
+    code = adapted(code, serve_all().address, bundle_dir).replace(
+        "proto/charloom/", f"{ROOT}/proto/charloom/"
+    )
     result = subprocess.run(
         [tool("node"), "-e", code], cwd=NODE, capture_output=True, text=True, timeout=60, check=False
     )

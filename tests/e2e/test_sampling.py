@@ -32,9 +32,9 @@ EVERYTHING = {
 
 
 def test_a_server_gives_the_texts_of_this_process_whatever_the_sampler(
-    serve: Serve, bundle_dir: Path
+    serve_all: Serve, bundle_dir: Path
 ) -> None:
-    server, model = serve(), LocalModel(bundle_dir)
+    server, model = serve_all(), LocalModel(bundle_dir)
     common = {"max_tokens": 60, "seed": 11}
     with Client(server.address) as client:
         for options in [*OPTIONS, EVERYTHING]:
@@ -81,8 +81,8 @@ def test_several_texts_of_one_prompt_are_those_of_their_seeds(serve: Serve, bund
         client.generate("a", n=7).text()
 
 
-def test_every_token_can_come_with_its_alternatives(serve: Serve) -> None:
-    server = serve()
+def test_every_token_can_come_with_its_alternatives(serve_all: Serve) -> None:
+    server = serve_all()
     with Client(server.address) as client:
         greedy = list(client.generate("The ", temperature=0, max_tokens=40, logprobs=20).pieces())
         wild = {"temperature": 5, "seed": 2, "max_tokens": 40, "stop": ("zzzz",), "repetition_penalty": 2}
@@ -149,8 +149,8 @@ def token(name: int | str) -> pb.Token:
     return pb.Token(text=name) if isinstance(name, str) else pb.Token(id=name)
 
 
-def test_each_bad_value_is_refused_by_the_name_of_its_field(serve: Serve) -> None:
-    server = serve()
+def test_each_bad_value_is_refused_by_the_name_of_its_field(serve_all: Serve) -> None:
+    server = serve_all()
     with grpc.insecure_channel(server.address) as channel:
         stub = CharloomServiceStub(channel)
         for field, cases in BAD.items():

@@ -12,22 +12,32 @@ import pytest
 
 from charloom.client import Client
 from serving.local import LocalModel
+from tests.conftest import Finished
 
 Serve = Callable[..., Any]
 LINES = ["The statement is executed.", "zqqzqqzqqzz", "é色は", "", "a class instance", "If an object"]
 """Of characters that the model knows; the second is strange."""
 
 
-def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "charloom", *map(str, arguments)]
-    return subprocess.run(command, check=False, timeout=120, capture_output=True, encoding="utf-8", **options)
+Run = Callable[..., Finished]
 
 
-def refusal(*arguments: object, code: int = 2, **options: Any) -> str:
-    result = run(*arguments, **options)
-    assert result.returncode == code, result.stderr
-    assert "Traceback" not in result.stderr
-    return result.stderr
+@pytest.fixture
+def run(in_process: Run) -> Run:
+    return in_process
+
+
+@pytest.fixture
+def refusal(run: Run) -> Callable[..., str]:
+    """Runs `charloom`, which must refuse; gives its words."""
+
+    def refused(*arguments: object, code: int = 2, **options: Any) -> str:
+        result = run(*arguments, **options)
+        assert result.returncode == code, result.stderr
+        assert "Traceback" not in result.stderr
+        return result.stderr
+
+    return refused
 
 
 @pytest.fixture
@@ -36,11 +46,11 @@ def lines(tmp_path: Path) -> Path:
     return tmp_path / "lines.txt"
 
 
-def test_a_bundle_gives_the_bits_of_a_server(serve: Serve, bundle_dir: Path, text_file: Path) -> None:
+def test_a_bundle_gives_the_bits_of_a_server(serve_all: Serve, bundle_dir: Path, text_file: Path) -> None:
     text = text_file.read_text("utf-8")
     texts = [text[start : start + length] for length in (1, 7, 300, 5000) for start in (0, 20_000)]
     local = LocalModel(bundle_dir)
-    with Client(serve().address) as client:
+    with Client(serve_all().address) as client:
         for prompt in ("", "The "):
             assert local.score(texts, prompt) == client.score(texts, prompt=prompt)
         assert local.embed(texts) == client.embed(texts)
@@ -51,7 +61,9 @@ def test_a_bundle_gives_the_bits_of_a_server(serve: Serve, bundle_dir: Path, tex
     assert local.embed([]) == []
 
 
-def test_scores_are_the_same_from_either_source(serve: Serve, bundle_dir: Path, lines: Path) -> None:
+def test_scores_are_the_same_from_either_source(
+    run: Run, serve: Serve, bundle_dir: Path, lines: Path
+) -> None:
     server = serve("--max-texts", "2", "--max-streams", "1", "--max-waiting", "1")
     for options in ((), ("--sort", "--tokens"), ("--json", "--tokens", "--prompt", "The ")):
         local = run("score", "--bundle", bundle_dir, "--lines", *options, lines)
@@ -59,11 +71,11 @@ def test_scores_are_the_same_from_either_source(serve: Serve, bundle_dir: Path, 
         assert local.stdout == run("score", "--address", server.address, "--lines", *options, lines).stdout
 
 
-def test_a_table_and_json_say_the_same(bundle_dir: Path, lines: Path) -> None:
+def test_a_table_and_json_say_the_same(run: Run, bundle_dir: Path, lines: Path) -> None:
     given = "\n".join(LINES)
     command = ("score", "--bundle", bundle_dir, "--lines")
     objects = [
-        json.loads(line) for line in run(*command, "--json", "--tokens", input=given).stdout.splitlines()
+        json.loads(line) for line in run(*command, "--json", "--tokens", stdin=given).stdout.splitlines()
     ]
     assert [found["text"] for found in objects] == [line for line in LINES if line]
     assert [found["line"] for found in objects] == [1, 2, 3, 5, 6]
@@ -79,15 +91,17 @@ def test_a_table_and_json_say_the_same(bundle_dir: Path, lines: Path) -> None:
     assert rows[0].endswith(max(objects, key=lambda found: found["nats_per_token"])["text"])
 
 
-def test_whole_files_are_texts_and_tokens_are_readable(bundle_dir: Path, tmp_path: Path) -> None:
+def test_whole_files_are_texts_and_tokens_are_readable(run: Run, bundle_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("a\nb", encoding="utf-8")
     (tmp_path / "two.txt").write_text("If", encoding="utf-8")
-    result = run("score", "--bundle", bundle_dir, "--tokens", "one.txt", "two.txt", cwd=tmp_path)
+    command = [sys.executable, "-m", "charloom", "score", "--bundle", bundle_dir, "--tokens"]
+    files = ["one.txt", "two.txt"]
+    result = subprocess.run([*command, *files], check=True, capture_output=True, text=True, cwd=tmp_path)
     rows = [line.split() for line in result.stdout.splitlines()]
     assert [row[-1] for row in rows] == ["text", "one.txt", "'a'", "'\\n'", "'b'", "two.txt", "'I'", "'f'"]
 
 
-def test_a_file_may_have_any_name(bundle_dir: Path, tmp_path: Path) -> None:
+def test_a_file_may_have_any_name(run: Run, bundle_dir: Path, tmp_path: Path) -> None:
     raw = "caf\udce9.txt"  # as the byte 0xe9 of a name arrives
     (tmp_path / raw).write_text("The class\n", encoding="utf-8")
     command = ("--bundle", bundle_dir, "--json")
@@ -96,24 +110,28 @@ def test_a_file_may_have_any_name(bundle_dir: Path, tmp_path: Path) -> None:
     assert {json.loads(said)["file"] for said in (scored, similar)} == {"caf\\udce9.txt"}
 
 
-def test_a_text_that_cannot_be_scored_is_named(serve: Serve, bundle_dir: Path, lines: Path) -> None:
+def test_a_text_that_cannot_be_scored_is_named(
+    run: Run, refusal: Callable[..., str], serve: Serve, bundle_dir: Path, lines: Path
+) -> None:
     server = serve("--max-prompt", "50")
     for source in (("--bundle", bundle_dir), ("--address", server.address)):
-        said = refusal("score", *source, "--lines", input="ab\n\na☃b")
+        said = refusal("score", *source, "--lines", stdin="ab\n\na☃b")
         assert "standard input, line 3 has characters outside the model's vocabulary: '☃' (U+2603)" in said
-        assert "no text in standard input" in refusal("score", *source, input="")
-        assert "no character that the model knows" in refusal("score", *source, "--skip-unknown", input="☃")
-        assert "nothing has no vector" in refusal("similar", *source, "a", "--skip-unknown", input="☃")
-        assert "the text has characters outside" in refusal("similar", *source, "☃", input="a")
-        assert "UTF-8" in refusal("score", *source, "--lines", input="ab\udcff", errors="surrogateescape")
-        skipped = run("score", *source, "--skip-unknown", "--tokens", input="a☃b").stdout
+        assert "no text in standard input" in refusal("score", *source, stdin="")
+        assert "no character that the model knows" in refusal("score", *source, "--skip-unknown", stdin="☃")
+        assert "nothing has no vector" in refusal("similar", *source, "a", "--skip-unknown", stdin="☃")
+        assert "the text has characters outside" in refusal("similar", *source, "☃", stdin="a")
+        assert "UTF-8" in refusal("score", *source, "--lines", stdin="ab\udcff")
+        skipped = run("score", *source, "--skip-unknown", "--tokens", stdin="a☃b").stdout
         assert [line.split()[-1] for line in skipped.splitlines()[2:]] == ["'a'", "'b'"]
-    said = refusal("score", "--address", server.address, "--lines", input="a" * 51 + "\nb")
+    said = refusal("score", "--address", server.address, "--lines", stdin="a" * 51 + "\nb")
     assert "standard input, line 1 must have at most 50 characters together here, not 51" in said
-    assert run("score", "--address", server.address, "--lines", input="ab\n" * 60).returncode == 0
+    assert run("score", "--address", server.address, "--lines", stdin="ab\n" * 60).returncode == 0
 
 
-def test_the_most_similar_come_first_from_either_source(serve: Serve, bundle_dir: Path, lines: Path) -> None:
+def test_the_most_similar_come_first_from_either_source(
+    run: Run, serve: Serve, bundle_dir: Path, lines: Path
+) -> None:
     server = serve("--max-texts", "2")
     local = run("similar", "--bundle", bundle_dir, "The statement is executed.", lines, "-n", 3)
     assert local.returncode == 0, local.stderr
@@ -132,17 +150,19 @@ def test_the_most_similar_come_first_from_either_source(serve: Serve, bundle_dir
     assert [one["similarity"] for one in found] == pytest.approx(vectors @ vectors[0])
 
 
-def test_more_texts_than_a_call_may_bring(serve: Serve, lines: Path) -> None:
-    server = serve()
-    result = run("score", "--address", server.address, "--lines", "--json", input="a b c\n" * 300)
+def test_more_texts_than_a_call_may_bring(run: Run, serve_all: Serve, lines: Path) -> None:
+    server = serve_all()
+    result = run("score", "--address", server.address, "--lines", "--json", stdin="a b c\n" * 300)
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["line"] for row in rows] == list(range(1, 301))
     assert len({row["nats"] for row in rows}) == 1
-    result = run("similar", "--address", server.address, "abc", "-n", 1000, input="abc\n" * 300)
+    result = run("similar", "--address", server.address, "abc", "-n", 1000, stdin="abc\n" * 300)
     assert result.stdout == " 1.000000  abc\n" * 300
 
 
-def test_an_argument_that_is_not_utf8_is_refused_without_a_traceback(bundle_dir: Path, lines: Path) -> None:
+def test_an_argument_that_is_not_utf8_is_refused_without_a_traceback(
+    refusal: Callable[..., str], bundle_dir: Path, lines: Path
+) -> None:
     raw = "\udcff"  # as the shell's byte 0xff arrives
     for source in (("--bundle", bundle_dir), ("--address", "127.0.0.1:1")):
         refusal("similar", *source, raw, lines)

@@ -1,7 +1,9 @@
 """A real server process over a real bundle, and real clients."""
 
 import asyncio
+import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +17,10 @@ import grpc
 import pytest
 
 import charloom.v1.charloom_pb2 as pb
+from charloom.bundle import MANIFEST
 from charloom.client import AsyncClient, Client, RequestError
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
+from tests.conftest import Finished
 from tests.e2e.conftest import metric, wait_until
 
 Serve = Callable[..., Any]
@@ -24,14 +28,19 @@ ENDLESS = 900_000
 """Tokens that no test waits for."""
 
 
-def from_bundle(bundle: Path, *options: object) -> str:
+@pytest.fixture
+def from_bundle(bundle_dir: Path, in_process: Callable[..., Finished]) -> Callable[..., str]:
     """What `charloom generate --bundle` writes to standard output."""
-    command = [sys.executable, "-m", "charloom", "generate", "--bundle", bundle, *options]
-    result = subprocess.run(list(map(str, command)), capture_output=True, check=True)
-    return result.stdout.decode()
+
+    def run(*options: object) -> str:
+        result = in_process("generate", "--bundle", bundle_dir, *options)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
 
 
-def test_200_streams_get_the_texts_of_their_seeds(serve: Serve, bundle_dir: Path) -> None:
+def test_200_streams_get_the_texts_of_their_seeds(serve: Serve, from_bundle: Callable[..., str]) -> None:
     server = serve("--max-streams", "64")
     groups = [(0.0, 40), (0.5, 5), (0.8, 200), (1.0, 60), (1.0, 150), (1.2, 90), (1.5, 20), (0.7, 120)]
 
@@ -51,7 +60,7 @@ def test_200_streams_get_the_texts_of_their_seeds(serve: Serve, bundle_dir: Path
     texts = asyncio.run(run())
     for group, (temperature, length) in enumerate(groups):
         options = ("--prompt", "The ", "-n", 25, "--seed", 100 * group)
-        alone = from_bundle(bundle_dir, *options, "--temperature", temperature, "--max-tokens", length)
+        alone = from_bundle(*options, "--temperature", temperature, "--max-tokens", length)
         assert alone == "".join(text + "\n" for text in texts[group])
     wait_until(lambda: metric(server, "charloom_active_streams") == 0)
     assert metric(server, "charloom_waiting_streams") == 0
@@ -71,8 +80,8 @@ def test_the_text_survives_restarts_and_thread_counts(serve: Serve) -> None:
     assert texts[0] == texts[1]
 
 
-def test_the_first_response_says_what_the_text_depends_on(serve: Serve) -> None:
-    server = serve("--precision", "float32")
+def test_the_first_response_says_what_the_text_depends_on(serve_all: Serve) -> None:
+    server = serve_all("--precision", "float32")
     with Client(server.address) as client:
         generation = client.generate("The ", max_tokens=50, logprobs=0, token_ids=True)
         first, *others = generation.pieces()
@@ -91,8 +100,8 @@ def test_the_first_response_says_what_the_text_depends_on(serve: Serve) -> None:
         assert again.text() == "".join(piece.text for piece in others)
 
 
-def test_stop_strings_end_a_text(serve: Serve) -> None:
-    server = serve()
+def test_stop_strings_end_a_text(serve_all: Serve) -> None:
+    server = serve_all()
     with Client(server.address) as client:
         whole = client.generate("The ", max_tokens=400, seed=3).text()
         stop = whole[200:204]
@@ -101,8 +110,8 @@ def test_stop_strings_end_a_text(serve: Serve) -> None:
         assert generation.finish == "stop"
 
 
-def test_describes_its_model(serve: Serve) -> None:
-    server = serve("--precision", "float32")
+def test_describes_its_model(serve_all: Serve) -> None:
+    server = serve_all("--precision", "float32")
     with Client(server.address) as client:
         model = client.model()
         assert client.models() == [model]
@@ -125,8 +134,9 @@ def test_describes_its_model(serve: Serve) -> None:
             client.generate("a", model="other").text()
 
 
-def test_names_every_invalid_field(serve: Serve) -> None:
-    server = serve()
+def test_names_every_invalid_field(serve_all: Serve) -> None:
+    server = serve_all()
+    before = metric(server, "charloom_rejections_total", reason="invalid_argument")
     message = pb.GenerateRequest(
         prompt="a%?☃b☃", temperature=[-1], top_p=0, min_p=2, max_tokens=2**31, stop=["", "x"]
     )
@@ -137,11 +147,11 @@ def test_names_every_invalid_field(serve: Serve) -> None:
     fields = {violation.field for violation in error.violations}
     assert fields == {"prompt", "temperature", "top_p", "min_p", "max_tokens", "stop"}
     assert "'☃' (U+2603) at 3" in str(error)
-    assert metric(server, "charloom_rejections_total", reason="invalid_argument") == 1
+    assert metric(server, "charloom_rejections_total", reason="invalid_argument") == before + 1
 
 
-def test_unknown_characters_are_skipped_where_that_is_asked_for(serve: Serve) -> None:
-    server = serve()
+def test_unknown_characters_are_skipped_where_that_is_asked_for(serve_all: Serve) -> None:
+    server = serve_all()
     with Client(server.address) as client:
         plain = client.generate("The ", seed=1, max_tokens=30).text()
         assert client.generate("T☃he ☃", seed=1, max_tokens=30, skip_unknown=True).text() == plain
@@ -177,8 +187,8 @@ def test_who_stops_reading_gives_the_place_up(serve: Serve) -> None:
         assert metric(server, "charloom_active_streams") == 0
 
 
-def test_a_text_that_is_given_up_ends_for_its_reader_and_not_its_task(serve: Serve) -> None:
-    server = serve()
+def test_a_text_that_is_given_up_ends_for_its_reader_and_not_its_task(serve_all: Serve) -> None:
+    server = serve_all()
 
     async def run() -> None:
         async with AsyncClient(server.address) as client:
@@ -219,7 +229,7 @@ def test_a_client_that_goes_away_leaves_no_slot_in_use(serve: Serve) -> None:
     assert metric(server, "charloom_requests_total", outcome="cancelled") == 15
 
 
-def test_a_slow_reader_delays_nobody_and_loses_nothing(serve: Serve, bundle_dir: Path) -> None:
+def test_a_slow_reader_delays_nobody_and_loses_nothing(serve: Serve, from_bundle: Callable[..., str]) -> None:
     server = serve("--buffer-tokens", "64")
     length = 200_000
     # Without these the connection itself would buffer megabytes on its way.
@@ -234,7 +244,7 @@ def test_a_slow_reader_delays_nobody_and_loses_nothing(serve: Serve, bundle_dir:
         assert produced < length
         assert len(quick.generate("a", max_tokens=500).text()) == 500
         text += "".join(response.text for response in responses)
-    assert text == from_bundle(bundle_dir, "--prompt", "a", "--max-tokens", length, "--seed", 5)
+    assert text == from_bundle("--prompt", "a", "--max-tokens", length, "--seed", 5)
 
 
 def test_sigterm_lets_running_texts_finish_and_takes_no_others(serve: Serve) -> None:
@@ -289,13 +299,10 @@ def test_every_text_gets_its_state_as_the_grace_period_ends(serve: Serve) -> Non
     assert server.process.wait(timeout=30) == 0
 
 
-def test_serves_several_models(serve: Serve, run_dir: Path, bundle_dir: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    subprocess.run(
-        [sys.executable, "-m", "charloom", "export", run_dir, "--out", copy, "--name", "other"],
-        check=True,
-        capture_output=True,
-    )
+def test_serves_several_models(serve: Serve, bundle_dir: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle_dir, tmp_path / "copy")
+    manifest = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps(manifest | {"name": "other"}))
     server = serve(str(copy), "--precision", "float32")
     with Client(server.address) as client:
         assert {model.name for model in client.models()} == {"small", "other"}
@@ -305,10 +312,11 @@ def test_serves_several_models(serve: Serve, run_dir: Path, bundle_dir: Path, tm
             client.generate("a").text()
 
 
-def test_an_idle_server_uses_no_processor(serve: Serve) -> None:
-    server = serve()
+def test_an_idle_server_uses_no_processor(serve_all: Serve) -> None:
+    server = serve_all()
     with Client(server.address) as client:
         client.generate("a", max_tokens=2000).text()
+    wait_until(lambda: metric(server, "charloom_active_streams") == 0)
 
     def ticks() -> int:
         fields = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
@@ -338,8 +346,8 @@ def test_says_why_it_cannot_start(bundle_dir: Path, arguments: list[str], code: 
     assert "Traceback" not in result.stderr
 
 
-def test_two_servers_do_not_share_a_port(serve: Serve, bundle_dir: Path) -> None:
-    server = serve()
+def test_two_servers_do_not_share_a_port(serve_all: Serve, bundle_dir: Path) -> None:
+    server = serve_all()
     port = server.address.rsplit(":", 1)[1]
     command = [
         sys.executable,
@@ -358,8 +366,8 @@ def test_two_servers_do_not_share_a_port(serve: Serve, bundle_dir: Path) -> None
     assert "Traceback" not in result.stderr
 
 
-def test_threads_share_a_client(serve: Serve) -> None:
-    server = serve()
+def test_threads_share_a_client(serve_all: Serve) -> None:
+    server = serve_all()
     texts: dict[int, str] = {}
     with Client(server.address) as client:
 

@@ -23,10 +23,10 @@ Serve = Callable[..., ServerProcess]
 FLAGS = WritingFlags(seed=3)
 
 
-@pytest.fixture
-def server(serve: Serve) -> ServerProcess:
+@pytest.fixture(scope="module")
+def server(serve_all: Serve) -> ServerProcess:
     """A server of a small model, which knows the letters of 'the ship sails on, ocean blue!'."""
-    return serve("--precision", "float32", bundle=FOLDER / "lstm")
+    return serve_all("--precision", "float32", bundle=FOLDER / "lstm")
 
 
 class Person:

@@ -140,6 +140,30 @@ def test_draw_of_a_large_vocabulary_knows_no_neighbours(seed, tokens, rows):
     assert together.tolist() == [int(sampler.draw(mass[r : r + 1], uniform[r : r + 1])) for r in range(rows)]
 
 
+def dense_masses(tokens):
+    """200 rows [200, V] whose tokens all have some mass; of so many, some are lost to rounding near u = 1."""
+    return torch.softmax(scores_of(tokens, 200, tokens) * 2 / 3, -1)
+
+
+@pytest.mark.parametrize("tokens", [2 * BLOCK, 300, 4 * BLOCK, 5 * BLOCK, 8 * BLOCK])
+def test_draw_just_below_one_stays_within_a_dense_row(tokens):
+    mass = dense_masses(tokens)
+    chosen = sampler.draw(mass, torch.full((200, 1), BELOW_ONE))
+    assert int(chosen.max()) < tokens
+    above = 1 - np.take_along_axis(mass.numpy().astype(np.float64).cumsum(-1), chosen[:, None].numpy(), -1)
+    assert above.max() < 1e-5
+
+
+@pytest.mark.parametrize("tokens", [2, BLOCK, 2 * BLOCK, 4 * BLOCK, 8 * BLOCK])
+def test_draw_counts_exactly_where_sums_are_exact(tokens):
+    """Of equal tokens, i of V hold i / V of the mass: u there is the first number that token i gets."""
+    mass = torch.ones(tokens, tokens)
+    first = (torch.arange(tokens) / tokens)[:, None]
+    assert sampler.draw(mass, first).tolist() == list(range(tokens))
+    last = torch.nextafter((torch.arange(1, tokens + 1) / tokens)[:, None], torch.zeros(1))
+    assert sampler.draw(mass, last).tolist() == list(range(tokens))
+
+
 def test_draw_follows_the_distribution():
     mass = torch.tensor([[0.1, 0.0, 0.6, 0.3]]).expand(10_000, 4)
     uniform = torch.from_numpy(((np.arange(10_000) + 0.5) / 10_000).astype(np.float32))[:, None]

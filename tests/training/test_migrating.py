@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -54,13 +52,14 @@ def rows(heading):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-@pytest.fixture(scope="module")
-def cli():
-    """Runs `charloom` in a process of its own."""
+@pytest.fixture
+def cli(in_process):
+    """Runs `charloom`, which must end well."""
 
     def run(*arguments):
-        command = [sys.executable, "-m", "charloom", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=True)
+        result = in_process(*arguments)
+        assert result.returncode == 0, result.stderr
+        return result
 
     return run
 

@@ -1,15 +1,30 @@
-"""Studies on a file of SQLite, as two processes open them."""
+"""Studies on a file of SQLite, as two processes open them, and which need not outlive the machine's power."""
 
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from training.sweeping.space import Space
 from training.sweeping.study import Study, StudyConfig, open_study
 
 SPACE = Space.parse(["cells=16,32", "learning-rate=1e-4..1e-2:log"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Has SQLite wait for no disk."""
+
+    def connected(connection: Any, record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=OFF")
+
+    event.listen(Engine, "connect", connected)
+    yield
+    event.remove(Engine, "connect", connected)
 
 
 @pytest.fixture

@@ -120,10 +120,9 @@ def test_a_trial_that_came_to_its_loss_elsewhere_is_not_taken_from_here(run_cli,
         assert folder.has(Row(0, "trial-000", {}, "m", {}, outcome)) is held
 
 
-def test_the_table_says_what_to_do_with_the_best(text, small, tmp_path):
-    command = [sys.executable, "-m", "charloom", "sweep", text, "--out", tmp_path / "sweep", "--trials", "1"]
-    command += [*FIXED, *small()]
-    result = subprocess.run([str(w) for w in command], capture_output=True, text=True, check=True)
+def test_the_table_says_what_to_do_with_the_best(in_process, text, small, tmp_path):
+    result = in_process("sweep", text, "--out", tmp_path / "sweep", "--trials", 1, *FIXED, *small())
+    assert result.returncode == 0, result.stderr
     head, first, *_ = result.stdout.splitlines()
     assert head.split()[:3] == ["trial", "outcome", "loss"]
     assert first.split()[:2] == ["000", "done"]
@@ -247,17 +246,18 @@ def test_a_killed_trial_goes_on_where_it_was_saved(start, run_cli, text, small, 
     assert evaluations(out / "trial-000") == undisturbed(run_cli, text, tmp_path, options)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_sweep_goes_on_with_the_same_command(number, code, start, run_cli, text, small, tmp_path):
-    out, options = tmp_path / "sweep", small(**LONG)
-    sweep = ("--trials", 1, *FIXED, *options)
-    process = start(out, *sweep)
-    wait_for(process, r"trial-000  epoch [1-9]")
-    process.send_signal(number)
-    said = process.stderr.read()
-    assert process.wait() == code
-    assert "stopped in trial-000; the same command goes on" in said
-    assert "Traceback" not in said
-    assert run_cli("sweep", text, "--out", out, *sweep)[0] == 0
-    assert [(row["trial"], row["outcome"]) for row in rows(out)] == [("trial-000", "done")]
-    assert evaluations(out / "trial-000") == undisturbed(run_cli, text, tmp_path, options)
+def test_a_stopped_sweep_goes_on_with_the_same_command(start, run_cli, text, small, tmp_path):
+    options = small(**LONG)
+    sweep, whole = ("--trials", 1, *FIXED, *options), undisturbed(run_cli, text, tmp_path, options)
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        out = tmp_path / f"sweep {code}"
+        process = start(out, *sweep)
+        wait_for(process, r"trial-000  epoch [1-9]")
+        process.send_signal(number)
+        said = process.stderr.read()
+        assert process.wait() == code
+        assert "stopped in trial-000; the same command goes on" in said
+        assert "Traceback" not in said
+        assert run_cli("sweep", text, "--out", out, *sweep)[0] == 0
+        assert [(row["trial"], row["outcome"]) for row in rows(out)] == [("trial-000", "done")]
+        assert evaluations(out / "trial-000") == whole
