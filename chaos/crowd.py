@@ -15,7 +15,7 @@ from chaos.proxy import Link
 from charloom.client import AsyncClient, RequestError
 from charloom.client.retries import RetryConfig
 
-ONCE = RetryConfig(attempts=1)
+ONCE = RetryConfig(max_attempts=1)
 STAY = (0.2, 2.0)
 """Seconds until they go."""
 

@@ -13,11 +13,11 @@ import grpc
 
 from chaos.asks import Ask, Asks
 from charloom.client import AsyncClient, AsyncGeneration, Ending, RequestError
-from charloom.client.retries import GONE, RetryConfig
+from charloom.client.retries import UNREACHABLE, RetryConfig
 
-RETRIES = RetryConfig(attempts=40, longest=2.0, patience=3.0)
+RETRIES = RetryConfig(max_attempts=40, max_backoff=2.0, idle_timeout=3.0)
 """Of clients who mean to see the end of a text, whatever happens."""
-REFUSED = GONE | {grpc.StatusCode.RESOURCE_EXHAUSTED}
+REFUSED = UNREACHABLE | {grpc.StatusCode.RESOURCE_EXHAUSTED}
 PAUSE = 0.5
 """Seconds after which who was refused asks again, unless the server says when."""
 READERS = 10

@@ -139,7 +139,7 @@ class Chaos:
         load = Load(self.asks, streams)
         with self._replica("quiet", *QUIET) as quiet:
             await quiet.start()
-            await load.run([[quiet.address]] * -(-256 // READERS), RetryConfig(attempts=1))
+            await load.run([[quiet.address]] * -(-256 // READERS), RetryConfig(max_attempts=1))
         assert not load.lost, f"a server that was left alone lost texts: {load.lost}"
         return load
 
