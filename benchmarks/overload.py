@@ -1,7 +1,7 @@
 """What a flood of users does to a server that is full: who is refused how soon, and who is slowed down.
 
 A server with N places gives all of them to readers of endless texts. Then 10 N users come within two
-seconds; each is refused, waits for as long as the server says, and asks again. Windows with and
+seconds; each is refused, waits for the server's retry-after, and tries again. Windows with and
 without the flood take turns in one run, so a share compares the readers' pace with that of a moment before.
 Readers and flood are processes of their own on the same machine. Run with `make bench-overload`.
 """
@@ -131,8 +131,8 @@ def measure(server: ServerProcess, places: int, seconds: float) -> Round:
     calm = pace(server, seconds)
     words = role("flood", server, TIMES * places, "--seconds", str(seconds + 1))
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
-        assert process.stdin is not None, "it was asked for"
-        assert process.stdout is not None, "it was asked for"
+        assert process.stdin is not None, "it is a pipe"
+        assert process.stdout is not None, "it is a pipe"
         process.stdout.readline()  # it is connected
         process.stdin.write(b"\n")
         process.stdin.flush()
@@ -191,7 +191,7 @@ async def read(address: str, streams: int) -> None:
 
 
 async def flood(address: str, users: int, seconds: float) -> None:
-    """Users who ask again and again, as soon as they may.
+    """Users that send requests again and again, as soon as retry-after lets them.
 
     They speak bare gRPC: the less they compute, the less of a reader's lost pace is theirs.
     """
@@ -208,7 +208,7 @@ async def flood(address: str, users: int, seconds: float) -> None:
         async def one(delay: float) -> None:
             await asyncio.sleep(delay)
             while time.perf_counter() < until:
-                await asyncio.sleep(await ask(stub, request, came))
+                await asyncio.sleep(await attempt(stub, request, came))
 
         users_come = [asyncio.create_task(one(COMING * i / users)) for i in range(users)]
         await asyncio.wait(users_come, timeout=seconds)
@@ -216,8 +216,8 @@ async def flood(address: str, users: int, seconds: float) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(came))
 
 
-async def ask(stub: CharloomServiceStub, request: pb.GenerateRequest, came: Flood) -> float:
-    """Asks once, and gives the seconds that the server would have its user wait."""
+async def attempt(stub: CharloomServiceStub, request: pb.GenerateRequest, came: Flood) -> float:
+    """Sends a request once, and gives the seconds of the server's retry-after."""
     began = time.perf_counter()
     call: Any = stub.Generate(request)  # the stubs' types know blocking calls only
     code = await call.code()

@@ -44,7 +44,7 @@ BATCHES = (1, 64, 256)
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextsByDevice:
     """What one device generates."""
 
     model: Model
@@ -120,11 +120,11 @@ def charloom(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "charloom", *map(str, arguments)], check=True)
 
 
-def generate(bundle: Path, device: str) -> Texts:
+def generate(bundle: Path, device: str) -> TextsByDevice:
     """Loads the bundle on a device, which proves it exact there, and generates two texts."""
     model = Model.load(bundle, RunnerConfig(device=device))  # type: ignore[arg-type]
     print(f"{device}: exact on {model.runner.execution_class}")
-    return Texts(model, text_of(model, Sampling(temperature=0)), text_of(model, Sampling()))
+    return TextsByDevice(model, text_of(model, Sampling(temperature=0)), text_of(model, Sampling()))
 
 
 def text_of(model: Model, sampling: Sampling) -> str:

@@ -22,7 +22,7 @@ from training.reporting.board import BoardError
 from training.reporting.report import ReportConfig, Reporter
 from training.run import fresh, resumed, too_large
 from training.sweeping.folder import SweepFolder
-from training.sweeping.outcome import MARKS, Kind, Outcome, trial_name
+from training.sweeping.outcome import MARKS, Kind, TrialOutcome, trial_name
 from training.sweeping.space import Space
 from training.sweeping.storage import StorageError
 from training.sweeping.table import values_line
@@ -109,7 +109,7 @@ class TrialRunner:
             )
         return folder
 
-    def outcome(self, trial: Trial, folder: RunFolder, reporter: Reporter) -> Outcome:
+    def outcome(self, trial: Trial, folder: RunFolder, reporter: Reporter) -> TrialOutcome:
         """Trains, and gives the outcome.
 
         Raises:
@@ -174,12 +174,12 @@ def keep_best(folder: RunFolder) -> None:
         folder.prune(keep=0)
 
 
-def outcome_of(trainer: Trainer | None, kind: Kind, note: str = "") -> Outcome:
+def outcome_of(trainer: Trainer | None, kind: Kind, note: str = "") -> TrialOutcome:
     """The outcome of a trial; no trainer if it could not be made."""
     if trainer is None:
-        return Outcome(kind, note=note)
+        return TrialOutcome(kind, note=note)
     loss = trainer.progress.best_loss
-    return Outcome(
+    return TrialOutcome(
         kind,
         loss=loss if math.isfinite(loss) else None,
         epoch=trainer.epoch,
@@ -189,7 +189,7 @@ def outcome_of(trainer: Trainer | None, kind: Kind, note: str = "") -> Outcome:
     )
 
 
-def outcome_line(outcome: Outcome) -> str:
+def outcome_line(outcome: TrialOutcome) -> str:
     """An outcome in words."""
     if outcome.note:
         return f"failed: {outcome.note}"
