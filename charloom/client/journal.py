@@ -16,7 +16,7 @@ ResumedBy = Literal["state", "replay"]
 
 
 @dataclass
-class Entry:
+class JournalEntry:
     """What was received of one text."""
 
     tokens: "array[int]" = field(default_factory=lambda: array("I"))
@@ -61,7 +61,7 @@ class Journal:
         """Takes the request as it was sent; it must ask for token ids."""
         assert request.token_ids, "tokens are replayed by id"
         self.request = request
-        self.entries = [Entry() for _ in range(request.n if request.HasField("n") else 1)]
+        self.entries = [JournalEntry() for _ in range(request.n if request.HasField("n") else 1)]
         self.start: pb.Start | None = None
         """The start message of the first response."""
 
@@ -95,7 +95,7 @@ class Journal:
                 request.seed = self.start.seed
         return request
 
-    def _rest(self, index: int, entry: Entry) -> pb.GenerateRequest:
+    def _rest(self, index: int, entry: JournalEntry) -> pb.GenerateRequest:
         """The request for the rest of one text."""
         request = self._again()
         if entry.state:
