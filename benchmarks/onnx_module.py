@@ -1,4 +1,4 @@
-"""Any torch module in onnxruntime, for comparisons. It knows nothing of what the module computes."""
+"""Any torch module in onnxruntime, for comparisons."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a flood of users does to a server that is full: who is refused how soon, and who is slowed down.
+"""Overload: how soon a full server refuses a flood of users, and how much that slows its readers down.
 
 A server with N places gives all of them to readers of endless texts. Then 10 N users come within two
 seconds; each is refused, waits for the server's retry-after, and tries again. Windows with and
@@ -38,7 +38,7 @@ PLACES_KEPT = ("--max-waiting", "0", "--most-tokens", str(ENDLESS))
 
 
 def main() -> None:
-    """Prints a table as Markdown; a child process plays its role in what is measured."""
+    """Prints a table as Markdown; in a child process, plays one role of the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=64, help="places of the server")
     parser.add_argument("--rounds", type=int, default=5)
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 async def play(options: argparse.Namespace) -> None:
-    """What a child process does."""
+    """Plays a role, in a child process."""
     if options.role == "read":
         await read(options.address, options.streams)
     else:
@@ -67,7 +67,7 @@ async def play(options: argparse.Namespace) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Measures all rounds on one server, and prints what came of them."""
+    """Measures all rounds on one server, and prints the figures."""
     bundle = make_bundle(make_run(options.model), options.precision)
     print(f"{processor()}, {available_cores()} cores, {instruction_set()}")
     print(f"LSTM {options.model}, {options.precision}; threads of the engine: {options.threads or 'all'};")
@@ -84,7 +84,7 @@ def bench(options: argparse.Namespace) -> None:
 
 @dataclass
 class Flood:
-    """What came of a flood; times in seconds."""
+    """The results of a flood; times in seconds."""
 
     refused: list[float] = field(default_factory=list)
     """How long each refusal took."""
@@ -115,7 +115,7 @@ class Round:
 
 
 def figures(rounds: list[Round]) -> Iterator[tuple[str, list[float], str, Callable[[list[float]], float]]]:
-    """What the table says."""
+    """The rows of the table."""
     yield "readers' pace before, tokens/s", [r.calm for r in rounds], ",.0f", min
     yield "readers' pace under the flood, tokens/s", [r.flooded for r in rounds], ",.0f", min
     yield "share of the pace that is left", [r.flooded / r.calm for r in rounds], ".1%", min
@@ -165,7 +165,7 @@ def role(name: str, server: ServerProcess, streams: int, *options: str) -> list[
 
 @contextmanager
 def reading(server: ServerProcess, streams: int) -> Iterator[None]:
-    """Readers, each of whom has a place."""
+    """Runs readers, each of which has a slot."""
     with subprocess.Popen(role("read", server, streams)) as process:  # noqa: S603
         try:
             until = time.monotonic() + 60

@@ -109,7 +109,7 @@ class ServerBench:
             return {count: self._measure(server, count) for count in counts}
 
     def idle(self, seconds: float) -> float:
-        """The share of a core that a server uses while nobody calls it."""
+        """The share of a core that an idle server uses."""
         with ServerProcess(self.bundle) as server:
             time.sleep(1)
             used = server.cpu_time()

@@ -59,7 +59,7 @@ UNENDING = Options(
 
 @dataclass(frozen=True)
 class Size:
-    """A model, and what it is fed in a step."""
+    """A model, and the inputs of a step."""
 
     layers: int
     cells: int

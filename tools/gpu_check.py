@@ -45,7 +45,7 @@ BATCHES = (1, 64, 256)
 
 @dataclass(frozen=True)
 class TextsByDevice:
-    """What one device generates."""
+    """The texts that one device generates."""
 
     model: Model
     greedy: str
@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line asks for."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--text", type=Path, help="a text to train on until --target")
     parser.add_argument("--target", type=float, default=1.45, help="validation loss, nats a character")
@@ -96,7 +96,7 @@ def arguments() -> argparse.Namespace:
 
 
 def check_training(options: argparse.Namespace, text: Path, device: DeviceName) -> bool:
-    """Resumes, measures, and trains to a loss if there is a text for it; gives whether all was well."""
+    """Resumes, measures, and trains to a loss if there is a text for it; gives whether all passed."""
     precisions: list[PrecisionName] = ["float32"] if options.rehearse else ["float32", "auto"]
     well = True
     for precision in precisions:
@@ -181,7 +181,7 @@ def rate(model: Model, batch: int) -> float:
 
 
 def complain(reason: str) -> int:
-    """Says what is wrong; gives the exit code."""
+    """Prints a failure; gives the exit code."""
     print(f"gpu-check: {reason}", file=sys.stderr)
     return 1
 

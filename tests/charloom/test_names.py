@@ -15,8 +15,9 @@ PACKAGES = (
 )  # fmt: skip
 GENERATED = ROOT / "charloom" / "v1"
 NOT_IN_GLOSSARY = {
-    "account", "appointments", "asking", "board", "choices", "desk", "heed", "heirs", "house", "life", "logbook",
-    "paper", "parcel", "protocol", "rooms", "siblings", "silence", "story", "walls", "ways", "wish",
+    "account", "appointments", "asking", "board", "choices", "desk", "heed", "heirs", "house", "life",
+    "logbook", "paper", "parcel", "protocol", "rooms", "siblings", "silence", "story", "walls", "ways",
+    "wish",
 }  # fmt: skip
 """Words that stand for something else in the field, or for nothing; CONTRIBUTING.md has those to use."""
 
@@ -24,8 +25,8 @@ DOUBLE = {"Conversation", "DeviceError", "Job", "Key", "Lanes", "Reader", "Step"
 """Classes that still share a name."""
 LEFT = {
     "Account", "Appointments", "Board", "BoardError", "Choices", "Desk", "Logbook", "LogbookConfig", "Paper",
-    "Parcel", "Silence", "StoryError", "Ways", "Wish", "_find_ways", "account", "appointments", "asking", "board",
-    "choices", "desk", "heed", "logbook", "no_choices", "paper", "protocol", "story", "ways",
+    "Parcel", "Silence", "StoryError", "Ways", "Wish", "_find_ways", "account", "appointments", "asking",
+    "board", "choices", "desk", "heed", "logbook", "no_choices", "paper", "protocol", "story", "ways",
 }  # fmt: skip
 """Names that still are not those of the glossary."""
 
