@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from charloom.batch_invariance import LARGEST, MAX_PADDING, Subject, check
 from charloom.bundle import Bundle
 from charloom.errors import CharloomError
-from charloom.exactness import LARGEST, MOST_PADDING, Subject, check
 from charloom.options import InvalidRequestError, Violation
 from serving.engine.engine import Engine
 from serving.engine.runner import Runner, RunnerConfig, open_runner
@@ -49,7 +49,7 @@ class Model:
             BundleError: the bundle is not whole.
             DeviceError: the device cannot be used.
             PrecisionError: the precision cannot be had.
-            ExactnessError: no batch size gives the bits of the others here.
+            BatchInvarianceError: no batch size gives the bits of the others here.
         """
         bundle = Bundle.open(path)
         runner, remarks = open_runner(bundle, config)
@@ -80,7 +80,7 @@ def prove(bundle: Bundle, runner: Runner, largest: int) -> None:
         tuple(runner.state),
         others={f"computing {way.name}": partial(runner.run_in, way) for way in others},
         largest=largest,
-        most_padding=largest if runner.device == "cuda" else MOST_PADDING,
+        max_padding=largest if runner.device == "cuda" else MAX_PADDING,
     )
     runner.padding = check(subject, text).padding
 

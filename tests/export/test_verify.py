@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from charloom.exactness import ExactnessError
+from charloom.batch_invariance import BatchInvarianceError
 from export.onnx_graph import graphs as subgraphs
 from export.verify import GREEDY, LANES, PROMPT, VerificationError, Verifier, compare_greedy, score_model
 from tests.conftest import needs_int8
@@ -86,7 +86,7 @@ def test_weights_that_are_no_numbers_are_found(net, verify):
 
 @pytest.mark.parametrize("kind", ["read", "plain"])
 def test_other_weights_in_one_graph_alone_are_found(net, verify, kind):
-    with pytest.raises(ExactnessError, match="reading"):
+    with pytest.raises(BatchInvarianceError, match="reading"):
         verify(**{kind: altered(net.graphs[kind], lambda a: a * (1 + 1e-6))})
 
 
@@ -172,5 +172,5 @@ def test_int8_that_gives_no_numbers_is_refused(verify_int8):
 @needs_int8
 def test_int8_graphs_that_differ_are_found(verify_int8):
     read = altered(traced_once("int8", TALL[0]).graphs["read"], lambda a: a * 1.01)
-    with pytest.raises(ExactnessError, match="reading"):
+    with pytest.raises(BatchInvarianceError, match="reading"):
         verify_int8(read=read)
