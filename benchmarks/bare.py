@@ -1,11 +1,8 @@
-"""The bare engine under a load: the same requests as a server gets, stepped in this process.
-
-What the server's rate is compared with. It knows neither gRPC nor processes.
-"""
+"""The bare engine under a load: the requests that a server gets, stepped in this process, for comparison."""
 
 import time
 
-from benchmarks.load import Ask, Load
+from benchmarks.load import Load, LoadRequest
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request
@@ -18,8 +15,8 @@ def bare_rate(model: Model, load: Load) -> float:
     engine = model.engine(SchedulerConfig())
     users = {}
     for user in range(load.streams):
-        asks = load.requests(user)
-        users[submit(engine, next(asks))] = asks
+        requests = load.requests(user)
+        users[submit(engine, next(requests))] = requests
     began = now = time.perf_counter()
     counts_from = began if load.tokens else began + load.ramp
     tokens = 0
@@ -31,12 +28,13 @@ def bare_rate(model: Model, load: Load) -> float:
             update.stream.consumed = update.stream.released
             tokens += len(update.sampled) if now >= counts_from else 0
             if update.final:
-                asks = users.pop(update.stream)
+                requests = users.pop(update.stream)
                 if not load.tokens:
-                    users[submit(engine, next(asks))] = asks
+                    users[submit(engine, next(requests))] = requests
     return tokens / (now - counts_from)
 
 
-def submit(engine: Engine, ask: Ask) -> Stream:
-    """Lets one request in."""
-    return engine.submit(Request(engine.vocabulary.encode(ask.prompt), ask.max_tokens, ask.seed))
+def submit(engine: Engine, request: LoadRequest) -> Stream:
+    """Submits one request."""
+    prompt = engine.vocabulary.encode(request.prompt)
+    return engine.submit(Request(prompt, request.max_tokens, request.seed))

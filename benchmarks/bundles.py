@@ -1,4 +1,4 @@
-"""Models to measure: trained for a moment, since nobody reads their texts, and exported.
+"""Models to measure: trained for a moment, since their texts do not matter, and exported.
 
 They lie under `build/` and are made anew each time.
 """
@@ -40,7 +40,7 @@ def make_bundle(run: Path, *precisions: str) -> Path:
 
 
 def charloom(*arguments: object) -> None:
-    """Runs a command of ours; what it says is shown only if it fails."""
+    """Runs a command of ours; its output is shown only if it fails."""
     command = [sys.executable, "-m", "charloom", *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode:

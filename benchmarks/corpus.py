@@ -30,7 +30,7 @@ TEXTS: dict[str, Callable[[str], str]] = {
     "in Cyrillic letters": lambda line: line.lower().translate(CYRILLIC),
     "in CJK characters": lambda line: "".join(map(ideograph, line.split())),
 }
-"""What a text is, and what becomes of its lines: one character beyond ASCII is enough for the slower way."""
+"""Texts by name, and how their lines are made: one character beyond ASCII forces the slower path."""
 
 
 def ideograph(word: str) -> str:

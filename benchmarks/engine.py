@@ -2,7 +2,7 @@
 
 Beside it, measured in turn in the same run: (a) the same model with one call of onnxruntime a token
 and sampling in numpy, which is what one writes first; (b) the model's matrix products alone, by the
-fastest of the ways tried, which bounds what can be had; (c) the same as (a) by OpenVINO in its
+fastest of several variants, which is the bound; (c) the same as (a) by OpenVINO in its
 default precision. Every figure is the median of rounds that visit all variants in turn, so that a
 machine whose speed drifts drifts under all of them alike. Run with `make bench-engine`.
 """
@@ -30,7 +30,7 @@ from training.checkpoint import load_checkpoint
 
 FOREVER = 10**9
 SETTLE = 20
-"""Bursts until the engine knows what a step costs, and which way to run them is fastest."""
+"""Bursts until the engine has measured a step, and autotuned its bursts."""
 
 
 def main() -> None:
@@ -52,14 +52,14 @@ def main() -> None:
     print_row("LSTM", "batch", *figures)
     print_row(*["---"] * (2 + len(figures)))
     for size in options.models.split(","):
-        bench = Bench(size)
+        bench = EngineBench(size)
         for batch in map(int, options.batches.split(",")):
             rates = race(bench.variants(batch), options.rounds, options.seconds)
             print_row(size, f"{batch:,}", *(figure(rates) for figure in figures.values()))
 
 
-class Bench:
-    """One model in every way in which it is run."""
+class EngineBench:
+    """One model, in all variants that are compared."""
 
     def __init__(self, size: str) -> None:
         run = make_run(size)
@@ -78,19 +78,19 @@ class Bench:
         }
 
     def variants(self, batch: int) -> dict[str, Call]:
-        """All that is compared at this batch."""
+        """The variants at this batch, by name."""
         variants: dict[str, Call] = {}
         for precision, model in self.models.items():
             variants[precision] = running_engine(model, batch)
-            ways = self.products[precision].ways(batch)
-            variants |= {f"{precision} bound, {way}": call for way, call in ways.items()}
+            products = self.products[precision].variants(batch)
+            variants |= {f"{precision} bound, {name}": call for name, call in products.items()}
         return variants | {
             name: self.one_call.generation(infer, batch) for name, infer in self.runtimes.items()
         }
 
 
 def running_engine(model: Model, batch: int) -> Call:
-    """An engine of so many streams that do not end."""
+    """A burst of an engine with `batch` endless streams."""
     engine = model.engine(SchedulerConfig(buffer_tokens=FOREVER))
     for seed in range(batch):
         engine.submit(Request(np.zeros(1, np.int64), FOREVER, seed))
@@ -108,7 +108,7 @@ Rates = Mapping[str, float]
 
 
 def bound(rates: Rates, precision: str) -> float:
-    """What the fastest way makes of the products of a precision."""
+    """The rate of a precision's matrix products alone, by the fastest variant."""
     return max(rate for name, rate in rates.items() if name.startswith(f"{precision} bound"))
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.load ADDRESS LOAD
 
-LOAD is a `Load` as JSON; what came of it, a `Reception`, goes to standard output as JSON. The same
+LOAD is a `Load` as JSON; the result, a `Reception`, goes to standard output as JSON. The same
 requests drive the bare engine (`benchmarks/server.py`), so that both do the same work.
 """
 
@@ -24,7 +24,7 @@ LENGTHS = (20, 1000)
 
 
 @dataclass(frozen=True)
-class Ask:
+class LoadRequest:
     """One request."""
 
     prompt: str
@@ -34,29 +34,29 @@ class Ask:
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of a server."""
+    """A load on a server."""
 
     streams: int
     tokens: int
-    """Length of each text, all begun at the same moment; 0 for users who come one by one, and each
-    ask for one text after another."""
+    """Length of each text, all begun at the same moment; 0: users come one by one, and each requests one
+    text after another."""
     seconds: float = 0.0
-    """How long the users stay after they have all come."""
+    """Seconds that the users stay after they have all come."""
     alphabet: str = ""
-    """Of the prompts."""
+    """Characters of the prompts."""
 
     @property
     def ramp(self) -> float:
         """Seconds in which the users come and their first prompts are read; no figure counts them."""
         return 1.0 + 0.004 * self.streams
 
-    def requests(self, user: int) -> Iterator[Ask]:
-        """What one user asks for."""
+    def requests(self, user: int) -> Iterator[LoadRequest]:
+        """The requests of one user."""
         chance = random.Random(user)  # noqa: S311
         while True:
             length = SHORT if self.tokens or chance.randrange(LONG_ONE_IN) else LONG
             prompt = "".join(chance.choices(self.alphabet, k=length))
-            yield Ask(prompt, self.tokens or chance.randint(*LENGTHS), chance.getrandbits(53))
+            yield LoadRequest(prompt, self.tokens or chance.randint(*LENGTHS), chance.getrandbits(53))
 
 
 @dataclass
@@ -66,9 +66,9 @@ class Reception:
     tokens: int = 0
     messages: int = 0
     seconds: float = 0.0
-    """Over which the tokens were counted."""
+    """Time over which the tokens were counted."""
     all_tokens: int = 0
-    """Those of the ramp included."""
+    """Tokens, those of the ramp included."""
     cpu: float = 0.0
     """CPU seconds of the client for all tokens."""
     first_after: dict[int, list[float]] = field(default_factory=lambda: {SHORT: [], LONG: []})
@@ -78,21 +78,23 @@ class Reception:
 
 
 class User:
-    """Asks and reads; what arrives before `counts_from`, on `time.perf_counter`, is not counted."""
+    """Requests and reads texts; what arrives before `counts_from`, on `time.perf_counter`, is not counted."""
 
-    def __init__(self, client: AsyncClient, asks: Iterator[Ask], into: Reception, counts_from: float) -> None:
+    def __init__(
+        self, client: AsyncClient, requests: Iterator[LoadRequest], into: Reception, counts_from: float
+    ) -> None:
         self.client = client
-        self.asks = asks
+        self.requests = requests
         self.reception = into
         self.counts_from = counts_from
 
     async def read_one(self) -> None:
-        """Asks for one text and reads it."""
-        ask = next(self.asks)
+        """Requests one text and reads it."""
+        request = next(self.requests)
         began = time.perf_counter()
         last: float | None = None
         generation = self.client.generate(
-            ask.prompt, max_tokens=ask.max_tokens, seed=ask.seed, token_ids=True
+            request.prompt, max_tokens=request.max_tokens, seed=request.seed, token_ids=True
         )
         async for piece in generation.pieces():
             if not piece.token_ids:
@@ -105,18 +107,18 @@ class User:
                 if last is not None:
                     self.reception.between.append(now - last)
                 elif began >= self.counts_from:
-                    self.reception.first_after[len(ask.prompt)].append(now - began)
+                    self.reception.first_after[len(request.prompt)].append(now - began)
             last = now
 
     async def read_on(self, delay: float) -> None:
-        """Comes after a delay, in seconds, and asks for one text after another."""
+        """Requests one text after another, after a delay in seconds."""
         await asyncio.sleep(delay)
         while True:
             await self.read_one()
 
 
 async def together(client: AsyncClient, load: Load) -> Reception:
-    """All at the same moment, and each one text."""
+    """All users at the same moment, each with one text."""
     reception, began = Reception(), time.perf_counter()
     users = [User(client, load.requests(i), reception, began) for i in range(load.streams)]
     await asyncio.gather(*(user.read_one() for user in users))
@@ -125,7 +127,7 @@ async def together(client: AsyncClient, load: Load) -> Reception:
 
 
 async def spread(client: AsyncClient, load: Load) -> Reception:
-    """One by one, and each for as long as the load lasts."""
+    """Users one by one, each for as long as the load lasts."""
     reception, counts_from = Reception(), time.perf_counter() + load.ramp
     users = [User(client, load.requests(i), reception, counts_from) for i in range(load.streams)]
     reading = [

@@ -40,7 +40,7 @@ class OneCall:
     def onnxruntime(self) -> Infer:
         """By onnxruntime with a thread per core."""
         session = open_session(self.graph, available_cores())
-        names = [given.name for given in session.get_inputs()]
+        names = [spec.name for spec in session.get_inputs()]
         return lambda inputs: list(session.run(None, dict(zip(names, inputs, strict=True))))
 
     def openvino(self) -> Infer:

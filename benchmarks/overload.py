@@ -1,7 +1,7 @@
-"""What a flood of users does to a server that is full: who is refused how soon, and who is slowed down.
+"""Overload: how soon a full server refuses a flood of users, and how much that slows its readers down.
 
 A server with N places gives all of them to readers of endless texts. Then 10 N users come within two
-seconds; each is refused, waits for as long as the server says, and asks again. Windows with and
+seconds; each is refused, waits for the server's retry-after, and tries again. Windows with and
 without the flood take turns in one run, so a share compares the readers' pace with that of a moment before.
 Readers and flood are processes of their own on the same machine. Run with `make bench-overload`.
 """
@@ -38,7 +38,7 @@ PLACES_KEPT = ("--max-waiting", "0", "--max-tokens", str(ENDLESS))
 
 
 def main() -> None:
-    """Prints a table as Markdown; a child process plays its role in what is measured."""
+    """Prints a table as Markdown; in a child process, plays one role of the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=64, help="places of the server")
     parser.add_argument("--rounds", type=int, default=5)
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 async def play(options: argparse.Namespace) -> None:
-    """What a child process does."""
+    """Plays a role, in a child process."""
     if options.role == "read":
         await read(options.address, options.streams)
     else:
@@ -67,7 +67,7 @@ async def play(options: argparse.Namespace) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Measures all rounds on one server, and prints what came of them."""
+    """Measures all rounds on one server, and prints the figures."""
     bundle = make_bundle(make_run(options.model), options.precision)
     print(f"{processor()}, {available_cores()} cores, {instruction_set()}")
     print(f"LSTM {options.model}, {options.precision}; threads of the engine: {options.threads or 'all'};")
@@ -84,7 +84,7 @@ def bench(options: argparse.Namespace) -> None:
 
 @dataclass
 class Flood:
-    """What came of a flood; times in seconds."""
+    """The results of a flood; times in seconds."""
 
     refused: list[float] = field(default_factory=list)
     """How long each refusal took."""
@@ -115,7 +115,7 @@ class Round:
 
 
 def figures(rounds: list[Round]) -> Iterator[tuple[str, list[float], str, Callable[[list[float]], float]]]:
-    """What the table says."""
+    """The rows of the table."""
     yield "readers' pace before, tokens/s", [r.calm for r in rounds], ",.0f", min
     yield "readers' pace under the flood, tokens/s", [r.flooded for r in rounds], ",.0f", min
     yield "share of the pace that is left", [r.flooded / r.calm for r in rounds], ".1%", min
@@ -131,8 +131,8 @@ def measure(server: ServerProcess, places: int, seconds: float) -> Round:
     calm = pace(server, seconds)
     words = role("flood", server, TIMES * places, "--seconds", str(seconds + 1))
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
-        assert process.stdin is not None, "it was asked for"
-        assert process.stdout is not None, "it was asked for"
+        assert process.stdin is not None, "it is a pipe"
+        assert process.stdout is not None, "it is a pipe"
         process.stdout.readline()  # it is connected
         process.stdin.write(b"\n")
         process.stdin.flush()
@@ -165,7 +165,7 @@ def role(name: str, server: ServerProcess, streams: int, *options: str) -> list[
 
 @contextmanager
 def reading(server: ServerProcess, streams: int) -> Iterator[None]:
-    """Readers, each of whom has a place."""
+    """Runs readers, each of which has a slot."""
     with subprocess.Popen(role("read", server, streams)) as process:  # noqa: S603
         try:
             until = time.monotonic() + 60
@@ -191,7 +191,7 @@ async def read(address: str, streams: int) -> None:
 
 
 async def flood(address: str, users: int, seconds: float) -> None:
-    """Users who ask again and again, as soon as they may.
+    """Users that send requests again and again, as soon as retry-after lets them.
 
     They speak bare gRPC: the less they compute, the less of a reader's lost pace is theirs.
     """
@@ -208,7 +208,7 @@ async def flood(address: str, users: int, seconds: float) -> None:
         async def one(delay: float) -> None:
             await asyncio.sleep(delay)
             while time.perf_counter() < until:
-                await asyncio.sleep(await ask(stub, request, came))
+                await asyncio.sleep(await attempt(stub, request, came))
 
         users_come = [asyncio.create_task(one(COMING * i / users)) for i in range(users)]
         await asyncio.wait(users_come, timeout=seconds)
@@ -216,8 +216,8 @@ async def flood(address: str, users: int, seconds: float) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(came))
 
 
-async def ask(stub: CharloomServiceStub, request: pb.GenerateRequest, came: Flood) -> float:
-    """Asks once, and gives the seconds that the server would have its user wait."""
+async def attempt(stub: CharloomServiceStub, request: pb.GenerateRequest, came: Flood) -> float:
+    """Sends a request once, and gives the seconds of the server's retry-after."""
     began = time.perf_counter()
     call: Any = stub.Generate(request)  # the stubs' types know blocking calls only
     code = await call.code()

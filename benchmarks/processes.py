@@ -1,7 +1,4 @@
-"""Processes: a real `charloom serve`, and what it uses of the machine, as Linux counts it.
-
-It starts, reads and ends; it knows nothing of loads and tables.
-"""
+"""Processes: a real `charloom serve`, and the CPU time and memory that it uses, as Linux counts them."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The matrix products of a model alone, by the fastest of the ways tried: the bound of its speed."""
+"""The matrix products of a model alone, by the fastest of several variants: the bound of its speed."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,8 +55,8 @@ class Products:
             return {f"x{i}": (x * 127 + 128).astype(np.uint8) for i, x in enumerate(floats)}
         return {f"x{i}": x.astype(np.float32) for i, x in enumerate(floats)}
 
-    def ways(self, batch: int) -> dict[str, Callable[[], int]]:
-        """By name, what computes the products and gives the number of tokens that they are for."""
+    def variants(self, batch: int) -> dict[str, Callable[[], int]]:
+        """Functions by name that compute the products and give the number of tokens."""
         rows = self.rows(batch)
         shards = self.cut(rows, min(batch, available_cores()))
         tokens = batch * REPEATS
@@ -75,8 +75,8 @@ class Products:
                 _ = x @ weight
             return tokens
 
-        ways: dict[str, Callable[[], int]] = {"together": together, "in shards": in_shards}
-        return ways | {"by numpy": by_numpy} if self.precision == "float32" else ways
+        variants: dict[str, Callable[[], int]] = {"together": together, "in shards": in_shards}
+        return variants | {"by numpy": by_numpy} if self.precision == "float32" else variants
 
     def cut(self, rows: Feeds, count: int) -> list[dict[str, Array]]:
         """The rows in so many parts."""

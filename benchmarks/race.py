@@ -1,14 +1,11 @@
-"""A race: several ways to do the same, in turn, so that a machine whose speed drifts drifts under all alike.
-
-It knows nothing of what they do.
-"""
+"""A race: variants are measured in turn, so that a drift of the machine's speed hits all of them alike."""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
 
 Call = Callable[[], int]
-"""Does some of it and gives how much: a number of tokens."""
+"""Does some work and gives its amount: a number of tokens."""
 
 
 def race(

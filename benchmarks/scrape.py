@@ -1,4 +1,4 @@
-"""The metrics of a server, read as Prometheus reads them. It knows nothing of what they count."""
+"""The metrics of a server, scraped as Prometheus does."""
 
 import urllib.request
 from collections.abc import Iterable

@@ -27,7 +27,7 @@ from serving.model import Model
 
 SHORTEST = 300
 """Tokens of a text, at the least: of shorter ones, beginning a call is most of the work."""
-MOST_K6_USERS = 256
+MAX_K6_USERS = 256
 """Each of k6's users is a JavaScript machine of some megabytes."""
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         options.model = "32x1"
     counts = [int(count) for count in options.streams.split(",")]
     bundle = make_bundle(make_run(options.model), options.precision)
-    bench = Bench(bundle, options.seconds)
+    bench = ServerBench(bundle, options.seconds)
     rounds = [bench.round(counts) for _ in range(options.rounds)]
     print(f"{processor()}, {available_cores()} cores, {instruction_set()}")
     print(f"LSTM {options.model}, {options.precision}, {len(ALPHABET)} characters; rounds: {len(rounds)}")
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class ServerMeasurement:
     """One load on a server, and the rate at which the bare engine did the same work."""
 
     bare: float
@@ -89,12 +89,12 @@ class Measurement:
 class Results:
     """What was measured in one round for one number of streams."""
 
-    together: Measurement
-    spread: Measurement
+    together: ServerMeasurement
+    spread: ServerMeasurement
     outside: k6.Outside | None
 
 
-class Bench:
+class ServerBench:
     """One bundle, in this process and served."""
 
     def __init__(self, bundle: Path, seconds: float) -> None:
@@ -109,7 +109,7 @@ class Bench:
             return {count: self._measure(server, count) for count in counts}
 
     def idle(self, seconds: float) -> float:
-        """The share of a core that a server uses while nobody calls it."""
+        """The share of a core that an idle server uses."""
         with ServerProcess(self.bundle) as server:
             time.sleep(1)
             used = server.cpu_time()
@@ -125,7 +125,7 @@ class Bench:
             self._compare(server, together),
             self._compare(server, spread),
             k6.run(server.address, streams, self.seconds, ALPHABET[:SHORT])
-            if streams <= MOST_K6_USERS and k6.program()
+            if streams <= MAX_K6_USERS and k6.program()
             else None,
         )
 
@@ -134,14 +134,14 @@ class Bench:
         rate = bare_rate(self.model, Load(streams, tokens=100, alphabet=ALPHABET))
         return max(SHORTEST, round(rate * self.seconds / streams))
 
-    def _compare(self, server: ServerProcess, load: Load) -> Measurement:
+    def _compare(self, server: ServerProcess, load: Load) -> ServerMeasurement:
         """One load on the bare engine, then on the server."""
         bare = bare_rate(self.model, load)
         used = server.cpu_time()
         reception, memory, (bursts, seconds) = receive(server, load)
         used, (bursts_after, seconds_after) = server.cpu_time() - used, server.bursts()
         burst = (seconds_after - seconds) / (bursts_after - bursts)
-        return Measurement(bare, reception, used, burst, memory)
+        return ServerMeasurement(bare, reception, used, burst, memory)
 
 
 def receive(server: ServerProcess, load: Load) -> tuple[Reception, float, tuple[float, float]]:
@@ -164,7 +164,7 @@ def receive(server: ServerProcess, load: Load) -> tuple[Reception, float, tuple[
                     before = server.bursts()
 
 
-COLUMNS: dict[str, Column[Measurement]] = {
+COLUMNS: dict[str, Column[ServerMeasurement]] = {
     "bare engine, tokens/s": median(lambda m: m.bare),
     "server, tokens/s": median(lambda m: m.rate),
     "share": median(lambda m: m.rate / m.bare, ".0%"),
@@ -183,7 +183,7 @@ K6_COLUMNS: dict[str, Column[k6.Outside]] = {
 }
 
 
-def first_token(prompt: int) -> dict[str, Column[Measurement]]:
+def first_token(prompt: int) -> dict[str, Column[ServerMeasurement]]:
     """The column of first tokens after prompts of some length."""
     return {f"first token after {prompt:,} characters, ms": times(lambda m: m.reception.first_after[prompt])}
 

@@ -3,7 +3,7 @@
 The loop is that of `charloom train` between two evaluations. The bare steps are forward, backward and
 optimiser of the same `nn.LSTM` with its embedding and output, on chunks that lie ready on the device,
 with no clipping, no schedule, no sum of losses, and nobody who looks at clocks and signals. Every
-figure is the median of rounds that visit all variants in turn. A second table says what each way of
+figure is the median of rounds that visit all variants in turn. A second table says what each variant of
 training costs beside the plain one. Run with `make bench-training`; on a GPU it measures that
 (`--device cpu` does not), and bfloat16 beside float32 where the hardware computes in it.
 """
@@ -59,7 +59,7 @@ UNENDING = Options(
 
 @dataclass(frozen=True)
 class Size:
-    """A model, and what it is fed in a step."""
+    """A model, and the inputs of a step."""
 
     layers: int
     cells: int
@@ -89,14 +89,14 @@ BARE, LOOP = "bare steps", "whole loop"
 PLAIN: Mapping[str, Any] = {"dropout": 0.0}
 """No regularisation: what the bare steps do is all that must be done."""
 
-WAYS: tuple[tuple[str, Mapping[str, Any]], ...] = (
+VARIANTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("cells 0.25 (dropout)", {"dropout": 0.25, "input_dropout": 0.25, "output_dropout": 0.25}),
     ("weights 0.5", {"weight_dropout": 0.5}),
     ("tokens 0.1", {"token_dropout": 0.1}),
     ("one-hot", {"embedding": 0}),
     ("preset char-rnn", {name: PRESETS["char-rnn"][name] for name in ("embedding", "optimizer", "clip_by")}),
 )
-"""Other ways to train, by name: the options in which each differs from the plain one."""
+"""Variants of training, by name: the options in which each differs from the plain one."""
 
 
 def main() -> None:
@@ -123,14 +123,14 @@ def main() -> None:
             measured[size, precision] = measure(size, config, options.rounds, options.seconds)
     print_loop(measured)
     print()
-    print_ways(measured)
+    print_variants(measured)
 
 
 def measure(size: Size, hardware: Hardware, rounds: int, seconds: float) -> dict[str, float]:
-    """Characters a second of the bare steps, of the loop, and of the loop in all other ways."""
+    """Characters a second of the bare steps, of the loop, and of the loop in all variants."""
     wait = torch.cuda.synchronize if hardware.device.type == "cuda" else lambda: None
-    with variants(size, hardware) as ways:
-        return race(ways, rounds, seconds, wait)
+    with variants(size, hardware) as calls:
+        return race(calls, rounds, seconds, wait)
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def variants(size: Size, hardware: Hardware) -> Iterator[dict[str, Call]]:
         yield {
             BARE: bare(plain),
             LOOP: loop(plain),
-            **{name: loop(trainer(name, options)) for name, options in WAYS},
+            **{name: loop(trainer(name, options)) for name, options in VARIANTS},
         }
 
 
@@ -219,12 +219,12 @@ def print_loop(measured: Measured) -> None:
     print(f"defaults, by Lua Torch in double precision, measured elsewhere; the bar is {TIMES} times that.")
 
 
-def print_ways(measured: Measured) -> None:
-    """What each other way to train makes of the plain one's rate."""
-    print_row("LSTM", "precision", *(name for name, _ in WAYS))
-    print_row(*["---"] * (2 + len(WAYS)))
+def print_variants(measured: Measured) -> None:
+    """The rate of each variant of training, as a share of the plain one."""
+    print_row("LSTM", "precision", *(name for name, _ in VARIANTS))
+    print_row(*["---"] * (2 + len(VARIANTS)))
     for (size, precision), rates in measured.items():
-        print_row(size.name, precision, *(f"{rates[name] / rates[LOOP]:.0%}" for name, _ in WAYS))
+        print_row(size.name, precision, *(f"{rates[name] / rates[LOOP]:.0%}" for name, _ in VARIANTS))
 
 
 def thousands(rate: float) -> str:

@@ -1,1 +1,1 @@
-"""What is broken on purpose: servers, connections and requests, and what texts and memory make of it."""
+"""Chaos and soak tests: servers, connections and requests are broken on purpose."""

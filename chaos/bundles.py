@@ -1,7 +1,7 @@
-"""Two models to disturb: a GRU in float32, and an LSTM in int8 where the processor runs it.
+"""Two models to serve: a GRU in float32, and an LSTM in int8 where the processor runs it.
 
-They are trained for seconds on this project's own code, so that a text depends on all that came before
-it: were a state lost, the text would change. They stay under `build/` until `make clean`.
+They are trained for seconds on this project's own code, so that a text depends on all before it: if a state
+were lost, the text would change. They stay under `build/` until `make clean`.
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ RECIPES = {
 
 
 def make_bundles() -> list[Path]:
-    """The bundles, made if they are not there."""
+    """The bundles; those that are missing are made."""
     return [make_bundle(name, recipe) for name, recipe in RECIPES.items()]
 
 
 def make_bundle(name: str, recipe: Recipe) -> Path:
-    """One bundle; its model has its name."""
+    """One bundle, whose model has the same name."""
     run, bundle = WORK / f"run-{name}", WORK / name
     if bundle.exists():
         return bundle
@@ -51,7 +51,7 @@ def make_bundle(name: str, recipe: Recipe) -> Path:
 
 
 def sources() -> str:
-    """This project's code, of ASCII alone."""
+    """This project's code, without characters outside ASCII."""
     files = [path for folder in SOURCES for path in sorted(Path(folder).glob("*.py"))]
     text = "".join(path.read_text(encoding="utf-8") for path in files)
     return text.encode("ascii", "ignore").decode()

@@ -1,6 +1,6 @@
-"""A crowd: hundreds of clients who come at once and go before they have what they asked for.
+"""A crowd: hundreds of clients that come at once and leave before their texts end.
 
-Half of them cancel, and the connections of the others are gone without a word.
+Half of them abort their requests; the connections of the others are cut.
 """
 
 import asyncio
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import grpc
 
-from chaos.asks import Asks
 from chaos.proxy import Link
+from chaos.workload import Workload
 from charloom.client import AsyncClient, RequestError
 from charloom.client.retries import RetryConfig
 
-ONCE = RetryConfig(attempts=1)
+ONCE = RetryConfig(max_attempts=1)
 STAY = (0.2, 2.0)
-"""Seconds until they go."""
+"""Seconds until they leave, at least and at most."""
 
 
 @dataclass
@@ -25,17 +25,17 @@ class Crowds:
     """Crowds that come to one server, one after another."""
 
     port: int
-    asks: Asks
+    workload: Workload
     size: int
     chance: random.Random
     came: int = 0
     refused: int = 0
-    """Who was told that all places are taken."""
+    """Clients that were refused since all slots and waiting places were taken."""
     unexpected: int = 0
-    """Who was told anything else."""
+    """Clients that were refused for another reason."""
 
     async def come_and_go(self, numbers: Iterator[int]) -> None:
-        """One crowd."""
+        """Sends one crowd, whose clients take these requests of the workload."""
         polite, rude = [await Link(self.port).listen() for _ in range(2)]
         try:
             async with AsyncClient(polite.address, ONCE) as one, AsyncClient(rude.address, ONCE) as other:
@@ -46,7 +46,7 @@ class Crowds:
             rude.close()
 
     async def _stay(self, visitors: Sequence[asyncio.Task[None]], rude: Link) -> None:
-        """Lets them stay for a moment; then half of them cancel, and the link of the others is cut."""
+        """Waits for a moment; then half of them abort, and the link of the others is cut."""
         try:
             await asyncio.sleep(self.chance.uniform(*STAY))
         finally:
@@ -59,10 +59,10 @@ class Crowds:
                 raise result
 
     async def _visit(self, client: AsyncClient, number: int) -> None:
-        """Asks for a text and reads it, until one is torn away."""
-        ask = self.asks[number]
+        """Requests a text and reads it until the client leaves."""
+        request = self.workload[number]
         self.came += 1
-        generation = client.generate(ask.prompt, **ask.arguments)
+        generation = client.generate(request.prompt, **request.arguments)
         try:
             async for _ in generation.pieces():
                 pass

@@ -1,6 +1,6 @@
-"""Texts in a storm: three servers that are killed, stopped and cut off, and clients who must not notice.
+"""Chaos test: three servers are killed, stopped and cut off, and no client may notice it in its texts.
 
-Then all texts are compared with those of a server that nobody disturbs, which computes them with another
+Afterwards all texts are compared with those of an undisturbed server, which computes them with another
 number of threads and other batches. Run with `make chaos`; exits with 1 if a demand is not met.
 """
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.processes import processor
-from chaos.asks import Asks
 from chaos.bundles import make_bundles, sources
-from chaos.load import READERS, Load
 from chaos.proxy import Link
+from chaos.readers import READERS, Readers
 from chaos.replicas import Replica, write_keys
-from chaos.report import Demands, Report
+from chaos.report import ChaosReport, Demands
 from chaos.storm import Storm, StormConfig
+from chaos.workload import Workload
 from charloom.client.retries import RetryConfig
 from charloom.processor import available_cores
 from serving.local import LocalModel
@@ -29,14 +29,14 @@ from serving.local import LocalModel
 REPLICAS = 3
 SERVING = ("--grace", "1", "--heartbeat", "1")
 QUIET = ("--threads", "1", "--max-batch", "96")
-"""Options of the server that nobody disturbs."""
+"""Options of the undisturbed server."""
 THIRD_OPINION = 20
-"""One ask in so many is computed in this process as well."""
+"""One request in so many is computed in this process as well."""
 
 
 @dataclass(frozen=True)
 class ChaosConfig:
-    """How large a storm is."""
+    """The size of a chaos test."""
 
     seconds: float
     """For so long at least, and until so many streams are read as are demanded."""
@@ -83,9 +83,9 @@ class Chaos:
         self.config = config
         self.bundles = bundles
         self.folder = folder
-        self.asks = Asks(config.storm.seed, [bundle.name for bundle in bundles], sources())
+        self.workload = Workload(config.storm.seed, [bundle.name for bundle in bundles], sources())
 
-    async def run(self) -> Report:
+    async def run(self) -> ChaosReport:
         """Storm, calm, comparison."""
         keys = self.folder / "keys"
         write_keys(keys)
@@ -102,7 +102,7 @@ class Chaos:
         tracebacks = sum(replica.said.count("Traceback") for replica in replicas)
         undisturbed = await self._undisturbed(len(load.received) + len(load.lost))
         texts = [text for received in load.received.values() for text in received.texts]
-        return Report(
+        return ChaosReport(
             self.config.demands,
             load,
             storm,
@@ -118,39 +118,39 @@ class Chaos:
     def _replica(self, name: str, *options: str) -> Replica:
         return Replica(self.bundles, options, self.folder / f"{name}.log")
 
-    async def _storm(self, replicas: Sequence[Replica]) -> tuple[Load, Storm]:
+    async def _storm(self, replicas: Sequence[Replica]) -> tuple[Readers, Storm]:
         """Reads in a storm, until all is read and every replica runs again."""
         clients = [[await Link(one.port).listen() for one in replicas] for _ in range(self.config.clients)]
-        links = [link for ways in clients for link in ways]
+        links = [link for of_client in clients for link in of_client]
         storm = Storm(self.config.storm, replicas, links)
-        load = Load(self.asks, self.config.demands.streams, self.config.seconds)
+        load = Readers(self.workload, self.config.demands.streams, self.config.seconds)
         blowing = asyncio.create_task(storm.blow())
         # Each client begins with another replica.
-        turns = [ways[i % REPLICAS :] + ways[: i % REPLICAS] for i, ways in enumerate(clients)]
-        await load.run([[link.address for link in ways] for ways in turns])
+        turns = [of_one[i % REPLICAS :] + of_one[: i % REPLICAS] for i, of_one in enumerate(clients)]
+        await load.run([[link.address for link in of_one] for of_one in turns])
         storm.stop()
         await blowing
         for link in links:
             link.close()
         return load, storm
 
-    async def _undisturbed(self, streams: int) -> Load:
-        """The same asks, of a server that is left alone."""
-        load = Load(self.asks, streams)
+    async def _undisturbed(self, streams: int) -> Readers:
+        """The same requests, to an undisturbed server."""
+        load = Readers(self.workload, streams)
         with self._replica("quiet", *QUIET) as quiet:
             await quiet.start()
-            await load.run([[quiet.address]] * -(-256 // READERS), RetryConfig(attempts=1))
-        assert not load.lost, f"a server that was left alone lost texts: {load.lost}"
+            await load.run([[quiet.address]] * -(-256 // READERS), RetryConfig(max_attempts=1))
+        assert not load.lost, f"the undisturbed server lost texts: {load.lost}"
         return load
 
-    def _third_opinion(self, undisturbed: Load) -> int:
+    def _third_opinion(self, undisturbed: Readers) -> int:
         """Computes some of the undisturbed texts in this process; all must be the same. Gives how many."""
         models = {bundle.name: LocalModel(bundle) for bundle in self.bundles}
         compared = 0
         for number in sorted(undisturbed.received)[::THIRD_OPINION]:
-            ask, found = self.asks[number], undisturbed.received[number].texts
-            texts = models[ask.model].generate(ask.prompt, n=ask.n, **ask.options)
-            assert texts == found, f"the undisturbed server and this process differ: {ask}"
+            request, found = self.workload[number], undisturbed.received[number].texts
+            texts = models[request.model].generate(request.prompt, n=request.n, **request.options)
+            assert texts == found, f"the undisturbed server and this process differ: {request}"
             compared += len(texts)
         return compared
 

@@ -1,7 +1,4 @@
-"""Nonsense: requests that no server can take, from wrong fields down to bytes that are no HTTP.
-
-Each must be refused, and leave nothing behind.
-"""
+"""Malformed requests, from wrong fields to bytes that are no HTTP: each must be refused, without a leak."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,17 +21,17 @@ WRONG = (
     pb.GenerateRequest(model="gru", logit_bias=[pb.LogitBias(bias=1.0)] * 400),
     pb.GenerateRequest(model="none of them"),
 )
-"""Messages that are well formed."""
+"""Well-formed messages with impossible fields."""
 GARBAGE = (b"\xff" * 1000, b"\x0a\xff\xff\xff\xff\x0f", b"\x12" * 100_000, bytes(5 * 2**20))
-"""In place of messages; the last one is larger than gRPC takes."""
+"""Bytes in place of messages; the last one is larger than gRPC takes."""
 NO_HTTP = (b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01" + bytes(500), b"")
-"""In place of a connection; the second is the beginning of one."""
+"""Bytes in place of a connection; the second is the beginning of one."""
 
 PIECES = len(WRONG) + len(GARBAGE) + len(NO_HTTP)
 
 
 async def talk(address: str) -> int:
-    """Talks all of it; gives how much was not refused."""
+    """Sends all of them; gives how many were not refused."""
     taken = 0
     async with grpc.aio.insecure_channel(address) as channel:
         for message in WRONG:
@@ -47,7 +44,7 @@ async def talk(address: str) -> int:
 
 
 async def refused(channel: grpc.aio.Channel, message: bytes) -> bool:
-    """Whether a message is refused as one that cannot be used."""
+    """Whether a message is refused as malformed."""
     raw: Callable[[bytes], bytes] = bytes
     call = channel.unary_stream(METHOD, request_serializer=raw, response_deserializer=raw)(message)
     try:
@@ -59,7 +56,7 @@ async def refused(channel: grpc.aio.Channel, message: bytes) -> bool:
 
 
 async def hang_up(address: str, opening: bytes) -> None:
-    """Connects, says something and is gone."""
+    """Connects, sends some bytes and aborts."""
     host, _, port = address.rpartition(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(opening)

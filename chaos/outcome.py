@@ -1,7 +1,4 @@
-"""Outcomes, printed: figures as a table in Markdown, and the demands that were not met.
-
-It knows nothing of what was measured or demanded.
-"""
+"""Prints an outcome: figures as a table in Markdown, and the demands that were not met."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,7 +6,7 @@ from benchmarks.table import print_row
 
 
 def print_outcome(figures: Iterable[tuple[str, str]], failures: Sequence[str]) -> None:
-    """Prints what happened, each figure with its name, and what failed."""
+    """Prints figures with their names, and the failures."""
     print_row("what", "how many")
     print_row("---", "---")
     for what, value in figures:

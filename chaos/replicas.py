@@ -1,7 +1,4 @@
-"""Replicas: real `charloom serve` processes on ports of their own, which can be killed and come back.
-
-A replica knows its process, and nothing of who is connected to it or why it is killed.
-"""
+"""Replicas: real `charloom serve` processes on fixed ports, which can be killed and started again."""
 
 import asyncio
 import base64
@@ -17,12 +14,12 @@ from typing import Self
 from benchmarks.scrape import scrape, total
 from charloom.ready import ready_in
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds to wait for a server to start or to end."""
 
 
 class Replica:
-    """A server on loopback that keeps its ports from one life to the next; ends with its context."""
+    """A server on loopback that keeps its ports from one start to the next; ends with its context."""
 
     def __init__(self, bundles: Sequence[Path], options: Sequence[str], log: Path) -> None:
         self.port, self.metrics_port = free_ports(2)
@@ -35,18 +32,18 @@ class Replica:
 
     @property
     def address(self) -> str:
-        """HOST:PORT of its service."""
+        """HOST:PORT of the gRPC service."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Of the process that runs."""
+        """Id of the running process."""
         assert self._process is not None, "it was started"
         return self._process.pid
 
     @property
     def said(self) -> str:
-        """All that its lives have said."""
+        """The log of all its processes."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     async def start(self) -> None:
@@ -54,7 +51,7 @@ class Replica:
         earlier = len(self.said)
         with self.log.open("ab") as file:
             self._process = subprocess.Popen(self._command, stderr=file)  # noqa: S603
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not ready_in(self.said[earlier:]):
                 if self._process.poll() is not None:
                     raise RuntimeError(f"a server did not start:\n{self.said}")
@@ -68,23 +65,23 @@ class Replica:
     async def ended(self) -> int:
         """Waits for its end; gives the exit code."""
         assert self._process is not None, "it was started"
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while (code := self._process.poll()) is None:
                 await asyncio.sleep(0.02)
         return code
 
     def streams(self) -> tuple[int, int]:
-        """Those that hold a slot, and those that wait for one."""
+        """Number of streams with a slot, and of those that wait for one."""
         samples = scrape(f"http://127.0.0.1:{self.metrics_port}/metrics")
         active, waiting = (total(samples, f"charloom_{what}_streams") for what in ("active", "waiting"))
         return int(active), int(waiting)
 
     def in_use(self) -> int:
-        """All of them."""
+        """Number of streams, with a slot or waiting."""
         return sum(self.streams())
 
     async def idle(self, seconds: float = 10.0) -> int:
-        """Waits until no slot is in use, at most so long; gives how many are."""
+        """Waits until there are no streams, for `seconds` at most; gives how many are left."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while (used := await asyncio.to_thread(self.in_use)) and loop.time() < deadline:
@@ -101,7 +98,7 @@ class Replica:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
+    """Ports of loopback that are free."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports: list[int] = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -110,6 +107,6 @@ def free_ports(count: int) -> list[int]:
 
 
 def write_keys(path: Path) -> None:
-    """A key by which replicas open each other's state tokens."""
+    """Writes a key with which replicas open each other's state tokens."""
     path.write_text(f"chaos:{base64.b64encode(secrets.token_bytes(32)).decode()}\n", encoding="ascii")
     path.chmod(0o600)

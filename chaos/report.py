@@ -1,17 +1,17 @@
-"""The report of a run: what happened, what was demanded, and whether it was met."""
+"""The report of a chaos test: figures, and the demands on them."""
 
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chaos.load import Load
 from chaos.outcome import print_outcome
+from chaos.readers import Readers
 from chaos.storm import BLOWS, Storm
 
 
 @dataclass(frozen=True)
 class Demands:
-    """What must have happened for a run to say anything."""
+    """What must have happened at least, for the test to prove anything."""
 
     streams: int = 500
     interrupted: int = 100
@@ -20,26 +20,26 @@ class Demands:
 
 
 @dataclass(frozen=True)
-class Report:
-    """A run, once it is over."""
+class ChaosReport:
+    """A chaos test, once it is over."""
 
     demands: Demands
-    load: Load
+    load: Readers
     storm: Storm
     compared: int
     """Texts that were compared with the undisturbed ones ..."""
     compared_bytes: int
     """... and their bytes in UTF-8."""
     other: list[int]
-    """Numbers of the asks of which a text, a token or an ending is another."""
+    """Indices of the requests of which a text, a token or an ending differs."""
     in_process: int
     """Texts that were compared with those of this process as well."""
     in_use: int
     """Slots and waiting places in use once the clients were gone."""
     tracebacks: int
-    """In what the servers said."""
+    """Tracebacks in the servers' logs."""
     seconds: float
-    """Of the storm."""
+    """Length of the storm."""
 
     def print(self) -> None:
         """Prints what happened, and what failed."""
@@ -80,7 +80,7 @@ class Report:
         for number, reason in load.lost.items():
             yield f"stream {number} was lost: {reason}"
         for number in self.other:
-            yield f"stream {number} is not the undisturbed one: {load.asks[number]}"
+            yield f"stream {number} is not the undisturbed one: {load.workload[number]}"
         for what, found in (
             ("slots in use once clients were gone", self.in_use),
             ("streams that are said not to be exact", load.inexact),

@@ -1,7 +1,4 @@
-"""Samples of a server: what it holds of the machine, as Linux counts it, and of streams, as it says itself.
-
-It reads, and judges nothing.
-"""
+"""Samples of a server: memory, threads and files, as Linux counts them, and streams, by its own metrics."""
 
 import asyncio
 import csv
@@ -18,24 +15,24 @@ from chaos.replicas import Replica
 
 @dataclass(frozen=True)
 class Sample:
-    """What a server held at some moment."""
+    """What a server holds at one moment."""
 
     seconds: float
-    """Since the first."""
+    """Seconds since the first sample."""
     memory: float
     """Resident MiB."""
     threads: int
     files: int
-    """Open ones, sockets among them."""
+    """Open files, sockets included."""
     active: int
     """Slots in use."""
     waiting: int
     """Streams that wait for one."""
     names: str
-    """How many threads there are of each name."""
+    """Number of threads by name, in words."""
 
     def kept_since(self, before: "Sample") -> list[str]:
-        """What it holds more of than an earlier one, in words."""
+        """In words, of what it holds more than an earlier sample."""
         return [
             f"{what}: {now} in the end, {then} before"
             for what in ("threads", "files")
@@ -44,19 +41,19 @@ class Sample:
 
 
 async def take(server: Replica, began: float) -> Sample:
-    """A sample; `began` is on `time.monotonic`."""
+    """Takes a sample; `began` is on `time.monotonic`."""
     process = Path(f"/proc/{server.pid}")
     seconds, memory = round(time.monotonic() - began, 2), round(resident(server.pid), 2)
     files = len(list((process / "fd").iterdir()))
     names = Counter(thread_names(process))
-    # Only now: for its answer the server takes a thread and a file.
+    # Last, since to answer the server takes a thread and a file.
     active, waiting = await asyncio.to_thread(server.streams)
     said = ", ".join(f"{count} {name}" for name, count in sorted(names.items()))
     return Sample(seconds, memory, names.total(), files, active, waiting, said)
 
 
 def thread_names(process: Path) -> Iterator[str]:
-    """Those of a process's threads; most libraries keep the program's name."""
+    """Names of a process's threads; most libraries leave them the program's name."""
     for thread in (process / "task").iterdir():
         with suppress(OSError):  # it has ended meanwhile
             yield (thread / "comm").read_text().strip()

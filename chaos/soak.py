@@ -1,8 +1,8 @@
-"""A server under load for long: does it keep anything of clients that are gone?
+"""Soak test: does a server leak memory, slots, threads or files under a long load?
 
-Some readers ask for one text after another all the time. Again and again a crowd comes, more than there are
-places, and leaves in the middle, and others talk nonsense. Run with `make soak`; exits with 1 if memory
-grows, or if a slot, a thread or a file is left in the end.
+Readers request one text after another all the time. Again and again a crowd comes, larger than the server,
+and leaves in mid-text, and malformed requests are sent. Run with `make soak`; exits with 1 if memory grows,
+or if a slot, a thread or a file is left in the end.
 """
 
 import argparse
@@ -20,27 +20,27 @@ import grpc
 
 from benchmarks.processes import processor
 from chaos import nonsense, samples
-from chaos.asks import Asks
 from chaos.bundles import WORK, make_bundles, sources
 from chaos.crowd import Crowds
-from chaos.load import pause
+from chaos.readers import pause
 from chaos.replicas import Replica
 from chaos.samples import Sample
 from chaos.verdict import CURVES, Verdict
+from chaos.workload import Workload
 from charloom.client import AsyncClient, RequestError
 from charloom.plot import Curve, Panel, document
 from charloom.processor import available_cores
 
 OPTIONS = ("--max-streams", "64", "--max-waiting", "32", "--heartbeat", "1")
-"""Few places, so that crowds are refused."""
-CALM, PATIENCE = 3.0, 60.0
-"""Seconds until clients are gone, and until all that was theirs must be: gRPC lets a thread of its pool go
-that was idle for 20."""
+"""Few slots, so that crowds are refused."""
+CALM_SECONDS, RELEASE_SECONDS = 3.0, 60.0
+"""Seconds until clients are gone, and until the server must have released all that was theirs: gRPC ends a
+thread of its pool after 20 idle ones."""
 
 
 @dataclass(frozen=True)
 class SoakConfig:
-    """How long and how hard."""
+    """Length and load of a soak test."""
 
     minutes: float = 60.0
     readers: int = 24
@@ -57,22 +57,22 @@ class Soak:
 
     config: SoakConfig
     server: Replica
-    asks: Asks
+    workload: Workload
     taken: list[Sample] = field(default_factory=list)
     texts: int = 0
-    """That were read to their end."""
+    """Texts that were read to their end."""
     accepted: int = 0
-    """Pieces of nonsense that were not refused."""
+    """Malformed requests that were not refused."""
     talked: int = 0
-    """How often all of it was talked."""
+    """How often all malformed requests were sent."""
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
-        chance = random.Random(self.asks.seed)  # noqa: S311
-        self.crowds = Crowds(self.server.port, self.asks, self.config.crowd, chance)
+        chance = random.Random(self.workload.seed)  # noqa: S311
+        self.crowds = Crowds(self.server.port, self.workload, self.config.crowd, chance)
 
     async def run(self) -> None:
-        """Warms up, notes what a quiet server holds, puts the load on, and lets it calm down."""
+        """Warms the server up, samples it idle, under load, and idle again."""
         await self.crowds.come_and_go(self._numbers)
         await self._talk()
         self.before = await self._calm()
@@ -80,7 +80,7 @@ class Soak:
         self.after = await self._settled()
 
     async def _load(self) -> None:
-        """Readers, crowds and nonsense, for so long."""
+        """Runs readers, crowds and malformed requests for the configured time."""
         async with AsyncClient(self.server.address) as client:
             load = [self._read_on(client) for _ in range(self.config.readers)]
             tasks = [asyncio.create_task(one) for one in (*load, self._disturb(), self._watch())]
@@ -94,25 +94,25 @@ class Soak:
             task.result()
 
     async def _calm(self) -> Sample:
-        """What the server holds once nobody is there."""
+        """A sample of the idle server."""
         await self.server.idle()
         gc.collect()  # a call of ours that Python still remembers holds its connection to the server
-        await asyncio.sleep(CALM)
+        await asyncio.sleep(CALM_SECONDS)
         return await samples.take(self.server, time.monotonic())
 
     async def _settled(self) -> Sample:
-        """The same after the load: as soon as nothing more is held than before, or once it has had time."""
-        deadline = time.monotonic() + PATIENCE
+        """A sample after the load: as soon as no more is held than before, or after RELEASE_SECONDS."""
+        deadline = time.monotonic() + RELEASE_SECONDS
         while (sample := await self._calm()).kept_since(self.before) and time.monotonic() < deadline:
             pass
         return sample
 
     async def _read_on(self, client: AsyncClient) -> None:
-        """Asks for one text after another; whoever is refused comes back."""
+        """Requests one text after another, and sends a refused request again."""
         for number in self._numbers:
-            ask = self.asks[number]
+            request = self.workload[number]
             try:
-                texts = await client.generate(ask.prompt, **ask.arguments).texts()
+                texts = await client.generate(request.prompt, **request.arguments).texts()
             except RequestError as error:
                 if error.code != grpc.StatusCode.RESOURCE_EXHAUSTED:
                     raise
@@ -121,7 +121,7 @@ class Soak:
                 self.texts += len(texts)  # with the await in one line, what others count meanwhile is lost
 
     async def _disturb(self) -> None:
-        """Crowds and nonsense, again and again."""
+        """Sends crowds and malformed requests, again and again."""
         while True:
             await self.crowds.come_and_go(self._numbers)
             await self._talk()
@@ -139,7 +139,7 @@ class Soak:
             await asyncio.sleep(max(1.0, 60 * self.config.minutes / self.config.samples))
 
     def verdict(self) -> Verdict:
-        """What came of it."""
+        """The verdict on the run."""
         return Verdict(
             minutes=self.config.minutes,
             samples=self.taken,
@@ -162,11 +162,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of what is asked, and of the crowds")
     options = parser.parse_args()
     bundles = make_bundles()
-    asks = Asks(options.seed, [bundle.name for bundle in bundles], sources())
+    workload = Workload(options.seed, [bundle.name for bundle in bundles], sources())
     print(f"{processor()}, {available_cores()} cores", flush=True)
     with TemporaryDirectory() as folder:
         server = Replica(bundles, OPTIONS, Path(folder) / "server.log")
-        verdict = asyncio.run(soak(SoakConfig(minutes=options.minutes), server, asks))
+        verdict = asyncio.run(soak(SoakConfig(minutes=options.minutes), server, workload))
     samples.write(verdict.samples, WORK / "soak.csv")
     panels = [
         Panel([Curve(said, [(one.seconds, getattr(one, name)) for one in verdict.samples])])
@@ -179,11 +179,11 @@ def main() -> None:
     sys.exit(any(verdict.failures()))
 
 
-async def soak(config: SoakConfig, server: Replica, asks: Asks) -> Verdict:
+async def soak(config: SoakConfig, server: Replica, workload: Workload) -> Verdict:
     """Runs one."""
     with server:
         await server.start()
-        run = Soak(config, server, asks)
+        run = Soak(config, server, workload)
         await run.run()
         return run.verdict()
 

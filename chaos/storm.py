@@ -1,7 +1,4 @@
-"""A storm: replicas are killed, stopped and told to end, and connections cut, at random moments.
-
-It knows replicas and links, and nothing of who uses them.
-"""
+"""A storm: replicas are killed, stopped and terminated, and connections cut, at random moments."""
 
 import asyncio
 import random
@@ -15,14 +12,14 @@ from chaos.replicas import Replica
 
 BLOWS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
 STOPPED = (1.0, 6.0)
-"""Seconds from SIGSTOP to SIGCONT: some less than clients are patient, some more."""
-GONE = (0.0, 2.0)
+"""Seconds from SIGSTOP to SIGCONT: some less than the clients' idle timeout, some more."""
+DOWNTIME = (0.0, 2.0)
 """Seconds until a replica that ended is started again."""
 
 
 @dataclass(frozen=True)
 class StormConfig:
-    """How hard it blows."""
+    """How often the storm strikes."""
 
     seed: int
     blows: float = 8.0
@@ -33,7 +30,7 @@ class StormConfig:
 
 @dataclass
 class Storm:
-    """Blows until it is told to stop; then every replica runs."""
+    """Strikes replicas and links until it is stopped; then every replica runs."""
 
     config: StormConfig
     replicas: Sequence[Replica]
@@ -48,12 +45,12 @@ class Storm:
         self._over = asyncio.Event()
 
     async def blow(self) -> None:
-        """Goes on until `stop`."""
+        """Strikes until `stop` is called."""
         harassing = [self._harass(i, replica) for i, replica in enumerate(self.replicas)]
         await asyncio.gather(self._cut(), *harassing)
 
     def stop(self) -> None:
-        """Lets it calm down."""
+        """Ends the storm; `blow` returns once every replica runs."""
         self._over.set()
 
     async def _cut(self) -> None:
@@ -62,7 +59,7 @@ class Storm:
             self.cuts += chance.choice(self.links).cut()
 
     async def _harass(self, number: int, replica: Replica) -> None:
-        """Strikes one replica by every means in turn, each round in another order."""
+        """Strikes one replica with each signal in turn, each round in another order."""
         chance = random.Random(f"{self.config.seed} replica {number}")  # noqa: S311
         calm = self.config.blows / 2
         while True:
@@ -83,11 +80,11 @@ class Storm:
         code = await replica.ended()
         if blow == signal.SIGTERM and code:
             self.bad_ends.append(code)
-        await asyncio.sleep(chance.uniform(*GONE))
+        await asyncio.sleep(chance.uniform(*DOWNTIME))
         await replica.start()
 
     async def _calm(self, seconds: float) -> bool:
-        """Waits; False once it is over."""
+        """Waits for some seconds; False once the storm is over."""
         try:
             await asyncio.wait_for(self._over.wait(), seconds)
         except TimeoutError:

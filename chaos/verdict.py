@@ -1,7 +1,4 @@
-"""The verdict on a long run: what the server held, and whether it kept anything.
-
-It knows samples and counts, and not how they came about.
-"""
+"""The verdict on a soak test: what the server held, and whether it leaked anything."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -19,37 +16,38 @@ CURVES = {
     "active": "slots in use",
     "waiting": "waiting",
 }
-"""What is drawn of a sample."""
+"""Names of the curves, by field of a sample."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A run, once it is over."""
+    """A soak test, once it is over."""
 
     minutes: float
     samples: Sequence[Sample]
-    """Under load."""
+    """Samples under load."""
     before: Sample
-    """Of the quiet server, after a first crowd ..."""
+    """Sample of the idle server, after a first crowd ..."""
     after: Sample
     """... and in the end."""
     texts: int
-    """That were read to their end."""
+    """Texts that were read to their end."""
     came: int
     """Clients of crowds."""
     refused: int
-    """Those of them who were told that all places are taken ..."""
+    """Those of them that were refused since the server was full ..."""
     unexpected: int
-    """... or something else that was no loss of their connection."""
+    """... or for another reason, a lost connection excepted."""
     nonsense: int
+    """Malformed requests."""
     accepted: int
-    """Pieces of nonsense that were not refused."""
+    """Malformed requests that were not refused."""
     tracebacks: int
-    """In what the server said."""
+    """Tracebacks in the server's log."""
 
     @property
     def memory(self) -> tuple[float, float]:
-        """MiB in the second quarter and in the last, medians."""
+        """Memory in the second quarter and in the last: medians in MiB."""
         quarter = max(1, len(self.samples) // 4)
         early, late = self.samples[quarter : 2 * quarter], self.samples[-quarter:]
         return median(early), median(late)
@@ -77,7 +75,7 @@ class Verdict:
         return max(int(getattr(sample, name)) for sample in self.samples)
 
     def failures(self) -> Iterator[str]:
-        """What is not as it should be, in words."""
+        """The demands that were not met, in words."""
         early, late = self.memory
         if late > (most := early * (1 + GROWTH) + SLACK):
             yield f"memory grew from {early:.0f} to {late:.0f} MiB; at most {most:.0f} are allowed"
@@ -96,5 +94,5 @@ class Verdict:
 
 
 def median(samples: Sequence[Sample]) -> float:
-    """Of their memory."""
+    """The median of the samples' memory."""
     return statistics.median(sample.memory for sample in samples)

@@ -1,8 +1,8 @@
 """Counter-based random numbers: the n-th number of a seed, without the ones before it.
 
-Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), over whole
-arrays at once. numpy has a Philox too, but one generator object per stream and call; a burst
-needs K numbers for each of B seeds in one go. It knows nothing of streams.
+Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), over whole arrays at
+once. numpy's own Philox is one generator object a stream; a burst needs K numbers for each of B seeds in
+one call.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ Words = npt.NDArray[np.uint64]
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[Words, Words]) -> tuple[Words, ...]:
-    """The block cipher itself: four counter words and two key words to four random words."""
+    """The block function: maps four counter words and two key words to four random words."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):

@@ -1,25 +1,22 @@
-"""The line in which a server says that it is ready: as the server writes it, and as others read it.
-
-It knows neither servers nor processes.
-"""
+"""The log line of a server that is ready: how it is written, and how tests and benchmarks parse it."""
 
 import re
 from dataclasses import dataclass
 
 LINE = re.compile(r"ready: gRPC on (.+?), metrics on (http://\S+?/metrics)(?:, health on (\S+:\d+))?")
-"""Also within a line of JSON."""
+"""The line's format; it is found within a line of JSON too."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Where a server is to be found."""
+    """The addresses of a server."""
 
     address: str
-    """Of the gRPC service: HOST:PORT, or unix:PATH."""
+    """gRPC service: HOST:PORT, or unix:PATH."""
     metrics: str
     """URL of the metrics."""
     health: str | None = None
-    """HOST:PORT of the health service, where it has a port of its own."""
+    """HOST:PORT of the health service, if it has a port of its own."""
 
     def __str__(self) -> str:
         beside = f", health on {self.health}" if self.health else ""
@@ -27,6 +24,6 @@ class Ready:
 
 
 def ready_in(said: str) -> Ready | None:
-    """Where a server is to be found that has said this; None if it is not ready yet."""
+    """The addresses in a server's log so far; None if it is not ready yet."""
     found = LINE.search(said)
     return Ready(*found.groups()) if found else None

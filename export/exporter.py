@@ -100,7 +100,7 @@ class Exporter:
 
         Raises:
             VerificationError: the graphs are not the model, or int8 costs too much.
-            ExactnessError: a stream's bits depend on what runs beside it.
+            BatchInvarianceError: a stream's bits depend on what runs beside it.
             BundleError: it cannot be written.
         """
         contents = Contents(self.source, self.model, name, version, license_note)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
+from charloom.batch_invariance import BatchInvariance, Subject, check
 from charloom.bundle import Precision
 from charloom.burst import FULL_INPUTS, PLAIN_INPUTS, Feeds, GraphKind, StateSpec, neutral
 from charloom.errors import CharloomError
-from charloom.exactness import Exactness, Subject, check
 from charloom.execution_class import ExecutionClass
 from charloom.processor import instruction_set
 from charloom.score import bits_per_character
@@ -79,7 +79,7 @@ class Outcome:
     bits_per_character: float
     comparison: dict[str, Any]
     """With the model itself, or of int8 with float32."""
-    exactness: Exactness
+    exactness: BatchInvariance
 
     def to_json(self) -> dict[str, Any]:
         """As a manifest holds it."""
@@ -118,7 +118,7 @@ class Verifier:
 
         Raises:
             VerificationError: log-probabilities or greedy texts differ by more than rounding can.
-            ExactnessError: an equality of promise 1 does not hold.
+            BatchInvarianceError: an equality of promise 1 does not hold.
         """
         session = Session(graphs, threads=2)
         scored = score_graph(session, graphs.state, self.model.outputs, self.lanes)
@@ -139,7 +139,7 @@ class Verifier:
 
         Raises:
             VerificationError: it costs more than `max_cost` nats a token.
-            ExactnessError: an equality of promise 1 does not hold.
+            BatchInvarianceError: an equality of promise 1 does not hold.
         """
         session = Session(graphs, threads=2)
         scored = score_graph(session, graphs.state, self.model.outputs, self.lanes)

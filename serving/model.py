@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from charloom.batch_invariance import LARGEST, MAX_PADDING, Subject, check
 from charloom.bundle import Bundle
-from charloom.exactness import LARGEST, MAX_PADDING, Subject, check
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.executor import Executor, open_executor
@@ -37,7 +37,7 @@ class Model:
             BundleError: the bundle is not whole.
             ProviderError: the device cannot be used.
             PrecisionError: the precision is not available.
-            ExactnessError: no batch size gives the bits of the others here.
+            BatchInvarianceError: no batch size gives the bits of the others here.
         """
         return cls.of(Bundle.open(path), config, largest_batch)
 
@@ -65,7 +65,7 @@ def check_exactness(bundle: Bundle, executor: Executor, largest: int) -> None:
     """Runs the self-check and sets the padding that it found.
 
     Raises:
-        ExactnessError: no batch size gives the bits of the others here.
+        BatchInvarianceError: no batch size gives the bits of the others here.
     """
     size = bundle.vocabulary.size
     default, *others = executor.strategies

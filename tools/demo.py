@@ -39,11 +39,11 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class StepFailedError(Exception):
-    """A command of the demo failed; it has said why."""
+    """A command of the demo failed, and has printed why."""
 
 
 def main() -> int:
-    """Runs the demo on the text that is named, else on the embedded one; gives the exit code."""
+    """Runs the demo on the text given as argument, or on the embedded one; gives the exit code."""
     own = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     run, bundle = WORK / "run", WORK / "bundle"
     for old in (run, bundle):
@@ -80,7 +80,7 @@ def write_reference(path: Path) -> Path:
 
 
 def charloom(*arguments: object) -> None:
-    """Shows a command and runs it."""
+    """Prints a command and runs it."""
     words = list(map(str, arguments))
     show_command(words)
     if subprocess.run([sys.executable, "-m", "charloom", *words], check=False).returncode:
@@ -89,7 +89,7 @@ def charloom(*arguments: object) -> None:
 
 @contextmanager
 def server(bundle: Path) -> Iterator[Ready]:
-    """Runs a server on free ports of loopback; gives where it is."""
+    """Runs a server on free ports of loopback, and gives its addresses."""
     words = ["serve", str(bundle), "--port", "0", "--metrics-port", "0"]
     show_command(words, background=True)
     command = [sys.executable, "-m", "charloom", *words]
@@ -106,7 +106,7 @@ def server(bundle: Path) -> Iterator[Ready]:
 
 
 def wait_until_ready(process: "subprocess.Popen[str]") -> Ready:
-    """Reads what the server says until it is ready."""
+    """Reads the server's log until it is ready."""
     assert process.stderr is not None, "it was asked for"
     for line in process.stderr:
         console.print(line.rstrip(), style="dim", markup=False)
@@ -129,7 +129,7 @@ def show(url: str) -> None:
 
 
 def farewell(embedded: bool) -> None:
-    """Says what to type next."""
+    """Prints the commands to try next."""
     heading("Done. For a text of your own")
     if embedded:
         console.print("  make demo TEXT=path/to/your.txt", markup=False)

@@ -43,8 +43,8 @@ BATCHES = (1, 64, 256)
 
 
 @dataclass(frozen=True)
-class Texts:
-    """What one device generates."""
+class TextsByDevice:
+    """The texts that one device generates."""
 
     model: Model
     greedy: str
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line asks for."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--text", type=Path, help="a text to train on until --target")
     parser.add_argument("--target", type=float, default=1.45, help="validation loss, nats a character")
@@ -95,7 +95,7 @@ def arguments() -> argparse.Namespace:
 
 
 def check_training(options: argparse.Namespace, text: Path, device: DeviceName) -> bool:
-    """Resumes, measures, and trains to a loss if there is a text for it; gives whether all was well."""
+    """Resumes, measures, and trains to a loss if there is a text for it; gives whether all passed."""
     precisions: list[PrecisionName] = ["float32"] if options.rehearse else ["float32", "auto"]
     well = True
     for precision in precisions:
@@ -119,11 +119,11 @@ def charloom(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", "charloom", *map(str, arguments)], check=True)
 
 
-def generate(bundle: Path, device: str) -> Texts:
+def generate(bundle: Path, device: str) -> TextsByDevice:
     """Loads the bundle on a device, which proves it exact there, and generates two texts."""
     model = Model.load(bundle, RunnerConfig(device=device))  # type: ignore[arg-type]
     print(f"{device}: exact on {model.executor.execution_class}")
-    return Texts(model, text_of(model, Sampling(temperature=0)), text_of(model, Sampling()))
+    return TextsByDevice(model, text_of(model, Sampling(temperature=0)), text_of(model, Sampling()))
 
 
 def text_of(model: Model, sampling: Sampling) -> str:
@@ -180,7 +180,7 @@ def rate(model: Model, batch: int) -> float:
 
 
 def complain(reason: str) -> int:
-    """Says what is wrong; gives the exit code."""
+    """Prints a failure; gives the exit code."""
     print(f"gpu-check: {reason}", file=sys.stderr)
     return 1
 

@@ -1,4 +1,4 @@
-"""The training half of the GPU check: does a run go on as if undisturbed, and how fast is it?
+"""The training half of the GPU check: does a resumed run equal an undisturbed one, and how fast is it?
 
 Two runs on a GPU need not agree to the bit, since some of its sums depend on who comes first. So an
 undisturbed run is made twice, and a stopped and resumed one is held against what lies between these.
@@ -28,12 +28,12 @@ APART = 0.02
 """Nats by which the last losses of a resumed and an undisturbed run may differ beyond what two
 undisturbed ones do."""
 STEPS = 100
-"""Steps that are watched for what waits for the GPU; several of the blocks that are read ahead."""
+"""Steps in which synchronisations with the GPU are counted; several of the blocks that are read ahead."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far two runs that should be one have come apart."""
+    """Differences between two runs that should be equal."""
 
     weights: float
     """Largest difference of a weight; 0: equal to the bit."""
@@ -47,11 +47,11 @@ class Comparison:
 
 
 class ReachedError(Exception):
-    """A run has come to the loss that was wanted."""
+    """A run has reached the wanted loss."""
 
 
 def check_resume(text: Path, work: Path, hardware: Hardware, cells: int) -> bool:
-    """Trains undisturbed, again, and with an interruption; says how these differ and whether it will do."""
+    """Trains undisturbed, again, and interrupted; prints the differences; gives whether they pass."""
     options = Options(
         model=RecurrentConfig(cells=cells),
         run=RunConfig(epochs=2, evaluate_every=40, patience=0, keep=0),
@@ -67,7 +67,7 @@ def check_resume(text: Path, work: Path, hardware: Hardware, cells: int) -> bool
 
 
 def train(options: Options, corpus: Corpus, hardware: Hardware, out: Path, stop: int = 0) -> Trainer:
-    """A run that is over; with `stop`, one that was left after so many steps and went on from its folder."""
+    """A finished run; with `stop`, one that was stopped after so many steps and resumed."""
     trainer = begun(options, corpus, hardware, out)
     if stop:
         trainer.open()
@@ -88,7 +88,7 @@ def begun(options: Options, corpus: Corpus, hardware: Hardware, out: Path) -> Tr
 
 
 def check_steps(text: Path, work: Path, hardware: Hardware) -> bool:
-    """Takes steps in which PyTorch lets nothing wait for a GPU; says whether anything would have."""
+    """Takes steps in which PyTorch refuses to wait for a GPU; gives whether none did."""
     options = Options(model=RecurrentConfig(cells=64), preview=PreviewConfig(preview_length=0))
     corpus = read_corpus(text, options.corpus)
     trainer = begun(settled(options, corpus).options, corpus, hardware, work)
@@ -112,7 +112,7 @@ def check_steps(text: Path, work: Path, hardware: Hardware) -> bool:
 
 
 def compare(one: Trainer, other: Trainer) -> Comparison:
-    """How far two runs have come apart."""
+    """The differences between two runs."""
     pairs = zip(one.model.parameters(), other.model.parameters(), strict=True)
     losses = zip(one.progress.evaluations, other.progress.evaluations, strict=True)
     return Comparison(
@@ -122,7 +122,7 @@ def compare(one: Trainer, other: Trainer) -> Comparison:
 
 
 def print_speed(sizes: Sequence[Size], hardware: Hardware, rounds: int, seconds: float) -> None:
-    """Says how fast the loop is, and which share of the bare network's steps that makes."""
+    """Prints the loop's speed, and its share of the bare network's."""
     for size in sizes:
         rates = measure(size, hardware, rounds, seconds)
         print(
@@ -132,7 +132,7 @@ def print_speed(sizes: Sequence[Size], hardware: Hardware, rounds: int, seconds:
 
 
 def reach(text: Path, out: Path, hardware: Hardware, options: Options, target: float) -> bool:
-    """Trains until the validation loss is low enough; says after how many minutes, and whether it was."""
+    """Trains until the validation loss is low enough; prints the minutes; gives whether it was reached."""
     corpus = read_corpus(text, options.corpus)
     trainer = begun(settled(options, corpus).options, corpus, hardware, out)
 

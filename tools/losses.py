@@ -1,4 +1,4 @@
-"""Draws the losses of a run as a picture of its own, as docs/benchmarks.md shows them.
+"""Draws the losses of a run as an SVG file, as docs/benchmarks.md shows them.
 
 make losses RUN=runs/best
 """
@@ -13,7 +13,7 @@ from training.reporting.page import loss_panel
 
 
 def main() -> None:
-    """Reads what the run has noted, and writes the picture."""
+    """Reads the run's metrics, and writes the plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="its folder")
     parser.add_argument("--out", type=Path, default=Path("docs/losses.svg"))

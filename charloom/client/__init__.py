@@ -7,8 +7,10 @@ for text in client.generate("ROMEO:", max_tokens=200, seed=1):
 print(text, end="", flush=True)
 """
 
+from charloom.client.attempts import GenerationStatus
 from charloom.client.client import AsyncClient, Client, ModelInfo, NetworkInfo
-from charloom.client.generation import Alternative, AsyncGeneration, Ending, Generation, Piece, Progress
+from charloom.client.generation import AsyncGeneration, Generation
+from charloom.client.piece import Alternative, Ending, Piece
 from charloom.client.request_error import RequestError
 from charloom.client.retries import RetryConfig
 from charloom.connection import Tls
@@ -21,10 +23,10 @@ __all__ = [
     "Client",
     "Ending",
     "Generation",
+    "GenerationStatus",
     "ModelInfo",
     "NetworkInfo",
     "Piece",
-    "Progress",
     "RequestError",
     "RetryConfig",
     "Score",

@@ -1,4 +1,4 @@
-"""The two clients: what can be asked of a server, in plain types."""
+"""The two clients, synchronous and asyncio: the calls of a server, in plain types."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
@@ -9,12 +9,9 @@ import grpc.aio
 from google.protobuf import json_format
 
 import charloom.v1.charloom_pb2 as pb
+from charloom.client.attempts import Attempts
 from charloom.client.conversation import Conversation
-from charloom.client.generation import (
-    AsyncGeneration,
-    Attempts,
-    Generation,
-)
+from charloom.client.generation import AsyncGeneration, Generation
 from charloom.client.message import shape, to_message
 from charloom.client.request_error import RequestError
 from charloom.client.retries import RetryConfig
@@ -43,7 +40,7 @@ class NetworkInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a server says of one model; the fields of `Model` in the wire contract."""
+    """The description of one model: the fields of `Model` in the wire contract."""
 
     name: str
     version: str
@@ -57,12 +54,12 @@ class ModelInfo:
 
 
 class BaseClient(Generic[Channel, Texts]):
-    """What both clients have in common: servers, and how texts are asked of them."""
+    """What both clients have in common: servers, and requests for texts."""
 
     _connect: Callable[[str, Tls | None], Channel]
-    """Makes a channel to a server."""
+    """Opens a channel to a server."""
     _generation: type[Texts]
-    """What it gives where it is asked for texts."""
+    """The class of its generations."""
 
     def __init__(
         self,
@@ -75,10 +72,10 @@ class BaseClient(Generic[Channel, Texts]):
         """Connects with the first call.
 
         Args:
-            address: HOST:PORT, or several of it, among which calls take turns.
-            retries: how patient it is with servers that fail.
-            tls: encrypts the connection (`charloom.connection.Tls`); nothing does without it.
-            token: shown with each call, to a server that asks for one.
+            address: HOST:PORT, or several of them, among which calls take turns.
+            retries: when failed generations are retried.
+            tls: encrypts the connection; without it there is no encryption.
+            token: sent with each call, to a server that demands one.
 
         Raises:
             ConfigError: a file cannot be read, or the token has characters that no token can have.
@@ -102,23 +99,23 @@ class BaseClient(Generic[Channel, Texts]):
         timeout: float | None = None,
         **options: Any,
     ) -> Texts:
-        """Asks for a text, or several.
+        """Requests a text, or several.
 
         A text whose server fails goes on with another call, on the next address: from its newest state,
-        or with what came of it read again. The caller sees one text.
+        or by a replay of its tokens. The caller sees one text.
 
         Args:
             prompt: read first, not repeated in the text.
-            model: name of the model; may be empty on a server of one.
-            n: how many texts; the one at index i has the seed plus i.
-            logprobs: pieces hold log-probabilities, with so many alternatives a token (0 to 20).
+            model: name of the model; may be empty on a server of one model.
+            n: number of texts; the one at index i has the seed plus i.
+            logprobs: alternatives a token (0 to 20) in the pieces, beside its log-probability; None: neither.
             token_ids: whether pieces hold token ids.
-            state: a state token, from which to go on instead of from the beginning.
+            state: a state token to go on from, instead of the beginning.
             return_state: whether the last piece of each text holds a state token.
-            state_interval: tokens after which the next piece holds one: pieces come a burst at a time, of up
-                to some hundred tokens. 0 for none; chosen by length if absent.
-            require_exact: whether to fail rather than to go on where it may not be the same text.
-            timeout: seconds until the server is to give up.
+            state_interval: tokens after which the next piece holds a state token; a piece is a burst, of up
+                to some hundred tokens. 0: none; None: chosen by the length of the text.
+            require_exact: whether to fail rather than to go on where the text may become another.
+            timeout: seconds for the whole generation.
             options: the fields of `charloom.options.GenerateOptions`.
 
         Raises:
@@ -136,64 +133,64 @@ class BaseClient(Generic[Channel, Texts]):
         token_ids: bool = False,
         timeout: float | None = None,
     ) -> Texts:
-        """Goes on with the very text in the midst of which a state token was taken, as it was begun."""
+        """Resumes the text within which a state token was taken, with the parameters of its request."""
         message = pb.GenerateRequest(state=state, resume=True, return_state=return_state, token_ids=token_ids)
         return self._begin(message, timeout)
 
     def _begin(self, message: pb.GenerateRequest, timeout: float | None) -> Texts:
-        """Begins what is asked for on the next server."""
+        """Begins a generation on the next server."""
         return self._generation(self._servers.round(), message, timeout, self._retries, len(self._servers))
 
 
 class Client(BaseClient[grpc.Channel, Generation]):
-    """Talks to a server, or to several that serve the same; safe for several threads."""
+    """A client of one server, or of several that serve the same; safe for several threads."""
 
     _connect = staticmethod(connect)
     _generation = Generation
 
     def converse(self, *, model: str = "", state: bytes = b"", require_exact: bool = False) -> Conversation:
-        """Begins a conversation: one stream, command by command; at a state, if one is given.
+        """Opens a conversation: one stream, command by command, from a state token or from the beginning.
 
-        It does not survive its server, but for the states in `Conversation.states`.
+        It is lost with its server, but for the states in `Conversation.states`.
 
         Raises:
-            RequestError: no server holds it.
+            RequestError: no server opens it.
         """
         opening = pb.Open(model=model, state=state, require_exact=require_exact)
-        return self._ask(lambda stub: Conversation(stub.Converse, opening))
+        return self._call(lambda stub: Conversation(stub.Converse, opening))
 
     def score(
         self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
     ) -> list[Score]:
-        """Gives the log-probability of each token of each text, read after the prompt."""
+        """The log-probability of each token of each text, read after the prompt."""
         message = pb.ScoreRequest(
             texts=no_string(texts), prompt=prompt, model=model, skip_unknown=skip_unknown
         )
         scores = [Score() for _ in texts]
-        for response in self._ask(lambda stub: list(stub.Score(message))):
+        for response in self._call(lambda stub: list(stub.Score(message))):
             scores[response.index].add(response.token_ids, response.logprobs, response.token_texts)
         return scores
 
     def embed(
         self, texts: Sequence[str], *, model: str = "", skip_unknown: bool = False
     ) -> list[list[float]]:
-        """Gives a vector of length 1 for each text; the inner product of two says how near they are."""
+        """A vector of length 1 for each text; the inner product of two is their cosine similarity."""
         message = pb.EmbedRequest(texts=no_string(texts), model=model, skip_unknown=skip_unknown)
-        return [list(vector.values) for vector in self._ask(lambda stub: stub.Embed(message)).embeddings]
+        return [list(vector.values) for vector in self._call(lambda stub: stub.Embed(message)).embeddings]
 
     def models(self) -> list[ModelInfo]:
-        """Lists what the server serves."""
-        return [to_info(model) for model in self._ask(lambda s: s.ListModels(pb.ListModelsRequest())).models]
+        """The models that the server serves."""
+        return [to_info(model) for model in self._call(lambda s: s.ListModels(pb.ListModelsRequest())).models]
 
     def model(self, name: str = "") -> ModelInfo:
-        """Describes one model."""
-        return to_info(self._ask(lambda stub: stub.GetModel(pb.GetModelRequest(name=name))).model)
+        """The description of one model."""
+        return to_info(self._call(lambda stub: stub.GetModel(pb.GetModelRequest(name=name))).model)
 
-    def _ask(self, ask: Callable[[Any], T]) -> T:
-        """What the next server answers, or the one after it where that is gone."""
+    def _call(self, call: Callable[[Any], T]) -> T:
+        """The answer of the next server, or of the one after it where that is unreachable."""
         for left in reversed(range(len(self._servers))):
             try:
-                return ask(self._servers.next())
+                return call(self._servers.next())
             except grpc.RpcError as error:
                 failure = RequestError.of(error)
             except RequestError as error:
@@ -215,9 +212,9 @@ class Client(BaseClient[grpc.Channel, Generation]):
 
 
 class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
-    """Talks to servers from an asyncio event loop; made inside it.
+    """The client for an asyncio event loop, inside which it is constructed.
 
-    Its methods are those of `Client`, awaited; it holds no conversations.
+    Its methods are those of `Client`, awaited; it has no conversations.
     """
 
     _connect = staticmethod(connect_async)
@@ -226,42 +223,42 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
     async def score(
         self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
     ) -> list[Score]:
-        """Gives the log-probability of each token of each text, read after the prompt."""
+        """The log-probability of each token of each text, read after the prompt."""
         message = pb.ScoreRequest(
             texts=no_string(texts), prompt=prompt, model=model, skip_unknown=skip_unknown
         )
 
-        async def ask(stub: Any) -> list[pb.ScoreResponse]:
+        async def read(stub: Any) -> list[pb.ScoreResponse]:
             return [response async for response in stub.Score(message)]
 
         scores = [Score() for _ in texts]
-        for response in await self._ask(ask):
+        for response in await self._call(read):
             scores[response.index].add(response.token_ids, response.logprobs, response.token_texts)
         return scores
 
     async def embed(
         self, texts: Sequence[str], *, model: str = "", skip_unknown: bool = False
     ) -> list[list[float]]:
-        """Gives a vector of length 1 for each text; the inner product of two says how near they are."""
+        """A vector of length 1 for each text; the inner product of two is their cosine similarity."""
         message = pb.EmbedRequest(texts=no_string(texts), model=model, skip_unknown=skip_unknown)
-        response: pb.EmbedResponse = await self._ask(lambda stub: stub.Embed(message))
+        response: pb.EmbedResponse = await self._call(lambda stub: stub.Embed(message))
         return [list(vector.values) for vector in response.embeddings]
 
     async def models(self) -> list[ModelInfo]:
-        """Lists what the server serves."""
-        response: pb.ListModelsResponse = await self._ask(lambda s: s.ListModels(pb.ListModelsRequest()))
+        """The models that the server serves."""
+        response: pb.ListModelsResponse = await self._call(lambda s: s.ListModels(pb.ListModelsRequest()))
         return [to_info(model) for model in response.models]
 
     async def model(self, name: str = "") -> ModelInfo:
-        """Describes one model."""
-        response: pb.GetModelResponse = await self._ask(lambda s: s.GetModel(pb.GetModelRequest(name=name)))
+        """The description of one model."""
+        response: pb.GetModelResponse = await self._call(lambda s: s.GetModel(pb.GetModelRequest(name=name)))
         return to_info(response.model)
 
-    async def _ask(self, ask: Callable[[Any], Awaitable[T]]) -> T:
-        """What the next server answers, or the one after it where that is gone."""
+    async def _call(self, call: Callable[[Any], Awaitable[T]]) -> T:
+        """The answer of the next server, or of the one after it where that is unreachable."""
         for left in reversed(range(len(self._servers))):
             try:
-                return await ask(self._servers.next())
+                return await call(self._servers.next())
             except grpc.aio.AioRpcError as error:
                 if not left or error.code() != grpc.StatusCode.UNAVAILABLE:
                     raise RequestError.of(error) from error
@@ -280,7 +277,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
 
 
 def no_string(texts: Sequence[str]) -> Sequence[str]:
-    """Texts; raises TypeError for a single one, which would be taken for its characters."""
+    """Texts as they are; raises TypeError for a single string, which would be read as its characters."""
     if isinstance(texts, str):
         raise TypeError("texts are a list: put a single one into [ ]")
     return texts

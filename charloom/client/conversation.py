@@ -7,8 +7,7 @@
         conversation.rewind(10)
         print(conversation.suggest(5))
 
-Between commands the server holds the state and nothing else of it. It knows the wire contract's
-commands and events; connections are the client's.
+Between commands the server holds the state of each branch, and nothing else.
 """
 
 import contextlib
@@ -21,8 +20,8 @@ from typing import Any, Self
 import grpc
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.client.generation import Alternative
 from charloom.client.message import to_message
+from charloom.client.piece import Alternative
 from charloom.client.request_error import RequestError
 from charloom.errors import CharloomError
 from charloom.options import GenerateOptions
@@ -31,7 +30,7 @@ Events = queue.SimpleQueue["pb.ConverseResponse | Exception"]
 
 
 class CommandError(CharloomError):
-    """The server could not do a command; the conversation goes on. `code` is gRPC's status code."""
+    """A command failed, and the conversation goes on; `code` is gRPC's status code."""
 
     def __init__(self, failure: pb.Failure) -> None:
         self.code = next(code for code in grpc.StatusCode if code.value[0] == failure.code)
@@ -47,20 +46,20 @@ class BusyError(CharloomError):
 
 
 class Conversation:
-    """Commands one by one; different branches may be used by different threads."""
+    """An open conversation; different threads may use different branches."""
 
     def __init__(self, start: Callable[[Iterator[pb.ConverseRequest]], Any], opening: pb.Open) -> None:
-        """Opens it; raises RequestError if the server does not hold it."""
+        """Opens it; raises RequestError if the server refuses."""
         self._sent: queue.SimpleQueue[pb.ConverseRequest | None] = queue.SimpleQueue()
-        self._heard: dict[str, Events] = {}
-        self._owed: Counter[str] = Counter()
-        """Answers on each branch that nobody waits for any more, since Ctrl-C broke the wait off."""
+        self._events_of: dict[str, Events] = {}
+        self._abandoned: Counter[str] = Counter()
+        """Number of answers on each branch that nobody waits for any more, since Ctrl-C ended the wait."""
         self._generating: set[str] = set()
         self._lock = Lock()
         self.states: dict[str, bytes] = {}
-        """The newest state token of each branch; a server that ends sends one of every branch."""
+        """The newest state token of each branch; a server that drains sends one of every branch."""
         self.position = 0
-        """Tokens of the branch that was heard of last."""
+        """Tokens of the branch that the last event was for."""
         self._send("", open=opening)
         self._over: Exception | None = None
         self._call = start(iter(self._sent.get, None))
@@ -68,7 +67,7 @@ class Conversation:
         try:
             opened = self._wait("", "opened").opened
         except BaseException:
-            self.close()  # else gRPC's thread would wait for commands for ever
+            self.close()  # otherwise gRPC's thread would wait for commands for ever
             raise
         self.model, self.exact = opened.model, opened.exact
         self.bundle_digest, self.execution_class = opened.bundle_digest, opened.execution_class
@@ -76,16 +75,16 @@ class Conversation:
     def feed(
         self, text: str = "", *, token_ids: Sequence[int] = (), branch: str = "", skip_unknown: bool = False
     ) -> str:
-        """Has the model read a text and then tokens; gives what they add to the text of the stream."""
+        """Feeds a text and then tokens to the model; gives what they add to the text of the stream."""
         message = pb.Feed(text=text, skip_unknown=skip_unknown, token_ids=token_ids)
-        fed = self._ask(branch, "fed", feed=message).fed
+        fed = self._command(branch, "fed", feed=message).fed
         return fed.text if fed.HasField("text") else text
 
     def generate(self, prompt: str = "", *, branch: str = "", **options: Any) -> Iterator[str]:
-        """Reads a prompt, generates a text and yields it as it is made; begins with the first `next`.
+        """Feeds a prompt, generates a text and yields its pieces; begins with the first `next`.
 
-        The options are the fields of `charloom.options.GenerateOptions`. Who leaves the loop early stops it:
-        what was generated until then is part of the stream.
+        The options are the fields of `charloom.options.GenerateOptions`. Leaving the loop early stops the
+        generation; what was generated until then is part of the stream.
         """
         message = to_message(prompt, GenerateOptions(**options))
         message.ClearField("n")  # a branch has one text at a time
@@ -109,7 +108,7 @@ class Conversation:
                 self._generating.discard(branch)
 
     def stop(self, *, branch: str = "") -> None:
-        """Ends the generation that runs; it finishes as cancelled. From any thread."""
+        """Stops the running generation, which finishes as cancelled; may be called from any thread."""
         self._send(branch, stop=pb.Stop())
 
     def rewind(self, tokens: int = 0, *, characters: int | None = None, branch: str = "") -> str:
@@ -119,27 +118,27 @@ class Conversation:
         goes, of a character that takes several tokens.
         """
         rewind = pb.Rewind(tokens=tokens, characters=characters)
-        return self._ask(branch, "rewound", rewind=rewind).rewound.text
+        return self._command(branch, "rewound", rewind=rewind).rewound.text
 
     def suggest(self, count: int = 10, *, branch: str = "") -> list[Alternative]:
-        """The likeliest next tokens, likeliest first."""
-        suggested = self._ask(branch, "suggested", suggest=pb.Suggest(count=count)).suggested
+        """The most likely next tokens, the most likely first."""
+        suggested = self._command(branch, "suggested", suggest=pb.Suggest(count=count)).suggested
         return [Alternative(a.token_id, a.text, a.logprob) for a in suggested.alternatives]
 
     def fork(self, name: str, *, branch: str = "") -> None:
-        """Makes a branch of this name that goes on alone from here."""
-        self._ask(branch, "forked", fork=pb.Fork(name=name))
+        """Makes a new branch that begins where this one stands."""
+        self._command(branch, "forked", fork=pb.Fork(name=name))
 
     def drop(self, branch: str) -> None:
-        """Forgets a branch."""
-        self._ask(branch, "dropped", drop=pb.Drop())
+        """Drops a branch."""
+        self._command(branch, "dropped", drop=pb.Drop())
 
     def save(self, *, branch: str = "") -> bytes:
-        """A state token of where the branch stands."""
-        return self._ask(branch, "saved", save=pb.Save()).saved.token
+        """A state token of the branch as it stands."""
+        return self._command(branch, "saved", save=pb.Save()).saved.token
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the conversation."""
         self._sent.put(None)
         self._call.cancel()
 
@@ -150,60 +149,62 @@ class Conversation:
         self.close()
 
     def _send(self, branch: str, **command: Any) -> None:
-        """Sends a command; raises BusyError for one that would wait for a text which nobody reads."""
+        """Sends a command; raises BusyError while a generation runs on the branch."""
         if branch in self._generating and "stop" not in command:
             raise BusyError(branch)
         self._sent.put(pb.ConverseRequest(branch=branch, **command))
 
-    def _ask(self, branch: str, kind: str, **command: Any) -> pb.ConverseResponse:
-        """Sends a command that has one answer, of this kind, and gives it."""
+    def _command(self, branch: str, kind: str, **command: Any) -> pb.ConverseResponse:
+        """Sends a command that has one answer, of this kind, and waits for it."""
         self._send(branch, **command)
-        with self._owing(branch):
+        with self._abandonable(branch):
             return self._wait(branch, kind)
 
     def _stop(self, branch: str) -> None:
-        """Ends the generation of a branch, and waits for its end."""
-        with contextlib.suppress(CharloomError, ConnectionError), self._owing(branch):  # it may be over
+        """Stops the generation of a branch, and waits for its end."""
+        with contextlib.suppress(CharloomError, ConnectionError), self._abandonable(branch):  # it may be over
             self._send(branch, stop=pb.Stop())
             while not self._wait(branch, "generated").generated.HasField("finish"):
                 pass
 
     @contextlib.contextmanager
-    def _owing(self, branch: str) -> Iterator[None]:
-        """Within it an answer is waited for, which who asks next does not get if that is broken off."""
+    def _abandonable(self, branch: str) -> Iterator[None]:
+        """Counts the awaited answer as abandoned if the wait is interrupted, so that it is skipped later."""
         try:
             yield
         except (CharloomError, ConnectionError):
             raise
         except BaseException:
-            self._owed[branch] += 1
+            self._abandoned[branch] += 1
             raise
 
     def _events(self, branch: str) -> Events:
         with self._lock:
-            events = self._heard.setdefault(branch, queue.SimpleQueue())
+            events = self._events_of.setdefault(branch, queue.SimpleQueue())
             if self._over is not None:
                 events.put(self._over)
             return events
 
     def _wait(self, branch: str, kind: str) -> pb.ConverseResponse:
-        """The answer of this kind to the last command of a branch; raises what went wrong instead."""
+        """The answer of this kind to the last command of a branch; raises its error, if it failed."""
         while True:
             event = self._events(branch).get()
             if isinstance(event, Exception):
                 raise event
             self.position = event.position
-            if self._owed[branch]:
-                self._owed[branch] -= not event.HasField("generated") or event.generated.HasField("finish")
+            if self._abandoned[branch]:
+                self._abandoned[branch] -= not event.HasField("generated") or event.generated.HasField(
+                    "finish"
+                )
                 continue
             if event.HasField("failed"):
                 raise CommandError(event.failed)
-            # A server that ends sends states which nobody asked for.
+            # A server that drains sends states that were not requested.
             if event.WhichOneof("event") == kind:
                 return event
 
     def _listen(self) -> None:
-        """Sorts events by branch until the call ends, in a thread of its own."""
+        """Sorts events by branch until the call ends; the target of a thread."""
         over: Exception = ConnectionError("the conversation is over")
         try:
             for event in self._call:
@@ -214,5 +215,5 @@ class Conversation:
             over = RequestError.of(error)
         with self._lock:
             self._over = over
-            for events in self._heard.values():
+            for events in self._events_of.values():
                 events.put(over)

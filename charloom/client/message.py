@@ -1,4 +1,4 @@
-"""Requests for text as they go over the wire, made of options."""
+"""Requests for text in the wire's form, made from options."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import charloom.v1.charloom_pb2 as pb
 from charloom.options import GenerateOptions, Token, check
 
 STATE_INTERVAL = 4096
-"""Tokens of a long text between two states that are asked for, so that what is replayed stays short."""
+"""Tokens of a long text between two requested states, so that a replay stays short."""
 
 
 def to_message(
     prompt: str, options: GenerateOptions, n: int = 1, logprobs: int | None = None
 ) -> pb.GenerateRequest:
-    """The request as it goes over the wire.
+    """The request in the wire's form.
 
     Raises:
         InvalidRequestError: an option has a value that no server takes.
@@ -29,7 +29,7 @@ def to_message(
 
 
 def to_token(token: Token) -> pb.Token:
-    """A token's name as it goes over the wire."""
+    """A token's text or id in the wire's form."""
     return pb.Token(text=token) if isinstance(token, str) else pb.Token(id=token)
 
 
@@ -42,12 +42,12 @@ def shape(
     state_interval: int | None,
     require_exact: bool,
 ) -> None:
-    """Says in a request for text what `generate` is told of all but the text."""
+    """Sets the fields of a request that say where it runs and what comes back, as `generate` takes them."""
     message.model, message.token_ids, message.require_exact = model, token_ids, require_exact
     message.state, message.return_state = state, return_state
     message.state_interval = interval(message.max_tokens) if state_interval is None else state_interval
 
 
 def interval(max_tokens: int) -> int:
-    """Tokens between two states of a text of this length; 0 for a short one, which is replayed quickly."""
+    """Tokens between two states of a text of this length; 0 for a short one, which is soon replayed."""
     return STATE_INTERVAL if max_tokens > STATE_INTERVAL else 0

@@ -1,7 +1,4 @@
-"""The error of a call to a server, made of what gRPC says of it.
-
-It knows how servers say why they refuse, and neither calls nor when to try again.
-"""
+"""The error of a call to a server, with the details of gRPC's rich error model."""
 
 from collections.abc import Sequence
 from typing import Self, cast
@@ -19,8 +16,10 @@ DETAILS = "grpc-status-details-bin"
 class RequestError(CharloomError):
     """The server refused a call or could not finish it.
 
-    `code` is gRPC's status code, `violations` names the fields it complains of, and `retry_after`
-    holds the seconds it asks to wait, if it does.
+    Attributes:
+        code: gRPC's status code.
+        violations: the fields that the server refuses, with its reasons.
+        retry_after: seconds that the server asks to wait before a retry; None if it does not.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class RequestError(CharloomError):
 
     @classmethod
     def of(cls, error: grpc.RpcError | grpc.aio.AioRpcError) -> Self:
-        """The error of a call that failed, with gRPC's as its cause wherever it is raised."""
+        """The error of a failed call, with gRPC's as its cause."""
         call = cast(grpc.aio.AioRpcError, error)  # a synchronous call has the same methods
         violations: list[Violation] = []
         retry_after: float | None = None
@@ -54,16 +53,16 @@ class RequestError(CharloomError):
         return failure
 
 
-def hung(patience: float) -> RequestError:
-    """The error of a server that says nothing."""
-    return RequestError(grpc.StatusCode.UNAVAILABLE, f"nothing was heard of the server for {patience:g} s")
+def timed_out(seconds: float) -> RequestError:
+    """The error of a server that sent nothing for some seconds."""
+    return RequestError(grpc.StatusCode.UNAVAILABLE, f"the server sent nothing for {seconds:g} s")
 
 
-def given_up() -> RequestError:
-    """The error of a text that nobody wants any more."""
-    return RequestError(grpc.StatusCode.CANCELLED, "the text was given up")
+def aborted() -> RequestError:
+    """The error of a request that the client itself aborted."""
+    return RequestError(grpc.StatusCode.CANCELLED, "the request was aborted")
 
 
 def ended_early() -> RequestError:
-    """The error of a stream that ended without the end of its text."""
+    """The error of a stream that ended before its text."""
     return RequestError(grpc.StatusCode.UNAVAILABLE, "the stream ended before the text")

@@ -1,7 +1,4 @@
-"""Retries: whether a text that broke off is gone on with, and when.
-
-It knows failures and time, and nothing of what is asked again.
-"""
+"""Retries: whether a generation that broke off is retried, and when."""
 
 import random
 from collections.abc import Callable
@@ -9,12 +6,12 @@ from dataclasses import dataclass, field
 
 import grpc
 
-GONE = {
-    grpc.StatusCode.UNAVAILABLE,  # the server, or the way to it, is gone
-    grpc.StatusCode.CANCELLED,  # by a server that ends; who cancels himself asks no more
+UNREACHABLE = {
+    grpc.StatusCode.UNAVAILABLE,  # the server, or the network before it, is gone
+    grpc.StatusCode.CANCELLED,  # by a server that ends; a client that cancels does not retry
 }
-"""If a call fails so before anything was heard of it, another server may well take it."""
-GOES_ON = GONE | {
+"""Failures before the first response after which another server is tried at once."""
+RETRYABLE = UNREACHABLE | {
     grpc.StatusCode.INTERNAL,  # a burst failed; or how gRPC reports some connections that were cut
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -25,42 +22,47 @@ GOES_ON = GONE | {
 
 @dataclass(frozen=True)
 class RetryConfig:
-    """How patient a client is with servers that fail."""
+    """When a client retries, in the words of gRPC's retry policy; times in seconds."""
 
-    attempts: int = 12
-    """Failures in a row, without anything new between them, after which it gives up; 1 never tries again."""
-    shortest: float = 0.05
-    """Seconds before the second attempt; twice as many before each further one ..."""
-    longest: float = 5.0
+    max_attempts: int = 12
+    """Failures in a row, with no new response between them, after which it gives up; 1: it never retries."""
+    initial_backoff: float = 0.05
+    """Delay before the second attempt; doubled before each further one ..."""
+    max_backoff: float = 5.0
     """... up to this."""
-    obeyed: float = 30.0
-    """A server that says how long to wait is given that, up to so many seconds."""
-    patience: float = 30.0
-    """Seconds without a word, heartbeats included, after which a server is taken to hang."""
+    max_retry_after: float = 30.0
+    """Longest delay that a server may ask for with retry-after."""
+    idle_timeout: float = 30.0
+    """Time without a response, heartbeats included, after which a server counts as hung."""
 
 
 @dataclass
 class Retries:
-    """The failures of one text so far."""
+    """The failures of one generation so far."""
 
     config: RetryConfig
-    chance: Callable[[], float] = random.random
-    """0 to 1: spreads those who failed together."""
+    jitter: Callable[[], float] = random.random
+    """Gives a number in [0, 1), by which clients that failed together are spread."""
     failures: int = field(default=0, init=False)
-    """In a row."""
+    """Failures in a row."""
 
-    def progress(self) -> None:
-        """Takes note of something new."""
+    def reset(self) -> None:
+        """Counts anew, after a response."""
         self.failures = 0
 
-    def delay(self, code: grpc.StatusCode, asked: float | None) -> float | None:
-        """Seconds until the next attempt after a failure; None if there is to be none.
+    def delay(self, code: grpc.StatusCode, retry_after: float | None) -> float | None:
+        """Counts a failure.
 
-        `asked` is what the server asked for, if it did.
+        Args:
+            code: of the failure.
+            retry_after: seconds that the server asks to wait, if it does.
+
+        Returns:
+            Seconds until the next attempt; None if there is to be none.
         """
         self.failures += 1
-        if code not in GOES_ON or self.failures >= self.config.attempts:
+        if code not in RETRYABLE or self.failures >= self.config.max_attempts:
             return None
-        wait = min(self.config.longest, self.config.shortest * 2.0 ** (self.failures - 1))
-        wait *= 0.5 + 0.5 * self.chance()
-        return max(wait, min(asked, self.config.obeyed)) if asked else wait
+        delay = min(self.config.max_backoff, self.config.initial_backoff * 2.0 ** (self.failures - 1))
+        delay *= 0.5 + 0.5 * self.jitter()
+        return max(delay, min(retry_after, self.config.max_retry_after)) if retry_after else delay

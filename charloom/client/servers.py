@@ -1,7 +1,4 @@
-"""A client's servers, which take turns, and the channels to them.
-
-It knows how calls reach a server, and when one is taken for dead; of calls only how those for text begin.
-"""
+"""A client's servers, which take turns, and the gRPC channels to them."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -18,22 +15,22 @@ from charloom.errors import require
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 
 KEEPALIVE = 30.0
-"""Seconds of silence on a call after which the server is asked whether it is still there. A server closes
-the connection of a client that asks more often than its --min-ping-interval."""
+"""Seconds without data on a call after which the server is pinged. A server closes the connection of a client
+that pings more often than its --min-ping-interval."""
 CHANNEL_OPTIONS = (
-    # A pause between responses may be a busy server; only a connection that is gone ends a stream.
+    # A pause between responses may be a busy server; only a dead connection ends a stream.
     ("grpc.keepalive_time_ms", round(KEEPALIVE * 1000)),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Of its own accord gRPC stops asking after twice, and a long pause could end in a dead connection.
+    # gRPC's default stops after two pings, and a long pause could end in a dead connection.
     ("grpc.http2.max_pings_without_data", 0),
-    # A name with several addresses is that of several replicas.
+    # A name with several addresses stands for several replicas.
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 SCHEMES = ("unix", "unix-abstract", "dns", "ipv4", "ipv6", "vsock", "xds")
-"""Of gRPC's other names of servers; see https://grpc.github.io/grpc/core/md_doc_naming.html."""
+"""Schemes of gRPC's other server names; see https://grpc.github.io/grpc/core/md_doc_naming.html."""
 Start = Callable[[pb.GenerateRequest, float | None], Any]
-"""Begins a call, with the seconds that it may take, on the next of a client's addresses."""
+"""Begins a call on the next of a client's servers; takes the request and a timeout in seconds."""
 Stub = TypeVar("Stub")
 
 
@@ -48,14 +45,14 @@ class Servers:
         return len(self._stubs)
 
     def next(self) -> Any:
-        """The one whose turn it is."""
+        """The stub of the next server."""
         return self._stubs[next(self._turn) % len(self._stubs)]
 
     def round(self) -> Start:
-        """Begins the calls of one text: on the next one, then on each of the others.
+        """A function that begins the calls of one generation: on the next server, then on each of the others.
 
-        The round is the text's own: were it shared, others could leave it nothing but the one that
-        is gone, again and again.
+        Each generation has a round of its own: in a shared one it could meet the same dead server again
+        and again.
         """
         first = next(self._turn) % len(self._stubs)
         stubs = islice(cycle(self._stubs), first, None)
@@ -70,17 +67,17 @@ def connect(address: str, tls: Tls | None) -> grpc.Channel:
 
 
 def connect_async(address: str, tls: Tls | None) -> grpc.aio.Channel:
-    """A channel to a server from an event loop."""
+    """A channel to a server, for an event loop."""
     if tls is None:
         return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
     return grpc.aio.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
 
 
 def authorized(stub: Stub, token: str | None) -> Stub:
-    """The stub, each of its calls showing the token.
+    """The stub, with the token as metadata of each call.
 
     Raises:
-        ConfigError: it cannot be a token; the message does not tell it.
+        ConfigError: it cannot be a token; the message does not contain it.
     """
     if token is None:
         return stub
@@ -93,15 +90,15 @@ def authorized(stub: Stub, token: str | None) -> Stub:
 
 
 def several(address: str | Sequence[str]) -> list[str]:
-    """One address or several as several; raises ConfigError for what is none."""
+    """A list of addresses; raises ConfigError for what is no address."""
     addresses = [address] if isinstance(address, str) else list(address)
     for one in addresses or [""]:
-        require(leads_somewhere(one), "address", f"must be HOST:PORT, such as 127.0.0.1:50051, not {one!r}")
+        require(is_address(one), "address", f"must be HOST:PORT, such as 127.0.0.1:50051, not {one!r}")
     return addresses
 
 
-def leads_somewhere(address: str) -> bool:
-    """Whether it names a port of a host, or is one of gRPC's other names, such as unix:PATH."""
+def is_address(address: str) -> bool:
+    """Whether a text is HOST:PORT or one of gRPC's other server names, such as unix:PATH."""
     scheme, _, rest = address.partition(":")
     if scheme in SCHEMES:
         return rest != ""

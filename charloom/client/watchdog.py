@@ -1,4 +1,4 @@
-"""Watchdogs: do something if nobody feeds them for a while; one for threads, one for an event loop."""
+"""Watchdogs: call a function if nobody feeds them for a while; one for threads, one for an event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,23 +9,23 @@ from typing import Self
 
 
 class Watchdog:
-    """Barks once after `patience` seconds without food, in a thread of its own; ends with its context."""
+    """Calls `on_timeout` once after `timeout` seconds without a feed, in a thread; ends with its context."""
 
-    def __init__(self, bark: Callable[[], object], patience: float) -> None:
-        self.barked = False
-        self._bark = bark
-        self._patience = patience
+    def __init__(self, on_timeout: Callable[[], object], timeout: float) -> None:
+        self.expired = False
+        self.timeout = timeout
+        self._on_timeout = on_timeout
         self._fed = monotonic()
         self._over = False
         self._changed = Condition()
         self._thread = Thread(target=self._watch, name="watchdog", daemon=True)
 
     def feed(self) -> None:
-        """Says that all is well."""
+        """Begins the timeout anew."""
         self._fed = monotonic()
 
-    def rest(self) -> None:
-        """Expects nothing until it is fed again."""
+    def pause(self) -> None:
+        """Stops the timeout until the next feed."""
         self._fed = inf
 
     def __enter__(self) -> Self:
@@ -43,43 +43,43 @@ class Watchdog:
     def _watch(self) -> None:
         with self._changed:
             while not self._over:
-                left = self._fed + self._patience - monotonic()
+                left = self._fed + self.timeout - monotonic()
                 if left <= 0:
-                    self.barked = True
-                    self._bark()
+                    self.expired = True
+                    self._on_timeout()
                     return
-                self._changed.wait(min(left, self._patience))
+                self._changed.wait(min(left, self.timeout))
 
 
-class Patience:
-    """The same in an event loop: loses itself once after `seconds` without being renewed."""
+class AsyncWatchdog:
+    """A watchdog in an event loop: a feed costs no more than reading the clock."""
 
-    def __init__(self, lose: Callable[[], object], seconds: float) -> None:
-        self.seconds = seconds
-        self.lost = False
-        self._lose = lose
-        self._renewed = monotonic()
+    def __init__(self, on_timeout: Callable[[], object], timeout: float) -> None:
+        self.expired = False
+        self.timeout = timeout
+        self._on_timeout = on_timeout
+        self._fed = monotonic()
 
-    def renew(self) -> None:
-        """Says that all is well; costs no more than the time of day."""
-        self._renewed = monotonic()
+    def feed(self) -> None:
+        """Begins the timeout anew."""
+        self._fed = monotonic()
 
-    def rest(self) -> None:
-        """Expects nothing until it is renewed."""
-        self._renewed = inf
+    def pause(self) -> None:
+        """Stops the timeout until the next feed."""
+        self._fed = inf
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(self.seconds, self._check)
+        self._timer = self._loop.call_later(self.timeout, self._check)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
 
     def _check(self) -> None:
-        left = self._renewed + self.seconds - monotonic()
+        left = self._fed + self.timeout - monotonic()
         if left > 0:
-            self._timer = self._loop.call_later(min(left, self.seconds), self._check)
+            self._timer = self._loop.call_later(min(left, self.timeout), self._check)
         else:
-            self.lost = True
-            self._lose()
+            self.expired = True
+            self._on_timeout()

@@ -4,7 +4,7 @@ Ours rather than matplotlib, which weighs 60 MB in a job that trains, takes a se
 pictures follow no reader's choice of light or dark.
 """
 
-from charloom.plot.fields import Axis, Dot, Field, Line, grid
+from charloom.plot.fields import Axis, Dot, Field, Polyline, grid
 from charloom.plot.panels import Curve, Panel, Point, document, figure
 from charloom.plot.svg import STYLE
 
@@ -14,9 +14,9 @@ __all__ = [
     "Curve",
     "Dot",
     "Field",
-    "Line",
     "Panel",
     "Point",
+    "Polyline",
     "document",
     "figure",
     "grid",

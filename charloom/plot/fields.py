@@ -39,7 +39,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Line:
+class Polyline:
     """A line through points; `kind` names its classes in `svg.STYLE`."""
 
     points: Sequence[Point]
@@ -62,7 +62,7 @@ class Field:
     title: str
     x: Axis
     y: Axis
-    lines: Sequence[Line] = ()
+    lines: Sequence[Polyline] = ()
     dots: Sequence[Dot] = ()
 
 

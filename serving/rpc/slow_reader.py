@@ -6,31 +6,31 @@ from math import inf
 from time import monotonic
 from typing import Self
 
-from charloom.client.watchdog import Patience
+from charloom.client.watchdog import AsyncWatchdog
 from serving.errors import SlowReaderError
 
 
-class Watch(Patience):
-    """Limits the time of each write of one call, in the task that makes them.
+class Watch(AsyncWatchdog):
+    """Watches the writes of one call, in the task that makes them: a watchdog that is paused between writes.
 
-    A timer for each write would cost as much as a third of the write; `Patience` has one for the call.
+    A timer for each write would cost as much as a third of the write; the watchdog has one for the call.
     """
 
     def __init__(self, seconds: float) -> None:
         super().__init__(self._break_off, seconds)
-        self.rest()
+        self.pause()
 
     async def over(self, write: Awaitable[None]) -> None:
         """Waits for a write; raises SlowReaderError once it takes too long."""
-        self._renewed = monotonic()  # as `renew` and `rest` do, without a call for every message
+        self._fed = monotonic()  # what `feed` and `pause` do, without a call for every message
         try:
             await write
         except asyncio.CancelledError:
-            if self.lost and self._task.uncancel() == 0:  # else the call is cancelled for another reason too
-                raise SlowReaderError(self.seconds) from None
+            if self.expired and self._task.uncancel() == 0:  # else somebody else cancels as well
+                raise SlowReaderError(self.timeout) from None
             raise
         finally:
-            self._renewed = inf
+            self._fed = inf
 
     def _break_off(self) -> None:
         """Cancels the write that takes too long."""

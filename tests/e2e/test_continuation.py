@@ -40,7 +40,7 @@ FILTERED: dict[str, Any] = {
     "stop": "zzqzz",
     "n": 3,
 }
-QUICK = RetryConfig(patience=3)
+QUICK = RetryConfig(idle_timeout=3)
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,7 @@ def test_a_client_gives_up_in_the_end_and_at_once_where_nothing_was_begun(replic
     server = replica()
     with Client("127.0.0.1:1") as nobody, pytest.raises(RequestError, match="UNAVAILABLE"):
         nobody.generate("a").text()
-    few = RetryConfig(attempts=3, shortest=0.01, longest=0.05)
+    few = RetryConfig(max_attempts=3, initial_backoff=0.01, max_backoff=0.05)
     with Client(server.address, few) as client, pytest.raises(RequestError, match="UNAVAILABLE"):
         after_some_text(client.generate("The ", **LONG), server.kill)
 

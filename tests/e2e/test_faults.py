@@ -85,7 +85,7 @@ def test_a_text_goes_on_elsewhere(faulty: Faulty, serve: Serve, keys: Path, faul
 
 
 def test_a_burst_that_fails_ends_its_streams_and_the_server_recovers(faulty: Faulty) -> None:
-    with Client(faulty.server.address, RetryConfig(attempts=1)) as client:
+    with Client(faulty.server.address, RetryConfig(max_attempts=1)) as client:
         undisturbed = client.generate("The ", max_tokens=100, seed=1).text()
         with pytest.raises(RequestError) as raised:
             in_the_midst(client.generate("The ", **LONG), lambda: faulty.be(FAIL))
@@ -101,7 +101,7 @@ def test_a_burst_that_fails_ends_its_streams_and_the_server_recovers(faulty: Fau
 
 
 def test_a_burst_that_hangs_is_told_to_its_clients_and_to_the_supervisor(faulty: Faulty) -> None:
-    with Client(faulty.server.address, RetryConfig(attempts=1)) as client:
+    with Client(faulty.server.address, RetryConfig(max_attempts=1)) as client:
         undisturbed = client.generate("The ", max_tokens=100, seed=1).text()
         faulty.wait_for(SERVING, LIVENESS)
         with pytest.raises(RequestError) as raised:
@@ -116,7 +116,7 @@ def test_a_burst_that_hangs_is_told_to_its_clients_and_to_the_supervisor(faulty:
 
 
 def test_a_server_that_hangs_can_be_ended(faulty: Faulty) -> None:
-    with Client(faulty.server.address, RetryConfig(attempts=1)) as client:
+    with Client(faulty.server.address, RetryConfig(max_attempts=1)) as client:
         with pytest.raises(RequestError):
             in_the_midst(client.generate("The ", **LONG), lambda: faulty.be(HANG))
         faulty.server.stop()

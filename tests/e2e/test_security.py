@@ -29,7 +29,7 @@ Serve = Callable[..., Any]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 ENDLESS = 900_000
 """Tokens that no test waits for."""
-ONCE = RetryConfig(attempts=1)
+ONCE = RetryConfig(max_attempts=1)
 
 
 @pytest.fixture

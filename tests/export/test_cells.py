@@ -6,8 +6,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from charloom.batch_invariance import Subject, check
 from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, INPUTS, READ_INPUTS, take
-from charloom.exactness import Subject, check
 from export.verify import Session
 from networks.recurrent.config import RecurrentConfig
 from tests.conftest import PRECISIONS

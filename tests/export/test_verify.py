@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from charloom.exactness import ExactnessError
+from charloom.batch_invariance import BatchInvarianceError
 from export.verify import GREEDY, LANES, PROMPT, VerificationError, Verifier, compare_greedy, score_model
 from tests.conftest import needs_int8
 from tests.export.conftest import TALL, built_once
@@ -87,7 +87,7 @@ def test_weights_that_are_no_numbers_are_found(net, verify):
 
 @pytest.mark.parametrize("kind", ["read", "plain"])
 def test_other_weights_in_one_graph_alone_are_found(net, verify, kind):
-    with pytest.raises(ExactnessError, match="reading"):
+    with pytest.raises(BatchInvarianceError, match="reading"):
         verify(graphs=altered(net.graphs, kind, lambda a: a * (1 + 1e-6)))
 
 
@@ -169,5 +169,5 @@ def test_int8_that_gives_no_numbers_is_refused(verify_int8):
 
 @needs_int8
 def test_int8_graphs_that_differ_are_found(verify_int8):
-    with pytest.raises(ExactnessError, match="reading"):
+    with pytest.raises(BatchInvarianceError, match="reading"):
         verify_int8(change=lambda a: a * 1.01, kind="read")

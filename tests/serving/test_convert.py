@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.client import Alternative, Ending, NetworkInfo, Progress
+from charloom.client import Alternative, Ending, GenerationStatus, NetworkInfo
 from charloom.client.client import to_info
 from charloom.client.message import to_message
 from charloom.options import GenerateOptions, InvalidRequestError
@@ -122,7 +122,7 @@ def test_a_response_holds_what_was_asked_for_and_the_client_reads_it() -> None:
     )
     update = Update(stream, ["b", "c"], chosen, position=4, finish=Finish.STOP)
     asked = pb.GenerateRequest(token_ids=True, logprobs=2)
-    progress = Progress()
+    progress = GenerationStatus()
     piece = progress.take(to_response(asked, 3, update, LETTERS), 3)
     assert (piece.text, piece.index, piece.position, piece.token_ids) == ("bc", 3, 4, [1, 2])
     assert piece.logprobs == [-0.5, -1]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from charloom.batch_invariance import BatchInvarianceError
 from charloom.bundle import Precision
 from charloom.burst import Feeds, GraphKind
-from charloom.exactness import ExactnessError
 from serving.engine import executor as module
 from serving.engine.config import RunnerConfig
 from serving.engine.executor import Executor
@@ -100,13 +100,13 @@ def by_thread(kind: GraphKind, feeds: Feeds) -> bool:
 def test_a_runner_whose_bits_depend_on_something_else_is_not_served(
     load: Load, when: Rows, what: str
 ) -> None:
-    with pytest.raises(ExactnessError, match=what):
+    with pytest.raises(BatchInvarianceError, match=what):
         load(when)
 
 
 def test_a_thread_that_computes_other_bits_is_found(load: Load) -> None:
-    with pytest.raises(ExactnessError, match="computing in shards changes c_0_out"):
+    with pytest.raises(BatchInvarianceError, match="computing in shards changes c_0_out"):
         load(by_thread, threads=2)
-    with pytest.raises(ExactnessError, match="computing in shards changes c_0_out"):
+    with pytest.raises(BatchInvarianceError, match="computing in shards changes c_0_out"):
         load(lambda kind, feeds: kind == "read" and by_thread(kind, feeds), threads=2)
     assert load(by_thread, threads=1).executor.padding >= 1

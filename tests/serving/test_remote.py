@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from charloom.client import Client, RequestError
-from charloom.client.generation import Piece
+from charloom.client.piece import Piece
 from charloom.options import GenerateOptions, InvalidRequestError, Violation
 from serving.commands.remote import RemoteModel, in_parts
 

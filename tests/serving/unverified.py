@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from charloom.batch_invariance import BatchInvariance
 from charloom.bundle import Bundle, BundleWriter, Precision
-from charloom.exactness import Exactness
 from charloom.vocabulary import CharacterVocabulary
 from export.exporter import Exporter
 from export.verify import Outcome
@@ -23,7 +23,7 @@ class Trusting:
 
     def believe(self, precision: Precision) -> Outcome:
         nothing = {"largest_logprob_difference": 0.0, "greedy_tokens_equal": 0, "cost_in_nats_per_token": 0.0}
-        return Outcome(precision, 0, 0.0, 0.0, nothing, Exactness(1, ()))
+        return Outcome(precision, 0, 0.0, 0.0, nothing, BatchInvariance(1, ()))
 
 
 def write_unverified(

@@ -14,7 +14,7 @@ Kind = Literal["done", "pruned", "failed", "killed", "running", "waiting"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """The outcome of one trial."""
 
     kind: Kind
@@ -43,7 +43,7 @@ class Row:
     """Name of the machine that trained it last."""
     curve: Mapping[float, float]
     """Validation loss, by share of the run."""
-    outcome: Outcome
+    outcome: TrialOutcome
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
-from charloom.plot import Axis, Dot, Field, Line, grid
+from charloom.plot import Axis, Dot, Field, Polyline, grid
 from training.sweeping.outcome import Row, best_of
 from training.sweeping.space import Choice, Value, Variation
 from training.sweeping.table import shown
@@ -26,7 +26,7 @@ def plot(rows: Sequence[Row], variations: Mapping[str, Variation]) -> str:
 def by_trial(rows: Sequence[Row], best: Row | None, losses: Axis) -> Field:
     """The loss of each trial, with the lowest so far as a line."""
     lowest = accumulate(map(loss_of, rows), min)
-    line = Line([(row.place, loss) for row, loss in zip(rows, lowest, strict=True)], "pale")
+    line = Polyline([(row.place, loss) for row, loss in zip(rows, lowest, strict=True)], "pale")
     places = Axis.over([row.place for row in rows], ".0f")
     dots = [dot(row.place, row, best) for row in rows]
     return Field("validation loss by trial", places, losses, [line], dots)
@@ -36,7 +36,7 @@ def by_share(rows: Sequence[Row], best: Row | None) -> Field:
     """The loss of each trial in the course of its run, the best trial on top."""
     losses = Axis.over([loss for row in rows for loss in row.curve.values()], ".4g")
     lines = [
-        Line(list(row.curve.items()), BEST if row is best else "pale thin")
+        Polyline(list(row.curve.items()), BEST if row is best else "pale thin")
         for row in sorted(rows, key=lambda row: row is best)
     ]
     shares = Axis(0, 1, {0: "0%", 0.5: "50%", 1: "100%"})

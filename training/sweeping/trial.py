@@ -17,7 +17,7 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from training.sweeping.outcome import MARKS, Kind, Outcome, Row, trial_name
+from training.sweeping.outcome import MARKS, Kind, Row, TrialOutcome, trial_name
 from training.sweeping.space import Value
 from training.sweeping.storage import Storage
 
@@ -57,7 +57,7 @@ class Trial:
                     self.reported.add(mark)
             return bool(losses) and self.optuna.should_prune()
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: TrialOutcome) -> None:
         """Stores the outcome.
 
         Raises:
@@ -153,7 +153,7 @@ def row_of(place: int, trial: FrozenTrial) -> Row:
         values=trial.params,
         machine=trial.user_attrs.get("machine", ""),
         curve={mark / MARKS: loss for mark, loss in sorted(trial.intermediate_values.items())},
-        outcome=Outcome(**trial.user_attrs["outcome"])
+        outcome=TrialOutcome(**trial.user_attrs["outcome"])
         if finished
-        else Outcome(kinds.get(trial.state, "killed")),
+        else TrialOutcome(kinds.get(trial.state, "killed")),
     )

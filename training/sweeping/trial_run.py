@@ -23,7 +23,7 @@ from training.reporting.reporter import Reporter
 from training.reporting.tensorboard import TensorBoardError
 from training.run import fresh, resumed, too_large
 from training.sweeping.folder import SweepFolder
-from training.sweeping.outcome import MARKS, Kind, Outcome, trial_name
+from training.sweeping.outcome import MARKS, Kind, TrialOutcome, trial_name
 from training.sweeping.space import Space
 from training.sweeping.storage import StorageError
 from training.sweeping.table import values_line
@@ -110,7 +110,7 @@ class TrialRunner:
             )
         return folder
 
-    def outcome(self, trial: Trial, folder: RunFolder, reporter: Reporter) -> Outcome:
+    def outcome(self, trial: Trial, folder: RunFolder, reporter: Reporter) -> TrialOutcome:
         """Trains, and gives the outcome.
 
         Raises:
@@ -175,12 +175,12 @@ def keep_best(folder: RunFolder) -> None:
         folder.prune(keep=0)
 
 
-def outcome_of(trainer: Trainer | None, kind: Kind, note: str = "") -> Outcome:
+def outcome_of(trainer: Trainer | None, kind: Kind, note: str = "") -> TrialOutcome:
     """The outcome of a trial; no trainer if it could not be made."""
     if trainer is None:
-        return Outcome(kind, note=note)
+        return TrialOutcome(kind, note=note)
     loss = trainer.progress.best_loss
-    return Outcome(
+    return TrialOutcome(
         kind,
         loss=loss if math.isfinite(loss) else None,
         epoch=trainer.epoch,
@@ -190,7 +190,7 @@ def outcome_of(trainer: Trainer | None, kind: Kind, note: str = "") -> Outcome:
     )
 
 
-def outcome_line(outcome: Outcome) -> str:
+def outcome_line(outcome: TrialOutcome) -> str:
     """An outcome in words."""
     if outcome.note:
         return f"failed: {outcome.note}"

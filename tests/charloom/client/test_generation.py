@@ -37,7 +37,7 @@ def calls_until(outcome: type[BaseException], when_cancelled: Callable[[asyncio.
             return calls[-1]
 
         request = pb.GenerateRequest(prompt="a")
-        generation = AsyncGeneration(start, request, None, RetryConfig(patience=0.1), addresses=2)
+        generation = AsyncGeneration(start, request, None, RetryConfig(idle_timeout=0.1), addresses=2)
         task = asyncio.create_task(generation.text())
         with pytest.raises(outcome):
             await asyncio.wait_for(asyncio.shield(task), 10)
@@ -66,7 +66,7 @@ def test_a_task_that_outlived_a_cancellation_before_is_told_of_a_hang() -> None:
             lambda *_: Silent(lambda: None),  # type: ignore[arg-type, return-value]
             request,
             None,
-            RetryConfig(patience=0.1),
+            RetryConfig(idle_timeout=0.1),
             addresses=2,
         )
         with pytest.raises(RequestError):

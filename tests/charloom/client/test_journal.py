@@ -24,7 +24,7 @@ def part(tokens: list[int], position: int, state: int | None = None, **more: Any
 
 def test_before_anything_was_heard_the_request_is_asked_again() -> None:
     book = journal(n=3)
-    assert list(book.remaining()) == [(None, book.asked)]
+    assert list(book.remaining()) == [(None, book.request)]
     book.take(0, pb.GenerateResponse(start=START))
     ((index, again),) = book.remaining()
     assert index is None
@@ -81,18 +81,18 @@ def test_what_is_complete_is_not_asked_for() -> None:
     assert list(book.remaining()) == []
 
 
-def test_a_state_can_be_forgotten_but_not_the_tokens_before_it() -> None:
+def test_a_state_can_be_dropped_but_not_the_tokens_before_it() -> None:
     book = journal()
     book.take(0, pb.GenerateResponse(start=START))
     book.take(0, part([1, 2, 3], 7, state=6))
     ((_, message),) = book.remaining()
     assert list(message.replay) == [3]
-    assert book.forget_states()
+    assert book.drop_states()
     ((_, message),) = book.remaining()
     assert list(message.replay) == [1, 2, 3]
     assert not message.state
     assert message.seed == START.seed
-    assert not book.forget_states()
+    assert not book.drop_states()
 
 
 def test_what_goes_on_with_a_state_of_the_user_keeps_it() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 
-from charloom.client.watchdog import Patience, Watchdog
+from charloom.client.watchdog import AsyncWatchdog, Watchdog
 
 
 def test_a_watchdog_barks_once_nobody_feeds_it_and_leaves_with_its_context() -> None:
@@ -15,13 +15,13 @@ def test_a_watchdog_barks_once_nobody_feeds_it_and_leaves_with_its_context() -> 
             dog.feed()
         fed = time.monotonic()
         time.sleep(0.5)
-    assert dog.barked
+    assert dog.expired
     assert len(barks) == 1
     assert barks[0] - fed > 0.1
     with Watchdog(lambda: barks.append(0), 0.1) as quiet:
         pass
     time.sleep(0.2)
-    assert not quiet.barked
+    assert not quiet.expired
     assert len(barks) == 1
 
 
@@ -35,25 +35,25 @@ def test_a_watchdog_is_gone_with_its_context() -> None:
 def test_a_watchdog_that_rests_expects_nothing_until_it_is_fed() -> None:
     barks: list[float] = []
     with Watchdog(lambda: barks.append(time.monotonic()), 0.1) as dog:
-        dog.rest()
+        dog.pause()
         time.sleep(0.35)
-        assert not dog.barked
+        assert not dog.expired
         dog.feed()
         fed = time.monotonic()
-        while not dog.barked and time.monotonic() < fed + 10:
+        while not dog.expired and time.monotonic() < fed + 10:
             time.sleep(0.01)
     assert len(barks) == 1
     assert barks[0] >= fed + 0.1
 
 
-def test_patience_that_rests_is_not_lost_until_it_is_renewed() -> None:
+def test_a_paused_watchdog_of_an_event_loop_expires_only_after_it_is_fed() -> None:
     async def main() -> None:
-        lost = asyncio.Event()
-        with Patience(lost.set, 0.1) as patience:
-            patience.rest()
+        expired = asyncio.Event()
+        with AsyncWatchdog(expired.set, 0.1) as watchdog:
+            watchdog.pause()
             await asyncio.sleep(0.35)
-            assert not patience.lost
-            patience.renew()
-            await asyncio.wait_for(lost.wait(), 10)
+            assert not watchdog.expired
+            watchdog.feed()
+            await asyncio.wait_for(expired.wait(), 10)
 
     asyncio.run(main())

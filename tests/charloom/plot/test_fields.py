@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from charloom.plot import Axis, Dot, Field, Line, grid
+from charloom.plot import Axis, Dot, Field, Polyline, grid
 
 X, Y = Axis(0, 10, {0: "none", 10: "ten"}), Axis.over([3, 1, 2], ".1f")
 
@@ -13,7 +13,7 @@ def test_an_axis_spans_its_values_and_is_labelled_with_both_ends() -> None:
 
 
 def test_fields_stand_in_rows_of_two() -> None:
-    field = Field("a & b", X, Y, [Line([(0, 1), (10, 3)], "c0")], [Dot((5, 2), "c1 hollow", "<here>")])
+    field = Field("a & b", X, Y, [Polyline([(0, 1), (10, 3)], "c0")], [Dot((5, 2), "c1 hollow", "<here>")])
     root = ElementTree.fromstring(grid("three", [field] * 3))
     boxes = [
         tuple(float(box.attrib[name]) for name in ("x", "y", "width", "height"))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from training.sweeping.outcome import Outcome
+from training.sweeping.outcome import TrialOutcome
 from training.sweeping.space import Space
 from training.sweeping.storage import StorageError
 from training.sweeping.study import StudyConfig, open_study
@@ -81,7 +81,7 @@ def test_machines_that_share_only_a_database_make_so_many_trials_and_no_more(dat
         made = []
         while trial := study.claim():
             trial.report({1: 2.0})
-            trial.finish(Outcome("done", 1.0))
+            trial.finish(TrialOutcome("done", 1.0))
             made.append(trial)
         return made
 

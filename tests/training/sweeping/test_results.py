@@ -4,7 +4,7 @@ import csv
 import io
 from xml.etree import ElementTree
 
-from training.sweeping.outcome import Outcome, Row, best_of, trial_name
+from training.sweeping.outcome import Row, TrialOutcome, best_of, trial_name
 from training.sweeping.plot import plot
 from training.sweeping.space import Space
 from training.sweeping.table import csv_table, table
@@ -13,7 +13,7 @@ SPACE = Space.parse(["cells=16,32", "learning-rate=1e-4..1e-2:log"])
 
 
 def row(place, kind, loss=None, cells=16, rate=1e-3, **more):
-    outcome = Outcome(kind, loss, epoch=2.5, seconds=61, parameters=1234, **more)
+    outcome = TrialOutcome(kind, loss, epoch=2.5, seconds=61, parameters=1234, **more)
     values, curve = {"cells": cells, "learning-rate": rate}, {1 / 27: 3.0, 1.0: loss or 9.0}
     return Row(place, trial_name(place), values, "here", curve, outcome)
 
@@ -23,7 +23,7 @@ ROWS = [
     row(1, "pruned", 2.5, cells=32, rate=1e-2),
     row(2, "failed", note="<the loss> is no number, any more"),
     row(3, "done", 1.5, cells=32, rate=1e-4),
-    Row(5, "trial-005", {}, "", {}, Outcome("waiting")),
+    Row(5, "trial-005", {}, "", {}, TrialOutcome("waiting")),
 ]
 
 

@@ -7,14 +7,14 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from charloom.errors import ConfigError
-from training.sweeping.outcome import MARKS, Outcome
+from training.sweeping.outcome import MARKS, TrialOutcome
 from training.sweeping.storage import DATABASE, MAX_RETRIES, LostError, StorageError
 from training.sweeping.study import StudyConfig, SweepError
 from training.sweeping.trial import Heartbeat
 
 
 def done(loss):
-    return Outcome("done", loss, epoch=1.0, seconds=2.0, parameters=3)
+    return TrialOutcome("done", loss, epoch=1.0, seconds=2.0, parameters=3)
 
 
 def test_two_processes_make_so_many_trials_together_and_no_more(opened):
@@ -64,7 +64,7 @@ def test_a_trial_that_does_worse_than_others_may_end(opened):
     worse, better = study.claim(), study.claim()
     assert worse.report(dict.fromkeys(range(1, MARKS // 2), 3.0))
     assert not better.report(dict.fromkeys(range(1, MARKS // 2), 1.0))
-    worse.finish(Outcome("pruned", 3.0))
+    worse.finish(TrialOutcome("pruned", 3.0))
     assert study.rows()[worse.place].outcome.kind == "pruned"
 
 
@@ -82,14 +82,14 @@ def test_other_pruners(name, opened):
     for number in range(40):
         trial = study.claim()
         pruned = any(trial.report({mark: 1.0 + number % 10}) for mark in range(1, MARKS))
-        trial.finish(Outcome("pruned" if pruned else "done", 1.0 + number % 10))
+        trial.finish(TrialOutcome("pruned" if pruned else "done", 1.0 + number % 10))
         ended += pruned
     assert (ended > 0) == (name == "hyperband")
 
 
 def test_a_failure_counts_as_a_trial(opened):
     study = opened(trials=1)
-    study.claim().finish(Outcome("failed", note="the loss is no number"))
+    study.claim().finish(TrialOutcome("failed", note="the loss is no number"))
     assert study.claim() is None
     assert study.rows()[0].outcome.note == "the loss is no number"
 

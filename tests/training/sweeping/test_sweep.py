@@ -15,7 +15,7 @@ import pytest
 
 from training.checkpoint import load_checkpoint, load_training_state
 from training.sweeping.folder import SweepFolder
-from training.sweeping.outcome import Outcome, Row
+from training.sweeping.outcome import Row, TrialOutcome
 from training.sweeping.storage import DATABASE
 
 VARY = ("--vary", "cells=8,16", "--vary", "learning-rate=1e-3..1e-1:log")
@@ -113,9 +113,9 @@ def test_a_trial_that_came_to_its_loss_elsewhere_is_not_taken_from_here(run_cli,
     folder = SweepFolder(tmp_path / "here")
     loss = float(rows(folder.path)[0]["validation_loss"])
     for outcome, held in (
-        (Outcome("done", loss), True),
-        (Outcome("done", loss - 0.1), False),
-        (Outcome("failed"), False),
+        (TrialOutcome("done", loss), True),
+        (TrialOutcome("done", loss - 0.1), False),
+        (TrialOutcome("failed"), False),
     ):
         assert folder.has(Row(0, "trial-000", {}, "m", {}, outcome)) is held
 

@@ -1,7 +1,4 @@
-"""Asks: what clients ask for, of every kind; the n-th of a seed is always the same.
-
-It knows requests, and neither servers nor connections.
-"""
+"""The workload: requests of every kind; the n-th of a seed is always the same."""
 
 import random
 from collections.abc import Sequence
@@ -23,34 +20,34 @@ STOPS = ("\n\n\n", "return self", "zzq")
 
 
 @dataclass(frozen=True)
-class Ask:
+class WorkloadRequest:
     """One request, of n texts."""
 
     model: str
     prompt: str
     n: int
     state_interval: int
-    """Tokens between two states; 0 for none, so that a text goes on by replay."""
+    """Tokens between two states; 0: none, so that a text is resumed by replay."""
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """All that a client's `generate` takes beside the prompt."""
+        """The arguments of a client's `generate`, beside the prompt."""
         return {"model": self.model, "n": self.n, "state_interval": self.state_interval, **self.options}
 
 
 @dataclass(frozen=True)
-class Asks:
-    """All that are ever asked."""
+class Workload:
+    """An endless sequence of requests, by index."""
 
     seed: int
     models: Sequence[str]
     text: str
-    """Prompts are cut from it."""
+    """The text from which prompts are cut."""
     lengths: tuple[int, int] = LENGTHS
     """Fewest and most tokens of a text."""
 
-    def __getitem__(self, number: int) -> Ask:
+    def __getitem__(self, number: int) -> WorkloadRequest:
         chance = random.Random(f"{self.seed} {number}")  # noqa: S311
         begins = chance.randrange(len(self.text) - LONGEST_PROMPT)
         options: dict[str, Any] = {
@@ -62,7 +59,7 @@ class Asks:
             options |= chance.choice(FILTERS)
         if chance.random() < 0.25:
             options |= {"stop": chance.sample(STOPS, 2), "min_tokens": chance.randint(0, 150)}
-        return Ask(
+        return WorkloadRequest(
             model=chance.choice(self.models),
             prompt=self.text[begins : begins + chance.randint(0, LONGEST_PROMPT)],
             n=chance.choice([1, 1, 1, 1, 2, 3]),

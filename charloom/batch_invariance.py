@@ -1,8 +1,8 @@
-"""Promise 1, checked: a stream's bits do not depend on what runs beside it, or how.
+"""Batch invariance (promise 1) as a check: a stream's bits do not depend on the batch that it runs in.
 
-Whoever can run a burst hands in a function; this file says which bursts must agree and finds the
-smallest batch from which on they do. It knows no runtime: an export calls it to vouch for a
-bundle, and a server calls it as it loads one, for its own hardware.
+The check runs bursts that must agree bit for bit, and finds the smallest batch size from which on they do.
+An export runs it to verify a bundle; a server runs it as it loads one, for its own hardware. The term is
+that of vLLM and of He et al. 2025, "Defeating nondeterminism in LLM inference".
 """
 
 from collections.abc import Callable, Mapping
@@ -29,58 +29,60 @@ from charloom.errors import CharloomError
 from charloom.vocabulary import Tokens
 
 Run = Callable[[GraphKind, Feeds], Feeds]
-"""Runs one burst on the named graph."""
+"""Runs one burst on the graph of a kind: feeds to outputs, arrays by name."""
 
 STEPS = 8
 LARGEST = 256
-"""Rows of the largest batch tried, where nobody runs larger ones."""
+"""Rows of the largest batch tried, unless larger ones will run."""
 SIZES = (*range(1, 18), 23, 24, 31, 32, 33, 47, 48, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256)
-"""Batch sizes tried up to the largest: around the blocks and remainders of matrix kernels."""
+"""Batch sizes tried, up to the largest: around the block sizes of matrix kernels."""
 MAX_PADDING = 64
-"""On a CPU, a batch padded further would cost single streams too much: the check fails instead."""
+"""Largest padding on a CPU: with more, single streams would be too slow, so the check fails instead."""
 
 
-class ExactnessError(CharloomError):
-    """Two bursts that must agree bit for bit do not."""
+class BatchInvarianceError(CharloomError):
+    """Two bursts that must agree bit for bit differ."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"not exact to the bit: {what}")
 
 
 @dataclass(frozen=True)
-class Exactness:
-    """What was found to hold, and the smallest batch it holds for."""
+class BatchInvariance:
+    """The result of the check."""
 
     padding: int
+    """Rows of the smallest batch from which on it holds; smaller ones are padded to it."""
     held: tuple[str, ...]
+    """What the bits were found not to depend on, in words."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked: how to run it, and the sizes that its feeds need."""
+    """A bundle to check: how its bursts are run, and the sizes of its feeds."""
 
     run: Run
     vocabulary_size: int
     start: int
     state: tuple[StateSpec, ...]
     others: Mapping[str, Run] = field(default_factory=dict)
-    """Other ways to run the same bundle that must agree, by what they differ in."""
+    """Other variants of running it that must agree, by what they differ in."""
     largest: int = LARGEST
     """Rows of the largest batch that will run."""
     max_padding: int = MAX_PADDING
-    """Padding that can be afforded: a GPU runs a large batch about as fast as a small one."""
+    """Largest padding: more on a GPU, which runs a large batch about as fast as a small one."""
 
 
-def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
-    """Finds the padding and checks that, with it, every equality of promise 1 holds.
+def check(subject: Subject, text: Tokens, *, seed: int = 0) -> BatchInvariance:
+    """Finds the padding, and checks that batch invariance holds with it.
 
     Args:
-        subject: the bundle as it is run here.
-        text: token ids [T] of real text, read by some of the rows.
-        seed: makes the rows of the check.
+        subject: the bundle, as it is run here.
+        text: token ids [T] of real text, which some of the rows read.
+        seed: seeds the rows of the check.
 
     Raises:
-        ExactnessError: an equality does not hold; the message says which.
+        BatchInvarianceError: an equality does not hold; the message says which.
     """
     feeds = probe(subject, text, np.random.default_rng(seed))
     padding = find_padding(subject, feeds)
@@ -121,11 +123,11 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
         "filtered neighbours",
         *subject.others,
     )
-    return Exactness(padding, held)
+    return BatchInvariance(padding, held)
 
 
 def probe(subject: Subject, text: Tokens, random: np.random.Generator) -> Feeds:
-    """A plain burst of the largest size whose rows read and sample, each from another step on."""
+    """The feeds of a plain burst of the largest size; each row samples from a step of its own on."""
     rows = subject.largest
     feeds = neutral(PLAIN_INPUTS, B=rows, K=STEPS)
     starts = random.integers(0, max(1, len(text) - STEPS), rows)
@@ -138,7 +140,7 @@ def probe(subject: Subject, text: Tokens, random: np.random.Generator) -> Feeds:
 
 
 def find_padding(subject: Subject, feeds: Feeds) -> int:
-    """The smallest batch size from which on every size gives the bits of the largest, in every way."""
+    """The smallest batch size from which on every size gives the bits of the largest, in every variant."""
     runs = (subject.run, *subject.others.values())
     whole = subject.run("plain", feeds)
     for name, other in subject.others.items():
@@ -151,12 +153,12 @@ def find_padding(subject: Subject, feeds: Feeds) -> int:
             break
         padding = size
     if padding > subject.max_padding:
-        raise ExactnessError(f"batches under {padding} rows differ from larger ones")
+        raise BatchInvarianceError(f"batches under {padding} rows differ from larger ones")
     return padding
 
 
 def run_split(run: Run, feeds: Feeds, subject: Subject) -> Feeds:
-    """The burst as two shorter ones, the second going on from the state after the first."""
+    """The outputs of the burst as two shorter ones, the second from the state after the first."""
     cut = STEPS // 2 - 1
     per_step = [spec.name for spec in PLAIN_INPUTS if spec.dims[0] == "K"]
     parts = [dict(feeds), dict(feeds)]
@@ -171,12 +173,12 @@ def run_split(run: Run, feeds: Feeds, subject: Subject) -> Feeds:
 
 
 def read_names(subject: Subject) -> list[str]:
-    """What a reading burst takes."""
+    """Names of the feeds of a reading burst."""
     return [*(spec.name for spec in READ_INPUTS), *(spec.name for spec in subject.state)]
 
 
 def mix(feeds: Feeds, subject: Subject) -> tuple[Feeds, npt.NDArray[np.int64]]:
-    """The burst with samplers on in every other row, each in half of those; and the rows that stay plain."""
+    """The feeds with each sampler in some of every other row, and the indices of the plain rows."""
     rows = subject.largest
     random = np.random.default_rng(rows)
     full = neutral(FULL_INPUTS, B=rows, K=STEPS, V=subject.vocabulary_size, W=4, N=2) | feeds
@@ -209,7 +211,7 @@ def take_rows(outputs: Feeds, rows: npt.NDArray[np.int64]) -> Feeds:
 
 
 def bits(array: npt.NDArray[Any]) -> bytes:
-    """The bytes of an array, with minus zero as zero: a conditional may drop its sign, and no sum minds."""
+    """The bytes of an array, with minus zero as zero: conditionals drop its sign, and sums do not change."""
     return np.where(array == 0, array.dtype.type(0), array).tobytes()
 
 
@@ -219,7 +221,7 @@ def same(one: Feeds, other: Feeds) -> bool:
 
 
 def expect(what: str, one: Feeds, other: Feeds) -> None:
-    """Raises unless two bursts gave the same bytes."""
+    """Raises BatchInvarianceError unless two bursts gave the same bytes."""
     if not same(one, other):
         differing = ", ".join(name for name in other if bits(one[name]) != bits(other[name]))
-        raise ExactnessError(f"{what} changes {differing}")
+        raise BatchInvarianceError(f"{what} changes {differing}")

@@ -1,8 +1,8 @@
-"""Readers who are refused come back when the server says."""
+"""A refused request is sent again when the server says."""
 
 import grpc
 
-from chaos.load import PAUSE, pause
+from chaos.readers import PAUSE, pause
 from charloom.client import RequestError
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from charloom.batch_invariance import MAX_PADDING, SIZES, STEPS, BatchInvarianceError, Subject, check
 from charloom.bundle import Bundle
 from charloom.burst import INPUTS
-from charloom.exactness import MAX_PADDING, SIZES, STEPS, ExactnessError, Subject, check
 from serving.engine.graph_reader import read_weights
 from tests.conftest import PRECISIONS
 
@@ -119,7 +119,7 @@ def test_a_single_size_that_differs_raises_the_padding_above_it(good, verdict):
 
 
 def test_more_padding_than_is_worth_it_is_an_error(good, verdict):
-    with pytest.raises(ExactnessError, match="batches under 65 rows"):
+    with pytest.raises(BatchInvarianceError, match="batches under 65 rows"):
         verdict(breaking(good, below(MAX_PADDING + 1)))
 
 
@@ -129,25 +129,25 @@ def test_bits_that_depend_on_every_batch_size_are_an_error(good, verdict):
         outputs["h_0_out"] = outputs["h_0_out"] + np.float32(1e-3 * len(feeds["last"]))
         return outputs
 
-    with pytest.raises(ExactnessError, match="differ from larger ones"):
+    with pytest.raises(BatchInvarianceError, match="differ from larger ones"):
         verdict(broken)
 
 
 def test_bits_that_depend_on_the_place_in_the_batch(good, verdict):
     run = breaking(good, lambda kind, feeds: np.arange(len(feeds["last"])) == 3)
-    with pytest.raises(ExactnessError, match="row order changes c_1_out"):
+    with pytest.raises(BatchInvarianceError, match="row order changes c_1_out"):
         verdict(run)
 
 
 def test_bits_that_depend_on_the_row_before(good, verdict):
     run = breaking(good, lambda kind, feeds: np.append(False, feeds["forced"][0, :-1] % 2 == 0))
-    with pytest.raises(ExactnessError, match="row order changes c_1_out"):
+    with pytest.raises(BatchInvarianceError, match="row order changes c_1_out"):
         verdict(run)
 
 
 def test_bits_that_depend_on_the_row_after(good, verdict):
     run = breaking(good, lambda kind, feeds: np.append(feeds["forced"][0, 1:] % 2 == 0, False))
-    with pytest.raises(ExactnessError, match="differ from larger ones"):
+    with pytest.raises(BatchInvarianceError, match="differ from larger ones"):
         verdict(run)
 
 
@@ -157,13 +157,13 @@ def short(kind, feeds):
 
 @pytest.mark.parametrize("name", ["chosen", "h_0_out", "c_1_out"])
 def test_bits_that_depend_on_the_length_of_the_burst(good, verdict, name):
-    with pytest.raises(ExactnessError, match=f"split in two changes .*{name}"):
+    with pytest.raises(BatchInvarianceError, match=f"split in two changes .*{name}"):
         verdict(breaking(good, short, name))
 
 
 def test_a_reading_graph_that_is_another_model(good, verdict):
     run = breaking(good, lambda kind, feeds: kind == "read", "h_1_out")
-    with pytest.raises(ExactnessError, match="reading without scores changes h_1_out"):
+    with pytest.raises(BatchInvarianceError, match="reading without scores changes h_1_out"):
         verdict(run)
 
 
@@ -173,14 +173,14 @@ def test_a_reading_graph_that_leaves_the_last_token_to_the_next_burst(good, verd
             feeds = feeds | {"forced": feeds["forced"][:-1]}
         return good(kind, feeds)
 
-    with pytest.raises(ExactnessError, match=r"reading without scores changes h_0_out, c_0_out"):
+    with pytest.raises(BatchInvarianceError, match=r"reading without scores changes h_0_out, c_0_out"):
         verdict(broken)
 
 
 @pytest.mark.parametrize("name", ["chosen", "c_1_out"])
 def test_bits_that_depend_on_a_filtered_neighbour(good, verdict, name):
     run = breaking(good, lambda kind, feeds: kind == "full" and (feeds["top_k"] > 0).any(), name)
-    with pytest.raises(ExactnessError, match=f"beside filtered ones changes {name}"):
+    with pytest.raises(BatchInvarianceError, match=f"beside filtered ones changes {name}"):
         verdict(run)
 
 
@@ -191,7 +191,7 @@ def filters(kind, feeds):
 @pytest.mark.parametrize("name", ["chosen", "logprob", "top_logprob", "c_1_out"])
 def test_bits_of_a_filtered_row_that_depend_on_its_company(good, verdict, name):
     run = breaking(good, lambda kind, feeds: filters(kind, feeds) & (len(feeds["last"]) > 200), name)
-    with pytest.raises(ExactnessError, match=f"company of a filtered row changes {name}"):
+    with pytest.raises(BatchInvarianceError, match=f"company of a filtered row changes {name}"):
         verdict(run)
 
 
@@ -203,17 +203,17 @@ def test_a_full_graph_that_ignores_where_rows_end(good, verdict):
             feeds = feeds | {"steps": np.full_like(feeds["steps"], STEPS)}
         return good(kind, feeds)
 
-    with pytest.raises(ExactnessError, match="company of a filtered row changes chosen"):
+    with pytest.raises(BatchInvarianceError, match="company of a filtered row changes chosen"):
         verdict(broken)
 
 
 def test_another_way_that_differs(good, verdict):
-    with pytest.raises(ExactnessError, match="many changes c_1_out"):
+    with pytest.raises(BatchInvarianceError, match="many changes c_1_out"):
         verdict(good, many=breaking(good, lambda kind, feeds: True))
 
 
 def test_another_way_that_differs_only_where_rows_filter(good, verdict):
-    with pytest.raises(ExactnessError, match="many changes c_1_out"):
+    with pytest.raises(BatchInvarianceError, match="many changes c_1_out"):
         verdict(good, many=breaking(good, lambda kind, feeds: kind == "full"))
 
 

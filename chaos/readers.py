@@ -1,8 +1,4 @@
-"""Load: readers who ask for one text after another, and what each of them got.
-
-It asks by our asyncio client and knows nothing of what is done to servers and connections; nor whether
-what it got is right.
-"""
+"""Readers: clients that request one text after another and keep what they receive."""
 
 import asyncio
 import time
@@ -11,22 +7,22 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from chaos.asks import Ask, Asks
+from chaos.workload import Workload, WorkloadRequest
 from charloom.client import AsyncClient, AsyncGeneration, Ending, RequestError
-from charloom.client.retries import GONE, RetryConfig
+from charloom.client.retries import UNREACHABLE, RetryConfig
 
-RETRIES = RetryConfig(attempts=40, longest=2.0, patience=3.0)
-"""Of clients who mean to see the end of a text, whatever happens."""
-REFUSED = GONE | {grpc.StatusCode.RESOURCE_EXHAUSTED}
+RETRIES = RetryConfig(max_attempts=40, max_backoff=2.0, idle_timeout=3.0)
+"""For clients that must see the end of a text, whatever happens."""
+REFUSED = UNREACHABLE | {grpc.StatusCode.RESOURCE_EXHAUSTED}
 PAUSE = 0.5
-"""Seconds after which who was refused asks again, unless the server says when."""
+"""Seconds until a refused request is sent again, without a retry-after of the server."""
 READERS = 10
-"""Of one client, so of one set of connections."""
+"""Readers that share a client, and so its connections."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """What came of one ask, by index of the text."""
+    """The texts of one request, by index."""
 
     texts: list[str]
     tokens: list[list[int]]
@@ -34,28 +30,28 @@ class Received:
 
 
 @dataclass
-class Load:
-    """Asks that are read, each to its end: at least so many, and for at least so long."""
+class Readers:
+    """Readers of a workload: of at least so many requests, and for at least so long."""
 
-    asks: Asks
+    workload: Workload
     streams: int
     seconds: float = 0.0
     received: dict[int, Received] = field(default_factory=dict)
-    """By number of the ask."""
+    """What was received, by index of the request."""
     lost: dict[int, str] = field(default_factory=dict)
-    """Asks that failed for good, and why."""
+    """The errors of requests that failed for good, by index."""
     refused: int = 0
-    """Times that nobody took an ask, which was asked again."""
+    """How often a request was refused, and sent again."""
     interrupted: int = 0
-    """Asks of which a text was broken off in the middle, and went on."""
+    """Requests of which a text broke off in the middle, and went on."""
     by_state: list[int] = field(default_factory=list)
-    """How often it went on by state, for each ask in which that happened."""
+    """How often it went on by state, for each request in which that happened."""
     by_replay: list[int] = field(default_factory=list)
     """The same by replay."""
     inexact: int = 0
 
     async def run(self, clients: Sequence[Sequence[str]], retries: RetryConfig = RETRIES) -> None:
-        """Reads all by clients, one for each list of addresses, and `READERS` readers each."""
+        """Runs a client for each list of addresses, with `READERS` readers each, until all is read."""
         numbers = self._numbers(time.monotonic() + self.seconds)
         await asyncio.gather(*(self._client(addresses, numbers, retries) for addresses in clients))
 
@@ -72,14 +68,14 @@ class Load:
     async def _reader(self, client: AsyncClient, numbers: Iterator[int]) -> None:
         for number in numbers:
             try:
-                self.received[number] = await self._read(client, self.asks[number])
+                self.received[number] = await self._read(client, self.workload[number])
             except RequestError as error:
                 self.lost[number] = str(error)
 
-    async def _read(self, client: AsyncClient, ask: Ask) -> Received:
-        """Reads one ask, and asks again while nobody takes it."""
+    async def _read(self, client: AsyncClient, request: WorkloadRequest) -> Received:
+        """Reads one request, and sends it again while it is refused."""
         while True:
-            generation = client.generate(ask.prompt, token_ids=True, **ask.arguments)
+            generation = client.generate(request.prompt, token_ids=True, **request.arguments)
             try:
                 received = await receive(generation)
             except RequestError as error:
@@ -92,7 +88,7 @@ class Load:
             return received
 
     def _count(self, generation: AsyncGeneration) -> None:
-        """Takes note of how a text came through."""
+        """Counts how the texts of a request were resumed."""
         self.interrupted += generation.resumed_by_state + generation.resumed_by_replay > 0
         self.inexact += not generation.exact
         if generation.resumed_by_state:
@@ -102,7 +98,7 @@ class Load:
 
 
 def pause(refusal: RequestError) -> float:
-    """Seconds after which who was refused asks again."""
+    """Seconds until a refused request is sent again."""
     return refusal.retry_after or PAUSE
 
 
