@@ -101,11 +101,12 @@ def test_a_text_that_cannot_be_scored_is_named(serve: Serve, bundle_dir: Path, l
     for source in (("--bundle", bundle_dir), ("--address", server.address)):
         said = refusal("score", *source, "--lines", input="ab\n\na☃b")
         assert "standard input, line 3 has characters outside the model's vocabulary: '☃' (U+2603)" in said
-        assert "no text in standard input" in refusal("score", *source, input="")
+        assert "no text in standard input" in refusal("score", *source, input="", code=4)
         assert "no character that the model knows" in refusal("score", *source, "--skip-unknown", input="☃")
         assert "nothing has no vector" in refusal("similar", *source, "a", "--skip-unknown", input="☃")
         assert "the text has characters outside" in refusal("similar", *source, "☃", input="a")
-        assert "UTF-8" in refusal("score", *source, "--lines", input="ab\udcff", errors="surrogateescape")
+        raw = {"input": "ab\udcff", "errors": "surrogateescape"}
+        assert "UTF-8" in refusal("score", *source, "--lines", code=6, **raw)
         skipped = run("score", *source, "--skip-unknown", "--tokens", input="a☃b").stdout
         assert [line.split()[-1] for line in skipped.splitlines()[2:]] == ["'a'", "'b'"]
     said = refusal("score", "--address", server.address, "--lines", input="a" * 51 + "\nb")

@@ -1,6 +1,7 @@
 """Verification finds graphs that are not the model, and measures what int8 costs."""
 
 import copy
+import math
 from dataclasses import replace
 
 import numpy as np
