@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from charloom.bundle import Precision
-from charloom.execution_class import multiplies_bytes
+from charloom.processor import multiplies_bytes
 
 WORK = Path("build/bench")
 ALPHABET = string.ascii_letters + " .,;:'?!-&$3\n"

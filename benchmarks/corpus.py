@@ -19,7 +19,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.processes import processor
 from benchmarks.table import print_row
 from charloom.text_file import PIECE
-from training.data.corpus import TOKENS, CorpusConfig, read_corpus
+from training.data.config import CorpusConfig
+from training.data.corpus import TOKENS, read_corpus
 
 CYRILLIC = str.maketrans("abcdefghijklmnopqrstuvwxyz", "абцдефгхийклмнопярстувшыжз")
 TEXTS: dict[str, Callable[[str], str]] = {

@@ -21,8 +21,7 @@ from benchmarks.processes import processor
 from benchmarks.products import Products
 from benchmarks.race import Call, race
 from benchmarks.table import print_row
-from charloom.execution_class import instruction_set
-from charloom.machine import available_cores
+from charloom.processor import available_cores, instruction_set
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request

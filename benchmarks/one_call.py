@@ -7,7 +7,7 @@ import openvino
 
 from benchmarks.sessions import inline, open_session
 from charloom.burst import Array, TensorSpec
-from charloom.machine import available_cores
+from charloom.processor import available_cores
 from export.graph import GraphBuilder, Initializers, graph_input
 from export.products import FloatProducts
 from export.step import STEP_BUILDERS

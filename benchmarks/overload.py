@@ -25,8 +25,7 @@ from benchmarks.bundles import ALPHABET, make_bundle, make_run, precisions
 from benchmarks.processes import ServerProcess, processor
 from benchmarks.table import percentile, print_row
 from charloom.client import AsyncClient
-from charloom.execution_class import instruction_set
-from charloom.machine import available_cores
+from charloom.processor import available_cores, instruction_set
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 
 TIMES = 10

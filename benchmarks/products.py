@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.sessions import inline, open_session
 from charloom.bundle import Precision
 from charloom.burst import Array, Feeds, TensorSpec
-from charloom.machine import available_cores
+from charloom.processor import available_cores
 from export.graph import GraphBuilder, Initializers, graph_input
 from export.step import PRECISIONS
 

@@ -21,8 +21,7 @@ from benchmarks.bundles import ALPHABET, make_bundle, make_run, precisions
 from benchmarks.load import LONG, SHORT, Load, Reception
 from benchmarks.processes import CpuTime, ServerProcess, processor
 from benchmarks.table import Column, median, print_table, times
-from charloom.execution_class import instruction_set
-from charloom.machine import available_cores
+from charloom.processor import available_cores, instruction_set
 from serving.engine.config import RunnerConfig
 from serving.model import Model
 

@@ -25,15 +25,16 @@ from benchmarks.bundles import ALPHABET
 from benchmarks.processes import processor
 from benchmarks.race import Call, race
 from benchmarks.table import print_row
-from charloom.machine import available_cores
-from training.data.corpus import CorpusConfig, read_corpus
+from charloom.processor import available_cores
+from training.config import HardwareConfig, RunConfig
+from training.data.config import CorpusConfig
+from training.data.corpus import read_corpus
 from training.folder import RunFolder
-from training.hardware import Hardware, HardwareConfig, computes_bfloat16, resolve
+from training.hardware import Hardware, computes_bfloat16, resolve
 from training.options import Options
 from training.presets import PRESETS
 from training.reporting.reporter import Reporter
 from training.run import fresh
-from training.schedule import RunConfig
 from training.sweeping.space import changed
 from training.trainer import Trainer
 

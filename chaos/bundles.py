@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.bundles import charloom
 from charloom.bundle import Precision
-from charloom.execution_class import multiplies_bytes
+from charloom.processor import multiplies_bytes
 
 WORK = Path("build/chaos")
 SOURCES = ("charloom", "serving", "serving/engine")

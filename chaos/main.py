@@ -23,7 +23,7 @@ from chaos.replicas import Replica, write_keys
 from chaos.report import Demands, Report
 from chaos.storm import Storm, StormConfig
 from charloom.client.retries import RetryConfig
-from charloom.machine import available_cores
+from charloom.processor import available_cores
 from serving.local import LocalModel
 
 REPLICAS = 3

@@ -28,8 +28,8 @@ from chaos.replicas import Replica
 from chaos.samples import Sample
 from chaos.verdict import CURVES, Verdict
 from charloom.client import AsyncClient, RequestError
-from charloom.machine import available_cores
 from charloom.plot import Curve, Panel, document
+from charloom.processor import available_cores
 
 OPTIONS = ("--max-streams", "64", "--max-waiting", "32", "--heartbeat", "1")
 """Few places, so that crowds are refused."""

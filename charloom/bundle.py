@@ -185,8 +185,7 @@ class Bundle:
         vocabularies: VocabularyKinds = VOCABULARIES,
     ) -> "Bundle":
         """A bundle that is written nowhere, made of what is at `origin`."""
-        files = FilesInMemory(origin, contents)
-        return cls._of(files, manifest, encode_manifest(manifest), vocabularies)
+        return cls._of(FilesInMemory(origin, contents), manifest, encode_manifest(manifest), vocabularies)
 
     @classmethod
     def _of(cls, files: Files, manifest: Manifest, raw: bytes, vocabularies: VocabularyKinds) -> "Bundle":
@@ -298,10 +297,10 @@ def usable(spec: StateSpec) -> bool:
     return spec.scale is None or 0 < spec.scale < math.inf
 
 
-def parse_vocabulary(path: Path, raw: bytes, vocabularies: VocabularyKinds) -> Vocabulary:
+def parse_vocabulary(path: Path, raw: bytes, kinds: VocabularyKinds) -> Vocabulary:
     """Reads a vocabulary file."""
     try:
-        return read_vocabulary(json.loads(raw), vocabularies)
+        return read_vocabulary(json.loads(raw), kinds)
     except (ValueError, RecursionError) as error:
         raise BundleError(path, str(error)) from error
 

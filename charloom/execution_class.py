@@ -1,33 +1,22 @@
-"""The execution class: within one, the same request gives the same bytes.
+"""The execution class: all that the bits of a float product depend on.
 
-It names what the bits of a float product can depend on. It knows how to tell this machine's
-instruction set and nothing of runtimes, whose version is handed in.
+Within one class the same request gives the same bytes, which is promise 1's reach.
 """
 
-import platform
 from dataclasses import dataclass
-from pathlib import Path
-
-RELEVANT = {
-    "x86_64": [
-        "avx",
-        "avx2",
-        "fma",
-        "avx512f",
-        "avx512_vnni",
-        "avx_vnni",
-        "avx512_bf16",
-        "amx_int8",
-        "amx_bf16",
-    ],
-    "aarch64": ["asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"],
-}
-"""The processor flags that matrix kernels choose by, per architecture."""
 
 
 @dataclass(frozen=True)
 class ExecutionClass:
-    """What two servers must share to generate the same bytes."""
+    """What two servers must share to generate the same bytes.
+
+    Attributes:
+        precision: of the weights, such as float32.
+        provider: onnxruntime's execution provider: cpu or cuda.
+        runtime: name and version of the runtime, such as onnxruntime-1.32.0.
+        instruction_set: of the processor, or of the GPU.
+        padding: rows of the smallest batch; smaller ones are padded to it.
+    """
 
     precision: str
     provider: str
@@ -39,40 +28,3 @@ class ExecutionClass:
         return "/".join(
             (self.precision, self.provider, self.runtime, self.instruction_set, f"pad{self.padding}")
         )
-
-
-def instruction_set() -> str:
-    """Architecture and the relevant processor flags, such as `x86_64+avx+avx2+fma`.
-
-    Where the system does not list its flags (it does on Linux), the architecture and the
-    processor's name stand for them.
-    """
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
-    present = processor_flags()
-    if not present:
-        return f"{machine}+{platform.processor() or 'unknown'}".replace(" ", "_").replace("/", "_")
-    return "+".join((machine, *(flag for flag in RELEVANT.get(machine, ()) if flag in present)))
-
-
-def multiplies_bytes() -> bool:
-    """Whether this processor multiplies unsigned by signed bytes exactly, and fast.
-
-    On x86 that takes VNNI. Without it the products of two neighbours are added in 16 bits, which
-    hold no more than 32,767 of up to 64,770: sums would be wrong, and no faster than in float32.
-    """
-    if not instruction_set().startswith("x86_64"):
-        return True
-    return not processor_flags().isdisjoint(("avx512_vnni", "avx_vnni"))
-
-
-def processor_flags() -> set[str]:
-    """The flags that Linux reports for the first processor; empty elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return set(value.split())
-    return set()

@@ -38,6 +38,17 @@ def check_ranges(config: Any) -> None:
         raise ConfigError(name, reason)
 
 
+def check_arguments(function: Callable[..., Any], **values: Any) -> None:
+    """Checks arguments of a function against the ranges in its annotations.
+
+    Raises:
+        ConfigError: a value is out of its range; it names the argument, the range and the value.
+    """
+    for name, check in checks(function):
+        if name in values and (reason := check(values[name])):
+            raise ConfigError(name, reason)
+
+
 def out_of_range(config: Any) -> Iterator[tuple[str, str]]:
     """Every field of a dataclass whose value is out of its range, and what is wrong with it."""
     for name, check in checks(type(config)):  # type: ignore[arg-type]  # mypy: classes are hashable
@@ -46,9 +57,9 @@ def out_of_range(config: Any) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def checks(config: type[Any]) -> tuple[tuple[str, Check], ...]:
-    """The fields of a dataclass that have a range, and their checks."""
-    hints = get_type_hints(config, include_extras=True)
+def checks(owner: type[Any] | Callable[..., Any]) -> tuple[tuple[str, Check], ...]:
+    """The fields of a dataclass, or arguments of a function, that have a range, and their checks."""
+    hints = get_type_hints(owner, include_extras=True)
     found = ((name, check_of(hint)) for name, hint in hints.items())
     return tuple((name, check) for name, check in found if check is not None)
 

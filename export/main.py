@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from charloom.bundle import MODEL_NAME, BundleWriter, Precision
 from charloom.errors import ConfigError, require
-from charloom.execution_class import multiplies_bytes
+from charloom.processor import multiplies_bytes
 from export.exporter import Exporter, say
 from training.checkpoint import load_checkpoint
 

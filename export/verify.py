@@ -15,7 +15,8 @@ from charloom.bundle import Precision
 from charloom.burst import FULL_INPUTS, PLAIN_INPUTS, Feeds, GraphKind, StateSpec, neutral
 from charloom.errors import CharloomError
 from charloom.exactness import Exactness, Subject, check
-from charloom.execution_class import ExecutionClass, instruction_set
+from charloom.execution_class import ExecutionClass
+from charloom.processor import instruction_set
 from charloom.score import bits_per_character
 from charloom.vocabulary import Tokens
 from export.build import BurstGraphs

@@ -20,7 +20,7 @@ import torch
 from charloom.bundle import Bundle, BundleWriter, Precision
 from charloom.burst import Feeds, GraphKind
 from charloom.errors import CharloomError
-from charloom.execution_class import multiplies_bytes
+from charloom.processor import multiplies_bytes
 from charloom.vocabulary import CharacterVocabulary
 from export.exporter import Exporter
 from networks.recurrent.config import RecurrentConfig

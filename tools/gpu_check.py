@@ -30,10 +30,10 @@ from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.request import Request
 from serving.model import Model
 from tools.gpu_training import check_resume, check_steps, print_speed, reach
-from training.hardware import DeviceName, HardwareConfig, PrecisionName, resolve
+from training.config import DeviceName, HardwareConfig, PrecisionName, RunConfig
+from training.hardware import resolve
 from training.options import Options
-from training.reporting.preview import PreviewConfig
-from training.schedule import RunConfig
+from training.reporting.config import PreviewConfig
 
 WORK = Path("build/gpu-check")
 BOUND = 1e-2

@@ -13,15 +13,15 @@ import torch
 
 from benchmarks.training import BARE, LOOP, Size, measure
 from networks.recurrent.config import RecurrentConfig
+from training.config import RunConfig
 from training.data.corpus import Corpus, read_corpus
 from training.defaults import settled
 from training.folder import RunFolder
 from training.hardware import Hardware
 from training.options import Options
-from training.reporting.preview import PreviewConfig
+from training.reporting.config import PreviewConfig
 from training.reporting.reporter import Reporter
 from training.run import fresh, resumed
-from training.schedule import RunConfig
 from training.trainer import Trainer
 
 APART = 0.02

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 
 from networks.config import NetworkConfig
 from networks.registry import NETWORKS, NetworkRegistry
+from training.config import RegularisationConfig
 from training.data.corpus import Corpus
 from training.options import Options
-from training.regularisation import RegularisationConfig
 
 FREE, TIGHT = 1 / 30, 3.0
 """Parameters a character up to which nothing is dropped, and from which on the most is."""

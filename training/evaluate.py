@@ -10,8 +10,9 @@ from charloom.text_file import read_text
 from charloom.vocabulary import VOCABULARIES, VocabularyKinds
 from networks.registry import NETWORKS, NetworkRegistry
 from training.checkpoint import Checkpoint, load_checkpoint
+from training.config import HardwareConfig, PrecisionName
 from training.evaluation import held_out_loss
-from training.hardware import HardwareConfig, PrecisionName, enough_memory, resolve
+from training.hardware import enough_memory, resolve
 
 
 def evaluate(

@@ -42,8 +42,9 @@ def held_out_loss(
     training = model.training
     model.eval()
     try:
-        read = EvaluationLanes(text, start, lanes)
-        return ranks.total(summed_loss(model, read, hardware, pause, ranks)) / len(text)
+        return ranks.total(
+            summed_loss(model, EvaluationLanes(text, start, lanes), hardware, pause, ranks)
+        ) / len(text)
     finally:
         model.train(training)
 

@@ -8,17 +8,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from charloom.errors import CharloomError, require
-from charloom.machine import available_cores
+from charloom.processor import available_cores
+from training.config import HardwareConfig
 from training.ranks import ALONE, Ranks
-
-DeviceName = Literal["auto", "cpu", "cuda"]
-PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 MOST_THREADS = 8
 """Threads beyond which a recurrent step is too small to divide."""
@@ -40,27 +38,6 @@ class OutOfMemoryError(CharloomError):
     """What is asked for does not fit into memory."""
 
     exit_code = 15
-
-
-@dataclass(frozen=True)
-class HardwareConfig:
-    """What to train on."""
-
-    device: DeviceName = "auto"
-    """cpu, cuda, or auto: a GPU where there is one."""
-    precision: PrecisionName = "auto"
-    """Precision of the products: float32, bfloat16, or auto: bfloat16 where the hardware computes
-    in it. Weights, sums and losses stay float32."""
-    threads: int = 0
-    """CPU threads of a process, at most the machine's cores; 0: one fewer than the cores that are its
-    share, from 1 to 8."""
-
-    def __post_init__(self) -> None:
-        names = get_args(DeviceName)
-        require(self.device in names, "device", f"must be one of {', '.join(names)}")
-        names = get_args(PrecisionName)
-        require(self.precision in names, "precision", f"must be one of {', '.join(names)}")
-        require(self.threads >= 0, "threads", "must be at least 0")
 
 
 @dataclass(frozen=True)

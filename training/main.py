@@ -1,34 +1,23 @@
 """The command `charloom train`: a text in, checkpoints out.
 
 Options that no other source gives come from the run that is resumed, from a preset or from the
-checkpoint to start from, as if they stood in one more settings file.
+checkpoint to start from, as if they stood in one more settings file. What trains is imported when it
+trains, so that `--help` is quick.
 """
 
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Argument, ArgumentCollection, Parameter
+from cyclopts import App, Argument, ArgumentCollection
 from cyclopts.config import Dict
 
-from training.checkpoint import load_checkpoint
-from training.data.corpus import Corpus, ShortTextError, read_corpus
-from training.defaults import settled
-from training.folder import FILES, RunFolder, spare_text
-from training.hardware import enough_memory, resolve
-from training.interrupt import StoppedError
 from training.options import FLAT, Options
 from training.presets import PRESETS, PresetName
-from training.ranks import Ranks
-from training.reporting.reporter import QuietReporter, Reporter
-from training.reporting.tensorboard import TensorBoardError
-from training.run import ResumeError, fresh, resumed, stored_options, too_large
-from training.trainer import DivergedError
-from training.transfer import TransferError
 
-ALIKE = (TensorBoardError, ResumeError, ShortTextError, TransferError, DivergedError, StoppedError)
-"""Errors that every rank of a training raises alike."""
+if TYPE_CHECKING:
+    from training.data.corpus import Corpus
 
 
 def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -48,16 +37,22 @@ def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
 
     out, preset, start = given("--out"), given("--preset"), given("--init-from")
     if given("--resume") and out is not None:
+        from training.checkpoint import load_checkpoint
+        from training.folder import RunFolder
+        from training.run import ResumeError, stored_options
+
         if said("--preset") or said("--init-from"):
             raise ResumeError("a resumed run keeps its options: leave out --preset and --init-from")
         RunFolder(out).check(resume=True, overwrite=False)
         last = load_checkpoint(out / "last")
-        fill(stored_options(last).flat(), f"the run {out}")
+        fill(stored_options(last).flat(), f"the run {out}:")
         return
     if start is not None:
-        fill(asdict(load_checkpoint(start).config), f"the checkpoint {start}")
+        from training.checkpoint import load_checkpoint
+
+        fill(asdict(load_checkpoint(start).config), f"the checkpoint {start}:")
     if preset is not None:
-        fill(PRESETS[preset], f"the preset {preset}")
+        fill(PRESETS[preset], f"the preset {preset}:")
 
 
 def train(
@@ -66,29 +61,44 @@ def train(
     *,
     out: Path,
     preset: PresetName | None = None,  # noqa: ARG001  # `fallbacks` reads it
-    resume: Annotated[bool, Parameter(negative="")] = False,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    resume: bool = False,
+    overwrite: bool = False,
     init_from: Path | None = None,
     options: Annotated[Options, FLAT] = Options(),
 ) -> None:
     """Train a model on a text.
 
     Args:
-        text: The text, UTF-8.
-        out: Folder for the run's checkpoints.
-        preset: Set of options in place of the defaults; those given explicitly still win.
+        text: File of the text to learn, in UTF-8.
+        out: Folder of the run, where its checkpoints and report go.
+        preset: Named set of options in place of the defaults; options that you give still win.
         resume: Go on with the run in the folder, with its options.
         overwrite: Replace the run in the folder.
         init_from: Checkpoint whose weights to start from.
         options: How to train.
     """
-    with Ranks.of(os.environ) as ranks, RunFolder(out) as folder, ranks.one_voice(*ALIKE):
+    from training.checkpoint import load_checkpoint
+    from training.data.corpus import ShortTextError, read_corpus
+    from training.defaults import settled
+    from training.folder import FILES, RunFolder, spare_text
+    from training.hardware import enough_memory, resolve
+    from training.interrupt import StoppedError
+    from training.ranks import Ranks
+    from training.reporting.reporter import QuietReporter, Reporter
+    from training.reporting.tensorboard import TensorBoardError
+    from training.run import ResumeError, fresh, resumed, stored_options, too_large
+    from training.trainer import DivergedError
+    from training.transfer import TransferError
+
+    # Every rank of a training raises these alike.
+    alike = (TensorBoardError, ResumeError, ShortTextError, TransferError, DivergedError, StoppedError)
+    with Ranks.of(os.environ) as ranks, RunFolder(out) as folder, ranks.one_voice(*alike):
         if ranks.from_first(lambda: ranks.restarts > 0 and folder.holds_run_of(ranks.job)):
             # torchrun has started all again, with what it was given for the beginning
             options = options if resume else stored_options(load_checkpoint(folder.last))
             resume, overwrite, init_from = True, False, None
 
-        def look() -> Corpus:
+        def look() -> "Corpus":
             spare_text(out, FILES, text)
             if out.is_dir():
                 folder.lock()

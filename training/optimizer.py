@@ -4,63 +4,15 @@ It knows nothing of texts or checkpoints.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from charloom.errors import require
-
-Kind = Literal["adamw", "rmsprop"]
-Clip = Literal["norm", "value"]
-Schedule = Literal["cosine", "linear", "epochs"]
+from training.config import OptimizerConfig
 
 LOWEST = 0.01
 """Share of the learning rate with which a cosine or linear schedule ends."""
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """How the weights learn."""
-
-    optimizer: Kind = "adamw"
-    """Kind of optimiser."""
-    learning_rate: float = 3e-3
-    """Highest learning rate."""
-    weight_decay: float = 0.01
-    """AdamW's decoupled weight decay; biases do not decay."""
-    alpha: float = 0.95
-    """RMSprop's smoothing of squared gradients."""
-    clip: float = 1.0
-    """Bound of the gradient; 0 leaves it as it is."""
-    clip_by: Clip = "norm"
-    """Bound the norm of the whole gradient, or the value of each element."""
-    schedule: Schedule = "cosine"
-    """How the learning rate falls: along a cosine or linear, over the epochs or the minutes, whichever
-    is further; or epochs, by a factor an epoch."""
-    warmup: int = 50
-    """Steps in which a cosine or linear schedule rises to its highest rate."""
-    decay: float = 0.97
-    """Factor an epoch of the epochs schedule."""
-    decay_after: int = 10
-    """Epochs before the epochs schedule begins to fall."""
-
-    def __post_init__(self) -> None:
-        require(self.optimizer in get_args(Kind), "optimizer", f"must be one of {', '.join(get_args(Kind))}")
-        require(0 < self.learning_rate < math.inf, "learning-rate", "must be above 0")
-        require(self.weight_decay >= 0, "weight-decay", "must be at least 0")
-        require(0 <= self.alpha < 1, "alpha", "must be at least 0 and below 1")
-        require(self.clip >= 0, "clip", "must be at least 0")
-        require(self.clip_by in get_args(Clip), "clip-by", f"must be one of {', '.join(get_args(Clip))}")
-        require(
-            self.schedule in get_args(Schedule),
-            "schedule",
-            f"must be one of {', '.join(get_args(Schedule))}",
-        )
-        require(self.warmup >= 0, "warmup", "must be at least 0")
-        require(0 < self.decay <= 1, "decay", "must be above 0 and at most 1")
-        require(self.decay_after >= 0, "decay-after", "must be at least 0")
 
 
 class Optimizer:

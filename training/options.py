@@ -1,30 +1,41 @@
-"""All options of a training run in one place, and their form in JSON.
-
-Each group is defined beside the code that it governs.
-"""
+"""All options of a training run in one place, and their form in JSON. Nothing here needs torch."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import Parameter
 
 from networks.recurrent.config import RecurrentConfig
-from networks.registry import NETWORKS, NetworkRegistry
-from training.data.batches import BatchConfig
-from training.data.corpus import CorpusConfig
-from training.hardware import HardwareConfig
-from training.optimizer import OptimizerConfig
-from training.regularisation import RegularisationConfig
-from training.reporting.preview import PreviewConfig
-from training.reporting.reporter import ReportConfig
-from training.reporting.run_log import RunLogConfig
-from training.schedule import RunConfig
+from training.config import HardwareConfig, OptimizerConfig, RegularisationConfig, RunConfig
+from training.data.config import BatchConfig, CorpusConfig
+from training.reporting.config import PreviewConfig, ReportConfig, RunLogConfig
+
+if TYPE_CHECKING:
+    from networks.registry import NetworkRegistry
 
 DefaultNetwork = RecurrentConfig
 """The network that the command line trains."""
 
 FLAT = Parameter(name="*")
 """On the command line an option goes by its own name, without its group's."""
+
+
+CHANGEABLE = {
+    "epochs",
+    "max_minutes",
+    "patience",
+    "save_minutes",
+    "keep",
+    "device",
+    "precision",
+    "threads",
+    "preview_temperatures",
+    "preview_length",
+    "print_every",
+    "metrics_every",
+    "tensorboard",
+}
+"""Options that may change when a run is resumed."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class Options:
         return self.groups() | {"model": self.model.to_json()}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any], networks: NetworkRegistry = NETWORKS) -> "Options":
+    def from_json(cls, data: dict[str, Any], networks: "NetworkRegistry") -> "Options":
         """Reads what `to_json` wrote.
 
         Raises:

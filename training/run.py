@@ -11,28 +11,11 @@ from training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, lo
 from training.data.corpus import Corpus
 from training.folder import RunFolder
 from training.hardware import Hardware
-from training.options import Options
+from training.options import CHANGEABLE, Options
 from training.ranks import ALONE, Ranks
 from training.reporting.reporter import Reporter
 from training.trainer import Trainer
 from training.transfer import transfer
-
-CHANGEABLE = {
-    "epochs",
-    "max_minutes",
-    "patience",
-    "save_minutes",
-    "keep",
-    "device",
-    "precision",
-    "threads",
-    "preview_temperatures",
-    "preview_length",
-    "print_every",
-    "metrics_every",
-    "tensorboard",
-}
-"""Options that may change when a run is resumed."""
 
 
 class ResumeError(CharloomError):

@@ -6,7 +6,7 @@ It knows nothing of models or files, and reads no clock.
 import math
 from dataclasses import dataclass
 
-from charloom.errors import require
+from training.config import RunConfig
 
 ENOUGH = 15_000_000
 """Characters to read in a run whose number of epochs is left open."""
@@ -22,36 +22,6 @@ READINGS = 10
 
 SPARING = 3
 """Characters to train on for each that is evaluated, at the least; it takes a third of the time."""
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """How long to train, and what to keep."""
-
-    epochs: float = 0
-    """Readings of the training text; 0: as many as make 15 million characters, at most 100."""
-    max_minutes: float = 0
-    """Minutes after which to end, the learning rate falling in time for it; 0: no limit."""
-    evaluate_every: int = 0
-    """Steps between evaluations on the held-out text; 0: an epoch or a tenth of the run, but at least
-    250, and more where the held-out text is long."""
-    patience: int = 10
-    """Evaluations without a better loss after which to end; 0: never."""
-    save_minutes: float = 5
-    """Minutes after which to save again when no evaluation has."""
-    keep: int = 3
-    """Checkpoints to keep beside the best and the last."""
-    seed: int = 1
-    """Seed of everything random."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.epochs <= 1e9, "epochs", "must be at least 0 and at most a billion")
-        require(self.max_minutes >= 0, "max-minutes", "must be at least 0")
-        require(self.evaluate_every >= 0, "evaluate-every", "must be at least 0")
-        require(self.patience >= 0, "patience", "must be at least 0")
-        require(self.save_minutes > 0, "save-minutes", "must be above 0")
-        require(self.keep >= 0, "keep", "must be at least 0")
-        require(0 <= self.seed < 2**63, "seed", "must be at least 0 and below 2 to the 63rd")
 
 
 @dataclass(frozen=True)

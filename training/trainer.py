@@ -81,13 +81,12 @@ class Trainer:
             reporter: the console.
             ranks: the processes of the run.
             networks: the kinds of network that its checkpoints may hold.
-            vocabularies: the kinds of vocabulary that they may hold.
+            vocabularies: the kinds of vocabulary, likewise.
 
         Raises:
             ShortTextError: the text is too short for the batch, or nothing of it is held out.
         """
         vocabulary = corpus.vocabulary
-        newline = vocabulary.find("\n")
         training, validation, _ = corpus.parts
         if not validation:
             raise ShortTextError("the validation part of the text is empty: raise --validation-fraction")
@@ -98,9 +97,12 @@ class Trainer:
         self.folder = folder
         self.reporter = reporter
         self.ranks = ranks
-        self.networks, self.vocabularies = networks, vocabularies
+        self.networks = networks
+        self.vocabularies = vocabularies
         ours = ranks.lanes(options.batches.batch)
-        self.lanes = Lanes(training, vocabulary.start, newline, options.batches, options.run.seed, ours)
+        self.lanes = Lanes(
+            training, vocabulary.start, vocabulary.find("\n"), options.batches, options.run.seed, ours
+        )
         self.schedule = Schedule.of(options.run, training, self.lanes.chunks, validation)
         self.report = RunReporter(
             options,
@@ -322,6 +324,7 @@ class Trainer:
             loss = self.held_out_loss(self.corpus.validation, "validating")
         self.last_evaluation_seconds = self.clock.evaluation_seconds - before
         self.check(loss)
+        bits = self.corpus.bits_per_character(loss, "validation")
         best = loss < progress.best_loss
         progress.best_loss = min(loss, progress.best_loss)
         progress.stale = 0 if best else progress.stale + 1
@@ -332,6 +335,7 @@ class Trainer:
                 "epoch": moment.epoch,
                 "training_loss": training,
                 "validation_loss": loss,
+                "validation_bits_per_character": bits,
                 "learning_rate": moment.learning_rate,
                 "seconds": moment.seconds,
             }

@@ -59,10 +59,7 @@ def transfer(checkpoint: Checkpoint, model: LanguageModel, vocabulary: Vocabular
 
 
 def shared_ids(old: Vocabulary, new: Vocabulary) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the ids of the tokens in both vocabularies, in the old and in the new one.
-
-    Vocabularies of two kinds share none.
-    """
+    """Returns the ids of the tokens in both vocabularies, in the old and the new one; none between kinds."""
     places = {entry: place for place, entry in enumerate(old.entries)} if old.kind == new.kind else {}
     pairs = [(places[entry], place) for place, entry in enumerate(new.entries) if entry in places]
     both = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from charloom.errors import require
+from msgspec import Meta
+
+from charloom.ranges import check_ranges
 from networks.config import DropoutRates, NetworkConfig
 
 Cell = Literal["lstm", "gru", "rnn"]
 
-MOST_LAYERS = 64
-WIDEST = 65_536
-"""Most cells of a layer, and the largest embedding."""
+MAX_LAYERS = 64
+MAX_WIDTH = 65_536
+"""Cells of a layer, and size of an embedding, at the most."""
 
 SHORT, SMALL, USUAL = 200_000, 128, 256
 """A text of fewer characters than SHORT gets layers of SMALL cells, any other one layers of USUAL cells."""
@@ -39,21 +41,15 @@ class RecurrentConfig(NetworkConfig):
 
     cell: Cell = "lstm"
     """Kind of recurrent cell: lstm, gru, or rnn (tanh)."""
-    layers: int = 2
-    """Number of recurrent layers."""
-    cells: int = 0
-    """Cells per layer; 0: by the size of the text."""
-    embedding: int = 64
+    layers: Annotated[int, Meta(ge=1, le=MAX_LAYERS)] = 2
+    """Recurrent layers."""
+    cells: Annotated[int, Meta(ge=0, le=MAX_WIDTH)] = 0
+    """Cells of each layer; 0 chooses by the size of the text."""
+    embedding: Annotated[int, Meta(ge=0, le=MAX_WIDTH)] = 64
     """Size of a token's embedding; 0 feeds tokens one-hot."""
 
     def __post_init__(self) -> None:
-        require(self.cell in get_args(Cell), "cell", f"must be one of {', '.join(get_args(Cell))}")
-        require(self.layers >= 1, "layers", "must be at least 1")
-        require(self.layers <= MOST_LAYERS, "layers", f"must be at most {MOST_LAYERS}")
-        require(self.cells >= 0, "cells", "must be at least 0")
-        require(self.cells <= WIDEST, "cells", f"must be at most {WIDEST:,}")
-        require(self.embedding >= 0, "embedding", "must be 0 (one-hot) or more")
-        require(self.embedding <= WIDEST, "embedding", f"must be at most {WIDEST:,}")
+        check_ranges(self)
 
     @property
     def description(self) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 
 from charloom.bundle import Bundle, Precision
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, pad, take
-from charloom.execution_class import ExecutionClass, instruction_set, multiplies_bytes
-from charloom.machine import available_cores
+from charloom.execution_class import ExecutionClass
+from charloom.processor import available_cores, instruction_set, multiplies_bytes
 from serving.engine.autotune import Autotuner
 from serving.engine.config import RunnerConfig
 from serving.engine.runner import DeviceError, PrecisionError

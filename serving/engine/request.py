@@ -70,7 +70,7 @@ class Request:
 
     @property
     def context(self) -> Tokens:
-        """The last tokens [T] before the first that is handed out, from which its text is decoded."""
+        """The last tokens before the first that is sent, from which its text is decoded."""
         before = no_tokens() if self.origin is None else self.origin.recent
         replay = no_tokens() if self.scored else self.replay
         return np.concatenate([part[-CONTEXT:] for part in (before, self.prompt, replay)])[-CONTEXT:]

@@ -36,7 +36,7 @@ class Update:
 
     @cached_property
     def text(self) -> str:
-        """The text of the tokens that are handed out."""
+        """The text of the tokens."""
         return "".join(self.texts)
 
     @property

@@ -130,17 +130,18 @@ class Branch:
         if violations := list(self._unfit(message)):
             raise InvalidRequestError(violations)
         encoded = encode("text", message.text, self._vocabulary, skip=message.skip_unknown)
-        tokens = np.concatenate([encoded, np.array(message.token_ids, np.int64)])
-        added = "".join(self._vocabulary.decoder(self.history.here.recent).put(tokens))
-        await self._read(self.history, tokens)
+        fed = np.concatenate([encoded, np.array(message.token_ids, np.int64)])
+        added = "".join(self._vocabulary.decoder(self.history.here.recent).put(fed))
+        await self._read(self.history, fed)
         return pb.Fed(text=None if added == message.text else added)
 
     def _unfit(self, message: pb.Feed) -> Iterator[Violation]:
         """Yields what of a feed cannot be read."""
-        yield from self._context.limits.unless_short("text", message.text)
-        limit, size = self._context.limits.max_prompt, self._vocabulary.size
-        if len(message.token_ids) > limit:
-            yield Violation("token_ids", f"must be at most {limit} here, not {len(message.token_ids)}")
+        limits = self._context.limits
+        yield from limits.unless_short("text", message.text)
+        most, size = limits.max_prompt, self._vocabulary.size
+        if len(message.token_ids) > most:
+            yield Violation("token_ids", f"must be at most {most} here, not {len(message.token_ids)}")
         elif max(message.token_ids, default=0) >= size:
             yield Violation("token_ids", f"holds ids that are none of the model's {size} tokens")
 

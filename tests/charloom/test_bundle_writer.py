@@ -1,5 +1,6 @@
 """Writing bundles: whole or not at all."""
 
+import json
 import stat
 import threading
 
@@ -20,7 +21,7 @@ from charloom.bundle import (
     to_json,
     weights_file,
 )
-from charloom.burst import INPUTS
+from charloom.burst import INPUTS, StateSpec
 from charloom.vocabulary import CharacterVocabulary
 from tests.charloom.vocabulary.byte_pairs import BYTE_PAIRS, BytePairVocabulary
 
@@ -28,23 +29,33 @@ WEIGHTS = weights_file("float32")
 GRAPHS = {kind: graph_file("float32", kind) for kind in INPUTS}
 
 
-def write(path, text="ab", *, overwrite=False, before_commit=lambda: None, name="tiny", vocabulary=None):
-    """Writes a small bundle, whose graphs are no graphs."""
+def write(
+    path,
+    text="ab",
+    *,
+    overwrite=False,
+    before_commit=lambda: None,
+    name="tiny",
+    states=([],),
+    embedding=(),
+    vocabulary=None,
+):
+    """Writes a small bundle, whose graphs are no graphs; a state for each precision."""
     vocabulary = vocabulary or CharacterVocabulary.of_text(text)
     with BundleWriter(path, overwrite=overwrite, vocabularies=BYTE_PAIRS) as writer:
         for file in (WEIGHTS, *GRAPHS.values()):
             writer.add(file, b"graph of " + text.encode())
         writer.add(VOCABULARY, to_json(vocabulary.to_json()))
         graphs = {kind: Graph(file, [], []) for kind, file in GRAPHS.items()}
-        variant = Variant(WEIGHTS, graphs, [], {})
+        variants = [Variant(WEIGHTS, graphs, state, {}) for state in states]
         manifest = Manifest(
             format=FORMAT,
             name=name,
             version="1",
             architecture=Architecture("recurrent", 1, {"layers": 1}, 1, "RNN"),
             vocabulary_size=vocabulary.size,
-            precisions={"float32": variant},
-            embedding=[],
+            precisions=dict(zip(("float32", "int8"), variants, strict=False)),
+            embedding=list(embedding),
             training={},
             files=writer.files,
             created_by="a test",
@@ -210,3 +221,98 @@ def make(path, content):
         case "folder":
             path.mkdir()
             (path / "precious").write_text("text")
+
+
+STATES = [
+    StateSpec("h", "float32", (4,)),
+    StateSpec("q", "uint8", (4,), initial=128, scale=1 / 127, zero=128),
+    StateSpec("window", "int64", (40,), initial=7, limit=9),
+    StateSpec("negative", "int8", (2, 3), initial=-1),
+    StateSpec("flag", "bool", (), initial=1),
+    StateSpec("half", "float16", (1,)),
+]
+
+
+def test_states_of_any_type_and_shape_come_back(tmp_path):
+    bundle = write(tmp_path / "bundle", states=[STATES], embedding=["q", "h"])
+    assert bundle.manifest.precisions["float32"].state == STATES
+    assert bundle.manifest.embedding == ["q", "h"]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        StateSpec("h", "object", (4,)),
+        StateSpec("h", "complex64", (4,)),
+        StateSpec("h", "datetime64", (4,)),
+        StateSpec("h", "bfloat16", (4,)),
+        StateSpec("h", ">f4", (4,)),
+        StateSpec("h", "", (4,)),
+        StateSpec("h", "float32", (0,)),
+        StateSpec("h", "float32", (-1,)),
+        StateSpec("h", "float32", (2**20, 2**20)),
+        StateSpec("h", "float32", (4,), initial=2),
+        StateSpec("h", "float32", (4,), scale=0.1),
+        StateSpec("h", "float32", (4,), limit=3),
+        StateSpec("h", "uint8", (4,), initial=256),
+        StateSpec("h", "uint8", (4,), initial=-1),
+        StateSpec("h", "uint8", (4,), scale=0.1, zero=256),
+        StateSpec("h", "uint8", (4,), scale=0.0),
+        StateSpec("h", "uint8", (4,), scale=-0.1),
+        StateSpec("h", "int64", (4,), initial=2**63),
+        StateSpec("h", "int64", (4,), initial=9, limit=9),
+        StateSpec("h", "int64", (4,), initial=-1, limit=9),
+    ],
+    ids=str,
+)
+def test_a_state_that_no_stream_can_have_is_refused(tmp_path, state):
+    with pytest.raises(BundleError, match="has a state 'h' of an unusable"):
+        write(tmp_path / "bundle", states=[[state]])
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("states", "embedding", "message"),
+    [
+        ([[STATES[0], STATES[0]]], [], "two state tensors of one name"),
+        ([[STATES[0]]], ["h", "c"], "an embedding of state tensors that it does not list"),
+        ([[STATES[0]], [STATES[1]]], [], "another state in each precision"),
+        ([[STATES[0]], [StateSpec("h", "uint8", (5,))]], [], "another state in each precision"),
+        ([[STATES[0]], []], ["h"], "an embedding of state tensors that it does not list"),
+    ],
+)
+def test_states_that_do_not_go_together_are_refused(tmp_path, states, embedding, message):
+    with pytest.raises(BundleError, match=message):
+        write(tmp_path / "bundle", states=states, embedding=embedding)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": ""},
+        {"kind": "x" * 65},
+        {"version": -1},
+        {"config": {"layers": [2]}},
+        {"config": {"layers": 2**53 + 1}},
+        {"config": None},
+        {"parameters": 2**31},
+        {"cells": 3},
+    ],
+    ids=str,
+)
+def test_a_malformed_network_is_refused(tmp_path, change):
+    path = write(tmp_path / "bundle").path / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["architecture"] |= change
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="malformed"):
+        Bundle.open(path.parent)
+
+
+def test_a_network_of_an_unknown_kind_opens(tmp_path):
+    """Serving needs its graphs alone."""
+    path = write(tmp_path / "bundle").path / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["architecture"] |= {"kind": "tree", "version": 9, "config": {"leaves": 7, "wide": True}}
+    path.write_text(json.dumps(manifest))
+    assert Bundle.open(path.parent).manifest.architecture.config == {"leaves": 7, "wide": True}

@@ -65,3 +65,36 @@ def test_a_fresh_state_is_what_stands_for_zero():
     assert encoded.nbytes == 4
     assert encoded.initial_rows(2).tolist() == [[128] * 4] * 2
     assert encoded.initial_rows(2).dtype == np.uint8
+
+
+H = StateSpec("h_0", "uint8", (256,), initial=128, scale=1 / 127, zero=128)
+IDS = StateSpec("window", "int64", (2, 3), initial=5, limit=9)
+
+
+def test_a_quantised_tensor_stands_for_numbers():
+    every = np.arange(256, dtype=np.uint8)[None]
+    numbers = H.dequantised(every)
+    assert numbers.dtype == np.float32
+    assert (numbers[0, 1], numbers[0, 128], numbers[0, 255]) == (-1, 0, 1)
+    assert (numbers == (every.astype(np.float32) - 128) / np.float32(127)).all()
+    assert (H.quantised(numbers) == every).all()
+    assert H.quantised(np.array([[-9, 9, 0.4 / 127, 0.6 / 127]], np.float32)).tolist() == [[0, 255, 128, 129]]
+
+
+def test_a_tensor_is_converted_between_precisions_and_not_within_one():
+    plain = StateSpec("h_0", "float32", (256,))
+    every = np.arange(256, dtype=np.uint8)[None]
+    numbers = plain.converted(every, H)
+    assert numbers.dtype == np.float32
+    assert (H.converted(numbers, plain) == every).all()
+    assert H.converted(every, H) is every
+    ids = IDS.initial_rows(2)
+    assert IDS.dequantised(ids) is ids
+    assert IDS.converted(ids, IDS) is ids
+
+
+def test_a_state_of_integers_has_its_type_and_shape():
+    assert IDS.initial_rows(4).shape == (4, 2, 3)
+    assert IDS.initial_rows(4).dtype == np.int64
+    assert set(IDS.initial_rows(4).ravel().tolist()) == {5}
+    assert (IDS.size, IDS.nbytes) == (6, 48)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from charloom.cli import build_app
-from serving.rpc.security.sealing import KEY_LINES
 from serving.server import LIVENESS, SERVICE
 
+KEY_LINES = "CHARLOOM_SERVE_STATE_KEY_LINES"
 K8S = Path(__file__).parents[2] / "k8s"
 KUSTOMIZATIONS = ["base", "training", "overlays/single-node", "gpu"]
 TO_JSON = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)"
@@ -51,7 +51,7 @@ def test_every_variable_is_an_option() -> None:
         for name in re.findall(r"CHARLOOM_[A-Z0-9_]+", path.read_text())
     }
     assert used <= environment("serve") | environment("train")
-    assert "CHARLOOM_HOST" in used
+    assert "CHARLOOM_SERVE_HOST" in used
 
 
 def test_every_kustomization_is_tested() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import charloom.v1.charloom_pb2 as pb
+from charloom.burst import StateSpec
 from charloom.options import MAX_WINDOW, InvalidRequestError
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.request import Request
@@ -125,3 +126,73 @@ def test_what_a_request_names_is_bounded(resolver: Resolver, field: str) -> None
     else:
         text, _ = resolver.resolve(pb.GenerateRequest(**fits))
         assert not text.exact
+
+
+IDS = StateSpec("window", "int64", (2, 3), initial=4, limit=9)
+HALF = StateSpec("half", "float16", (2,))
+FLAG = StateSpec("flag", "bool", (1,))
+
+
+def test_tensors_of_any_type_come_back() -> None:
+    specs = [IDS, HALF, FLAG]
+    state = {
+        "window": np.arange(6, dtype=np.int64).reshape(1, 2, 3),
+        "half": np.array([[0.5, -2]], np.float16),
+        "flag": np.array([[True]]),
+    }
+    saved = {name: state_token.to_bytes(tensor) for name, tensor in state.items()}
+    restored = state_token.restore_state(saved, specs, specs)
+    for name, tensor in state.items():
+        assert restored[name].dtype == tensor.dtype
+        assert restored[name].tolist() == tensor.tolist()
+        restored[name][:] = 0  # it is a copy, and writable
+
+
+def test_bytes_are_the_same_on_every_machine() -> None:
+    here = np.array([[1, 258]], "<i8")
+    assert state_token.to_bytes(here) == state_token.to_bytes(here.astype(">i8")) == here.tobytes()
+
+
+@pytest.mark.parametrize("ids", [[0, 1, 2, 3, 4, 9], [0, 1, 2, 3, 4, -1], [2**62] * 6])
+def test_ids_that_the_model_has_not_are_refused(ids: list[int]) -> None:
+    with pytest.raises(InvalidRequestError, match="window of numbers that no stream has"):
+        state_token.from_bytes(np.array(ids).tobytes(), IDS)
+
+
+@pytest.mark.parametrize("size", [0, 47, 49])
+def test_a_tensor_of_another_size_is_refused(size: int) -> None:
+    with pytest.raises(InvalidRequestError, match="window of another size"):
+        state_token.from_bytes(bytes(size), IDS)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(InvalidRequestError, match="half that is not finite"):
+        state_token.from_bytes(np.array([0, value], np.float16).tobytes(), HALF)
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8 ", ""])
+def test_a_precision_that_no_bundle_has_is_refused(model: Model, precision: str) -> None:
+    with pytest.raises(InvalidRequestError, match="another version of Charloom"):
+        restored(model, precision=precision)
+
+
+def test_a_state_of_another_precision_is_converted(model: Model) -> None:
+    float32, int8 = (model.bundle.manifest.precisions[p].state for p in ("float32", "int8"))
+    random = np.random.default_rng(0)
+    state = {spec.name: random.uniform(-1, 1, (1, *spec.shape)).astype(np.float32) for spec in float32}
+    saved = {name: tensor.tobytes() for name, tensor in state.items()}
+    encoded = state_token.restore_state(saved, float32, int8)
+    assert {name: tensor.dtype.name for name, tensor in encoded.items()} == {
+        "h_0": "uint8",
+        "c_0": "float32",
+        "h_1": "uint8",
+        "c_1": "float32",
+    }
+    again = {name: state_token.to_bytes(tensor) for name, tensor in encoded.items()}
+    back = state_token.restore_state(again, int8, float32)
+    for name, tensor in state.items():
+        assert np.abs(back[name] - tensor).max() <= (0.5 / 127 + 1e-6 if name[0] == "h" else 0)
+    assert restored(model, precision="int8", state=again).state["h_0"].dtype == np.float32
+    with pytest.raises(InvalidRequestError, match="h_0 of another size"):
+        restored(model, precision="int8")

@@ -13,6 +13,7 @@ from networks.recurrent.model import RecurrentModel
 from training.checkpoint import find_checkpoint, load_checkpoint
 from training.optimizer import Optimizer, OptimizerConfig
 from training.presets import PRESETS
+from training.run import stored_options
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "migrating.md"
 
@@ -120,7 +121,7 @@ def test_every_option_trains(run_cli, text, tmp_path):
     assert re.search(r"model: GRU, 1 x 24 cells, one-hot, [\d,]+ parameters", said)
     assert "test loss" in said
     checkpoint = load_checkpoint(tmp_path / "cv" / "mine" / "last")
-    stored = {name: value for group in checkpoint.options.values() for name, value in group.items()}
+    stored = stored_options(checkpoint).flat()
     assert {name: stored[name] for name in given} == given
     assert all(given[name] != PRESETS["char-rnn"].get(name) for name in given)
     rest = PRESETS["char-rnn"].keys() - given.keys()

@@ -10,26 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charloom.errors import require
 from charloom.vocabulary import Ids
+from training.data.config import BatchConfig
 from training.data.corpus import ShortTextError
-
-
-@dataclass(frozen=True)
-class BatchConfig:
-    """Size and shape of a training step."""
-
-    batch: int = 32
-    """Lanes of text read side by side in a step."""
-    length: int = 64
-    """Tokens of each lane in a step, the reach of backpropagation; the state goes on beyond."""
-    start_rate: float = 0.05
-    """Share of line beginnings that are fed the start token in place of the newline."""
-
-    def __post_init__(self) -> None:
-        require(self.batch >= 1, "batch", "must be at least 1")
-        require(self.length >= 1, "length", "must be at least 1")
-        require(0 <= self.start_rate <= 1, "start-rate", "must lie between 0 and 1")
 
 
 @dataclass(frozen=True)

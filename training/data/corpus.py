@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from charloom.errors import CharloomError, require
+from charloom.errors import CharloomError
 from charloom.printable import printable
 from charloom.score import bits_per_character
 from charloom.text_file import Changes, EmptyTextError, UnreadableTextError, read_pieces, refuse_pipe
@@ -26,6 +26,7 @@ from charloom.vocabulary import (
     digest,
     id_type,
 )
+from training.data.config import CorpusConfig
 from training.data.token_file import TokenFile
 
 HELD_OUT = 20_000
@@ -43,33 +44,6 @@ class ShortTextError(CharloomError):
     """The text is too short for what is asked."""
 
     exit_code = 7
-
-
-@dataclass(frozen=True)
-class CorpusConfig:
-    """How the text is divided, from its beginning: training, validation, and the rest as test."""
-
-    train_fraction: float = 0.9
-    """Share of the text to train on."""
-    validation_fraction: float = 0.1
-    """Share that follows it, held out to validate on; what then remains is a test at the end."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.train_fraction < 1, "train-fraction", "must lie between 0 and 1")
-        require(0 < self.validation_fraction < 1, "validation-fraction", "must lie between 0 and 1")
-        total = self.train_fraction + self.validation_fraction
-        require(
-            total <= 1 + 1e-9,
-            "train-fraction",
-            f"and validation-fraction make up {total:g} of the text, more than all of it",
-        )
-
-    def divide(self, length: int) -> Parts:
-        """Characters of the three parts of a text of so many."""
-        first = int(length * self.train_fraction)
-        rest = self.train_fraction + self.validation_fraction
-        second = length if rest >= 1 - 1e-9 else int(length * rest)
-        return first, second - first, length - second
 
 
 @dataclass(frozen=True)

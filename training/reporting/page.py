@@ -26,7 +26,7 @@ TEMPLATE = "page.html"
 MOST_SAMPLES = 12
 """Evaluations whose samples are shown, evenly spread over the run."""
 WIDEST = 9.0
-"""Width of the bar of the most frequent character."""
+"""Width of the bar of the most frequent token."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def text_figures(facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def as_bar(frequency: Frequency, largest: float) -> dict[str, str]:
-    """Formats a character's share as a number and the width of a bar."""
+    """Formats a token's share as a number and the width of a bar."""
     share = f"{frequency.share:.1%}"
     return {
         "name": frequency.name,

@@ -4,31 +4,13 @@ They run the same step and sampler as an exported model, on the CPU in float32, 
 model nor the training's random numbers.
 """
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
-from charloom.errors import require
 from charloom.vocabulary import Vocabulary
 from networks import sampler
 from networks.language_model import LanguageModel
-
-
-@dataclass(frozen=True)
-class PreviewConfig:
-    """Samples shown while training."""
-
-    preview_temperatures: tuple[float, ...] = (0.5, 0.8, 1.0)
-    """Temperatures to sample at."""
-    preview_length: int = 160
-    """Characters of each sample; 0 shows none."""
-
-    def __post_init__(self) -> None:
-        fine = all(0 <= t < math.inf for t in self.preview_temperatures)
-        require(fine, "preview-temperatures", "must be at least 0, and finite")
-        require(self.preview_length >= 0, "preview-length", "must be at least 0")
+from training.reporting.config import PreviewConfig
 
 
 @torch.no_grad()

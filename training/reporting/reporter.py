@@ -14,23 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from charloom.errors import require
 from charloom.printable import printable
+from training.reporting.config import ReportConfig
 
 BAR_SECONDS = 0.5
 LOG_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class ReportConfig:
-    """What training prints."""
-
-    print_every: int = 0
-    """Steps between two lines on how the run stands; 0: a line in half a minute, or a moving bar on a
-    terminal."""
-
-    def __post_init__(self) -> None:
-        require(self.print_every >= 0, "print-every", "must be at least 0")
 
 
 @dataclass(frozen=True)

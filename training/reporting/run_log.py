@@ -7,31 +7,17 @@ tensorboard/      the numbers for TensorBoard, with --tensorboard
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from charloom.errors import require
 from charloom.files import write_atomic
 from training.checkpoint import SaveError
 from training.folder import METRICS, PAGE, SAMPLES, TENSORBOARD
+from training.reporting.config import RunLogConfig
 from training.reporting.json_lines import JsonLines, Record
 from training.reporting.page import Facts, Page
 from training.reporting.tensorboard import TensorBoardWriter
-
-
-@dataclass(frozen=True)
-class RunLogConfig:
-    """What a run logs."""
-
-    metrics_every: int = 50
-    """Steps between two lines of metrics.jsonl; 0: evaluations alone."""
-    tensorboard: bool = False
-    """Write the numbers for TensorBoard too, which must be installed."""
-
-    def __post_init__(self) -> None:
-        require(self.metrics_every >= 0, "metrics-every", "must be at least 0")
 
 
 class RunLog:

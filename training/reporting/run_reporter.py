@@ -157,7 +157,7 @@ class RunReporter:
 
     @property
     def characters_per_step(self) -> float:
-        """Characters of all lanes in a step, on the average."""
+        """Characters of all lanes in a step, on average."""
         return self.lanes.tokens_per_step * self.corpus.characters_per_token
 
     def status_due(self, step: int) -> bool:
@@ -226,10 +226,9 @@ class RunReporter:
         last = progress.evaluations[-1]
         training, validation = last["training_loss"], last["validation_loss"]
         trained = "" if training is None else f"loss {training:.4f}  "
-        bits = self.corpus.bits_per_character(validation, "validation")
         self.reporter.say(
-            f"epoch {moment.epoch:.2f}  {trained}validation {validation:.4f} ({bits:.3f} bits a character)"
-            f"{'  (best)' if best else ''}"
+            f"epoch {moment.epoch:.2f}  {trained}validation {validation:.4f} "
+            f"({last['validation_bits_per_character']:.3f} bits a character){'  (best)' if best else ''}"
         )
         self.reporter.samples(samples)
         state = f"{moment.share:.0%} done, about {clock(moment.seconds_left)} left"
@@ -237,10 +236,11 @@ class RunReporter:
 
     def finished(self, moment: Moment, reason: str, best: Checkpoint, progress: Progress) -> None:
         """Says how the run ended."""
-        bits = self.corpus.bits_per_character(progress.best_loss, "validation")
         self.reporter.say(
-            f"{reason}: {moment.epoch:.2f} epochs in {clock(moment.seconds)}; best validation loss "
-            f"{progress.best_loss:.4f} ({bits:.3f} bits a character): {self.folder.path / best.name}"
+            f"{reason}: {moment.epoch:.2f} epochs in {clock(moment.seconds)}; "
+            f"best validation loss {progress.best_loss:.4f} "
+            f"({self.corpus.bits_per_character(progress.best_loss, 'validation'):.3f} bits a character): "
+            f"{self.folder.path / best.name}"
         )
         self.show(reason, progress)
 

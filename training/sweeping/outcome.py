@@ -1,4 +1,4 @@
-"""What became of trials: data, and nothing that knows where it is kept or shown."""
+"""Outcomes of trials: losses, sizes and times, as the table and the plot show them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,27 +7,26 @@ from typing import Literal
 from training.sweeping.space import Value
 
 MARKS = 27
-"""Points of a run, equally far apart, at which trials are compared; hyperband does so at every third of
-a third of a third."""
+"""Equal shares of a run after which trials are compared: 27 of them, a power of hyperband's factor of 3."""
 
 Kind = Literal["done", "pruned", "failed", "killed", "running", "waiting"]
-"""Killed: given up, since its process died again and again. Waiting: stopped, and to go on."""
+"""Killed: given up, since its process died again and again. Waiting: stopped, and to be resumed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one trial."""
+    """The outcome of one trial."""
 
     kind: Kind
     loss: float | None = None
-    """Its best validation loss, nats a token."""
+    """The best validation loss, nats a token."""
     epoch: float = 0.0
     """Epochs read."""
     seconds: float = 0.0
     parameters: int = 0
-    """Size of the model."""
+    """Number of the model's parameters."""
     note: str = ""
-    """Why it failed."""
+    """The error of a failed trial."""
 
 
 @dataclass(frozen=True)
@@ -35,30 +34,30 @@ class Row:
     """One trial of a sweep."""
 
     place: int
-    """Its number."""
+    """Number of the first attempt at it."""
     folder: str
     """Name of its run folder."""
     values: Mapping[str, Value]
-    """What it has of the options that vary."""
+    """The varied options, by name."""
     machine: str
-    """Where it was trained last."""
+    """Name of the machine that trained it last."""
     curve: Mapping[float, float]
-    """Share of the run to the validation loss there."""
+    """Validation loss, by share of the run."""
     outcome: Outcome
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The trial's name."""
         return trial_name(self.place)
 
 
 def trial_name(place: int) -> str:
-    """What a trial is called, and its run folder unless another process still uses that."""
+    """The name of a trial, and of its run folder unless another process still uses that."""
     return f"trial-{place:03}"
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
-    """The rows by loss, the best first; those without one at the end."""
+    """The rows by loss, the lowest first; those without one at the end."""
     infinite = float("inf")
     return sorted(
         rows, key=lambda row: (infinite if row.outcome.loss is None else row.outcome.loss, row.place)
@@ -66,5 +65,5 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def best_of(rows: Sequence[Row]) -> Row | None:
-    """The row of the lowest loss, if any has one."""
+    """The row of the lowest loss; None if none has a loss."""
     return next((row for row in ranked(rows) if row.outcome.loss is not None), None)

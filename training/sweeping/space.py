@@ -1,11 +1,9 @@
 """The space of a sweep: which options vary, and between what.
 
-    cells=128,256,512               one of these
-    dropout=0..0.5                  anything between the two
-    learning-rate=1e-4..1e-2:log    the same, each order of magnitude as likely as the next
-    cells=64..512:64                in steps
-
-It knows nothing of how values are chosen.
+cells=128,256,512               one of these
+dropout=0..0.5                  anything between the two
+learning-rate=1e-4..1e-2:log    the same, each order of magnitude as likely as the next
+cells=64..512:64                in steps
 """
 
 import math
@@ -20,11 +18,11 @@ from training.options import Options
 Value = bool | int | float | str
 
 HELD = ("corpus", "hardware", "preview", "report", "run_log")
-"""Groups whose options stay: with other texts to validate on, losses could not be compared, and the
-others make no better model."""
+"""Groups whose options cannot vary: with another validation text losses could not be compared, and the
+others do not change the model."""
 
 HELD_TOO = ("max_minutes", "evaluate_every", "patience", "save_minutes", "keep")
-"""Options of other groups that stay: they say how long a trial takes, and what is kept of it."""
+"""Options of other groups that cannot vary: they say how long a trial takes, and what is kept of it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Range:
     """Integers only."""
     log: bool = False
     step: float | None = None
-    """Distance between neighbours; None: 1 of integers, any of others."""
+    """Distance between two values; None: 1 for integers, none for other numbers."""
 
 
 Variation = Choice | Range
@@ -64,18 +62,18 @@ class Option:
 
 @dataclass(frozen=True)
 class Space:
-    """What varies, by the option's name as the command line has it."""
+    """The options that vary, by their names on the command line."""
 
     variations: Mapping[str, Variation]
     texts: Mapping[str, str]
-    """What was written of each."""
+    """The values of each, as the user wrote them."""
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> "Space":
-        """Reads OPTION=VALUES, each text that of one option.
+        """Reads texts of the form OPTION=VALUES.
 
         Raises:
-            ConfigError: an option is unknown or cannot vary, or takes none of such values.
+            ConfigError: an option is unknown or cannot vary, or does not take such a value.
         """
         known = variable()
         require(bool(texts), "vary", f"is missing: say what varies, as in cells=128,256; {listing(known)}")
@@ -90,16 +88,16 @@ class Space:
         return cls({name: variation(name, known[name], values) for name, values in written.items()}, written)
 
     def options(self, base: Options, values: Mapping[str, Value]) -> Options:
-        """The options of a run with some values, by the names that the space has.
+        """The options of a run with some values, by their names on the command line.
 
         Raises:
-            ConfigError: they do not go together.
+            ConfigError: a value cannot be used.
         """
         return changed(base, {name.replace("-", "_"): value for name, value in values.items()})
 
 
 def changed(base: Options, values: Mapping[str, Any]) -> Options:
-    """Options of which some, by their names alone, have other values.
+    """A copy of options with some values changed, by field name.
 
     Raises:
         ConfigError: a value cannot be used.
@@ -115,31 +113,31 @@ def changed(base: Options, values: Mapping[str, Any]) -> Options:
 
 
 def variable() -> dict[str, Option]:
-    """Every option that can vary, by the name that the command line has for it."""
+    """Every option that can vary, by its name on the command line."""
     found = {}
     for group, config in get_type_hints(Options).items():
         if group in HELD:
             continue
         for name, hint in get_type_hints(config).items():
-            kind = given(hint)
+            kind = type_of(hint)
             if name not in HELD_TOO and (kind in (int, float, bool) or get_origin(kind) is Literal):
                 found[name.replace("_", "-")] = Option(group, config, kind)
     return found
 
 
-def given(hint: Any) -> Any:
-    """The type of an option that is given, of one that may be left open too."""
+def type_of(hint: Any) -> Any:
+    """The type of an option's values, without the None of one that may be absent."""
     others = [kind for kind in get_args(hint) if kind is not NoneType]
     return others[0] if isinstance(hint, UnionType) and len(others) == 1 else hint
 
 
 def listing(known: Mapping[str, Option]) -> str:
-    """What can vary, in words."""
+    """The options that can vary, in words."""
     return f"these can: {', '.join(sorted(known))}"
 
 
 def variation(name: str, option: Option, text: str) -> Variation:
-    """What was written of one option, every value and both ends of a range tried on the option."""
+    """Reads the values of one option; each value and both ends of a range are checked against the option."""
     low, dots, rest = text.partition("..")
     if not dots:
         values = tuple(value(name, option, word.strip()) for word in text.split(","))
@@ -163,7 +161,7 @@ def variation(name: str, option: Option, text: str) -> Variation:
 
 
 def value(name: str, option: Option, word: str) -> Value:
-    """One value of an option, as the option's own group accepts it."""
+    """Reads one value of an option, checked by the option's own dataclass."""
     if option.kind in (int, float):
         read: Value | None = number(option.kind, word)
     elif option.kind is bool:
@@ -180,7 +178,7 @@ def value(name: str, option: Option, word: str) -> Value:
 
 
 def number(kind: Any, word: str) -> int | float | None:
-    """A number of that kind, if it is one."""
+    """Reads a finite number; None if it is none."""
     try:
         read: int | float = kind(word)
     except ValueError:
@@ -189,7 +187,7 @@ def number(kind: Any, word: str) -> int | float | None:
 
 
 def words(kind: Any) -> str:
-    """What values a kind has."""
+    """The values that a kind has, in words."""
     if kind is bool:
         return "true or false"
     if kind in (int, float):

@@ -8,14 +8,14 @@ from training.reporting.reporter import clock
 from training.sweeping.outcome import Row, ranked
 from training.sweeping.space import Value
 
-SHOWN = 20
-"""Most rows in the terminal."""
+MAX_ROWS = 20
+"""Rows in the terminal."""
 
 
 def table(rows: Sequence[Row], names: Sequence[str]) -> str:
-    """The best trials as aligned text, with what they have of the options `names`."""
+    """The best trials as aligned text, with their values of the options `names`."""
     head = ["trial", "outcome", "loss", "epochs", "time", "parameters", *names]
-    lines = [head, *([cell.strip() for cell in cells(row, names)] for row in ranked(rows)[:SHOWN])]
+    lines = [head, *([cell.strip() for cell in cells(row, names)] for row in ranked(rows)[:MAX_ROWS])]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         "  ".join(
@@ -24,13 +24,13 @@ def table(rows: Sequence[Row], names: Sequence[str]) -> str:
         ).rstrip()
         for line in lines
     ]
-    if len(rows) > SHOWN:
-        text.append(f"and {len(rows) - SHOWN} more")
+    if len(rows) > MAX_ROWS:
+        text.append(f"and {len(rows) - MAX_ROWS} more")
     return "\n".join(text)
 
 
 def cells(row: Row, names: Sequence[str]) -> list[str]:
-    """One row as people read it."""
+    """The cells of one row, for people."""
     outcome = row.outcome
     loss = "-" if outcome.loss is None else f"{outcome.loss:.4f}"
     ran = outcome.parameters > 0
@@ -46,17 +46,17 @@ def cells(row: Row, names: Sequence[str]) -> list[str]:
 
 
 def shown(value: Value) -> str:
-    """A value as people read it."""
+    """A value, in four digits if it is a float."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def values_line(values: Mapping[str, Value]) -> str:
-    """Several values in a line."""
+    """Values by name, in one line."""
     return "  ".join(f"{name}={shown(value)}" for name, value in values.items())
 
 
 def csv_table(rows: Sequence[Row], names: Sequence[str]) -> str:
-    """All trials in their order, with every digit."""
+    """All trials in their order as CSV, with every digit."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     head = [

@@ -17,7 +17,9 @@ import pytest
 
 from training.sweeping.outcome import Outcome
 from training.sweeping.space import Space
-from training.sweeping.study import StorageError, StudyConfig, Trial, open_study
+from training.sweeping.storage import StorageError
+from training.sweeping.study import StudyConfig, open_study
+from training.sweeping.trial import Trial
 
 SPACE = Space.parse(["cells=8,16", "learning-rate=1e-3..1e-1:log"])
 

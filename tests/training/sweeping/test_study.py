@@ -4,18 +4,13 @@ import sqlite3
 import time
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from charloom.errors import ConfigError
 from training.sweeping.outcome import MARKS, Outcome
-from training.sweeping.study import (
-    DATABASE,
-    MOST_KILLS,
-    Life,
-    LostError,
-    StorageError,
-    StudyConfig,
-    SweepError,
-)
+from training.sweeping.storage import DATABASE, MAX_RETRIES, LostError, StorageError
+from training.sweeping.study import StudyConfig, SweepError
+from training.sweeping.trial import Heartbeat
 
 
 def done(loss):
@@ -76,7 +71,7 @@ def test_a_trial_that_does_worse_than_others_may_end(opened):
 def test_the_folder_is_that_of_the_attempt(opened):
     trial = opened().claim()
     assert opened().rows()[0].folder == "trial-000"
-    trial.is_trained_in("trial-007")
+    trial.set_folder("trial-007")
     assert opened().rows()[0].folder == "trial-007"
 
 
@@ -112,12 +107,13 @@ def test_a_trial_that_is_handed_back_goes_on_at_its_place_before_all_others(open
     assert kept.place == 0
 
 
-def silence(study, trial, tmp_path, seconds=3600):
-    """As if nothing had been heard of a trial's process for so long."""
+def stop_heartbeat(trial, tmp_path, seconds=3600):
+    """As if the last heartbeat of a trial were so long ago."""
     with sqlite3.connect(tmp_path / DATABASE) as database:
         changed = database.execute(
-            "update trial_heartbeats set heartbeat = datetime(heartbeat, ?) where trial_id = ?",
-            (f"-{seconds} seconds", trial.optuna._trial_id),
+            "update trial_heartbeats set heartbeat = datetime(heartbeat, ?) "
+            "where trial_id = (select trial_id from trials where number = ?)",
+            (f"-{seconds} seconds", trial.number),
         ).rowcount
     assert changed == 1
 
@@ -125,42 +121,101 @@ def silence(study, trial, tmp_path, seconds=3600):
 def test_a_trial_whose_process_died_is_made_again_until_it_seems_to_be_the_cause(opened, tmp_path):
     study = opened(trials=1)
     trial = study.claim()
-    assert study.claim() is None  # it may live
+    assert study.claim() is None  # its process may be alive
     values = trial.values
-    for _ in range(MOST_KILLS - 1):
-        silence(study, trial, tmp_path)
+    for _ in range(MAX_RETRIES):
+        stop_heartbeat(trial, tmp_path)
         trial = study.claim()
         assert (trial.place, trial.values) == (0, values)
-    silence(study, trial, tmp_path)
+    stop_heartbeat(trial, tmp_path)
     assert study.claim() is None
     assert [row.outcome.kind for row in study.rows()] == ["killed"]
     assert study.running() == 0
 
 
+def test_a_trial_that_is_stopped_again_and_again_goes_on_and_its_deaths_alone_are_counted(opened, tmp_path):
+    study = opened(trials=1)
+    trial = study.claim()
+    values = trial.values
+    for _ in range(MAX_RETRIES):
+        for _ in range(3):
+            trial.hand_back()
+            trial = study.claim()
+            assert (trial.place, trial.values) == (0, values)
+        stop_heartbeat(trial, tmp_path)
+        trial = study.claim()
+        assert (trial.place, trial.values) == (0, values)
+    trial.hand_back()
+    trial = study.claim()
+    assert (trial.place, trial.values) == (0, values)
+    stop_heartbeat(trial, tmp_path)
+    assert study.claim() is None
+    assert [row.outcome.kind for row in study.rows()] == ["killed"]
+
+
+def test_a_process_that_died_as_it_finished_leaves_a_trial_to_be_made_again(opened, tmp_path):
+    study = opened(trials=1)
+    trial = study.claim()
+    trial.optuna.set_user_attr("outcome", {"kind": "done", "loss": 2.0})
+    stop_heartbeat(trial, tmp_path)
+    again = study.claim()
+    assert [row.outcome.kind for row in study.rows()] == ["running"]
+    again.finish(done(1.5))
+    assert [row.outcome.loss for row in study.rows()] == [1.5]
+
+
 def test_a_process_that_was_taken_for_dead_is_told(opened, tmp_path):
     slow = opened(trials=1).claim()
-    silence(slow.study, slow, tmp_path)
-    heir = opened(trials=1).claim()
+    stop_heartbeat(slow, tmp_path)
+    other = opened(trials=1)
+    successor = other.claim()
     with pytest.raises(LostError):
         slow.report({1: 2.0})
     with pytest.raises(LostError):
-        slow.is_trained_in("trial-000")
+        slow.set_folder("trial-000")
     with pytest.raises(LostError):
         slow.finish(done(1.0))
-    slow.hand_back()  # as a signal would have it, which it then hears
+    slow.hand_back()  # as a signal would have it
     assert opened(trials=1).running() == 1
-    heir.finish(done(2.0))
-    assert [row.outcome.loss for row in heir.study.rows()] == [2.0]
+    successor.finish(done(2.0))
+    assert [row.outcome.loss for row in other.rows()] == [2.0]
 
 
-def test_signs_of_life_keep_a_trial(opened, tmp_path):
+def test_a_heartbeat_keeps_a_trial(opened, tmp_path):
     study = opened(trials=1, stale_seconds=4)
     trial = study.claim()
-    silence(study, trial, tmp_path)
-    with Life(trial):
-        while study.storage._get_stale_trial_ids(study.optuna._study_id):
+    stop_heartbeat(trial, tmp_path)
+
+    def age():
+        with sqlite3.connect(tmp_path / DATABASE) as database:
+            (seconds,) = database.execute(
+                "select strftime('%s', 'now') - strftime('%s', heartbeat) from trial_heartbeats"
+            ).fetchone()
+        return seconds
+
+    assert age() > 3000
+    with Heartbeat(trial):
+        while age() > 3:
             time.sleep(0.05)
         assert study.claim() is None
+    trial.report({1: 1.0})
+
+
+def test_a_heartbeat_goes_on_after_an_error_of_the_database(opened, monkeypatch):
+    trial = opened(trials=1).claim()
+    recorded, record = [], trial.storage.optuna.record_heartbeat
+
+    def fail_first(trial_id):
+        recorded.append(trial_id)
+        if len(recorded) == 1:
+            raise OperationalError("", {}, Exception("the database is gone"))
+        record(trial_id)
+
+    monkeypatch.setattr(trial.storage.optuna, "record_heartbeat", fail_first)
+    trial.storage.interval = 0.01
+    with Heartbeat(trial):
+        while len(recorded) < 3:
+            time.sleep(0.01)
     trial.report({1: 1.0})
 
 

@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 import pytest
 
 from training.checkpoint import load_checkpoint, load_training_state
+from training.sweeping.folder import SweepFolder
 from training.sweeping.outcome import Outcome, Row
-from training.sweeping.study import DATABASE
-from training.sweeping.sweep import SweepFolder
+from training.sweeping.storage import DATABASE
 
 VARY = ("--vary", "cells=8,16", "--vary", "learning-rate=1e-3..1e-1:log")
 FIXED = ("--vary", "cells=16", "--vary", "learning-rate=0.01")

@@ -5,7 +5,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-from charloom.svg import COLOURED, COLOURS, DARK, LIGHT, STYLE, Scale, document, dot, figure, label, polyline
+from charloom.plot.svg import (
+    COLOURED,
+    COLOURS,
+    DARK,
+    LIGHT,
+    STYLE,
+    Scale,
+    document,
+    dot,
+    figure,
+    label,
+    polyline,
+)
 
 
 def test_a_scale_goes_from_values_to_places() -> None:

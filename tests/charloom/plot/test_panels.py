@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from charloom.plot import MOST_POINTS, Curve, Panel, bounds, document, figure, short, thinned, ticks
+from charloom.plot.panels import MAX_POINTS, Curve, Panel, bounds, document, figure, short, thinned, ticks
 
 
 def drawn(*panels: Panel) -> ElementTree.Element:
@@ -53,11 +53,11 @@ def test_few_points_are_marked_and_say_their_values() -> None:
 
 
 def test_many_points_become_the_means_of_neighbours() -> None:
-    points = [(float(i), float(i % 2)) for i in range(10 * MOST_POINTS)]
+    points = [(float(i), float(i % 2)) for i in range(10 * MAX_POINTS)]
     few = thinned(points)
-    assert len(few) == MOST_POINTS
+    assert len(few) == MAX_POINTS
     assert few[0] == (4.5, 0.5)
-    assert thinned(points[:MOST_POINTS]) == points[:MOST_POINTS]
+    assert thinned(points[:MAX_POINTS]) == points[:MAX_POINTS]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (1.4, 4.7), (0, 0.003), (-3, 12_345), (0.1, 0.1001)])

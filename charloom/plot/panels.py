@@ -1,25 +1,19 @@
-"""Plots: curves as SVG, in panels one above the other over one axis.
-
-It knows numbers and names, and not what they are of; how a picture looks is of `svg.py`.
-"""
+"""Panels of curves, one above the other, over one axis."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from charloom import svg
-from charloom.svg import COLOURS, Scale, dot, label, polyline
+from charloom.plot import svg
+from charloom.plot.svg import COLOURS, Scale, dot, label, polyline
 
 WIDTH, HEIGHT = 800, 120
 LEFT, RIGHT, ABOVE, BELOW = 64, 16, 26, 22
 """Room around the curves of a panel, for ticks and names."""
-MOST_POINTS = 400
-"""Of a curve; of more, the means of neighbours are drawn."""
-MARKED = 60
-"""Points of a curve up to which each is marked, and says its values where a mouse rests on it."""
-
-STYLE = svg.STYLE
-"""What a page with plots needs once."""
+MAX_POINTS = 400
+"""Points of a curve that are drawn; where there are more, the means of neighbours."""
+MAX_DOTS = 60
+"""Points of a curve up to which each has a dot that shows its values when a mouse rests on it."""
 
 Point = tuple[float, float]
 
@@ -38,28 +32,28 @@ class Panel:
 
     curves: Sequence[Curve]
     from_zero: bool = True
-    """Whether the axis begins at 0, rather than near the least value."""
+    """Whether the axis of values begins at 0, rather than near the lowest value."""
     height: int = HEIGHT
-    """Of the curves alone."""
+    """Height of the curves, without names and ticks."""
 
 
 def document(title: str, panels: Sequence[Panel], across: str) -> str:
-    """A plot as a file of its own."""
+    """The panels as an SVG file; `across` names the common axis."""
     return svg.document(title, WIDTH, height_of(panels), drawn(panels, across))
 
 
 def figure(title: str, panels: Sequence[Panel], across: str) -> str:
-    """A plot as a part of a page that has STYLE; `across` names the common axis."""
+    """The panels as an element of a page that has `svg.STYLE`; `across` names the common axis."""
     return svg.figure(title, WIDTH, height_of(panels), drawn(panels, across))
 
 
 def height_of(panels: Sequence[Panel]) -> int:
-    """How high a plot is."""
+    """Height of a plot of these panels."""
     return sum(ABOVE + panel.height for panel in panels) + BELOW
 
 
 def drawn(panels: Sequence[Panel], across: str) -> Iterator[str]:
-    """The panels, one under the other."""
+    """The SVG elements of the panels and their common axis."""
     places = [x for panel in panels for curve in panel.curves for x, _ in curve.points]
     if not places:
         yield label("nothing yet", (LEFT, ABOVE))
@@ -75,7 +69,7 @@ def drawn(panels: Sequence[Panel], across: str) -> Iterator[str]:
 
 
 def panel_parts(panel: Panel, x: Scale, top: int, bottom: int) -> Iterator[str]:
-    """Grid, names and curves of a panel."""
+    """The SVG elements of a panel's grid, names and curves."""
     values = [y for curve in panel.curves for _, y in curve.points]
     y = Scale(*bounds(values, from_zero=panel.from_zero), bottom, top)
     for value in ticks(y.low, y.high, max(2, panel.height // 36)):
@@ -92,21 +86,21 @@ def panel_parts(panel: Panel, x: Scale, top: int, bottom: int) -> Iterator[str]:
 
 
 def line(curve: Curve, colour: str, x: Scale, y: Scale) -> Iterator[str]:
-    """A curve, and marks on it where they are few."""
+    """The SVG elements of a curve, with dots if its points are few."""
     points = thinned(curve.points)
     yield polyline(((x(a), y(b)) for a, b in points), colour)
-    if len(points) <= MARKED:
+    if len(points) <= MAX_DOTS:
         for a, b in points:
             yield dot((x(a), y(b)), 2.5, colour, f"{curve.name} {short(b)} at {short(a)}")
 
 
 def short(value: float, digits: int = 4) -> str:
-    """A number in a few digits."""
+    """A number in a few digits: thousands in whole numbers."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
 def bounds(values: Iterable[float], *, from_zero: bool) -> tuple[float, float]:
-    """Where an axis begins and ends."""
+    """Where an axis of these values begins and ends, with some room beyond them."""
     values = [*values] or [0.0]
     low, high = min(values), max(values)
     if from_zero:
@@ -116,7 +110,7 @@ def bounds(values: Iterable[float], *, from_zero: bool) -> tuple[float, float]:
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers between two bounds, at most so many and one more."""
+    """Round numbers between two bounds, `most` + 1 of them at most."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
@@ -125,8 +119,8 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def thinned(points: Sequence[Point]) -> Sequence[Point]:
-    """A curve of not too many points, each the mean of as many neighbours."""
-    size = -(-len(points) // MOST_POINTS)
+    """A curve of at most `MAX_POINTS` points, each the mean of as many neighbours."""
+    size = -(-len(points) // MAX_POINTS)
     if size <= 1:
         return points
     groups = [points[first : first + size] for first in range(0, len(points), size)]
