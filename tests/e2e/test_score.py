@@ -103,8 +103,8 @@ def test_a_text_that_cannot_be_scored_is_named(serve: Serve, bundle_dir: Path, l
         assert "standard input, line 3 has characters outside the model's vocabulary: '☃' (U+2603)" in said
         assert "no text in standard input" in refusal("score", *source, input="", code=4)
         assert "no character that the model knows" in refusal("score", *source, "--skip-unknown", input="☃")
-        assert "nothing has no vector" in refusal("similar", *source, "a", "--skip-unknown", input="☃")
-        assert "the text has characters outside" in refusal("similar", *source, "☃", input="a")
+        assert "nothing has no vector" in refusal("similar", "a", *source, "--skip-unknown", input="☃")
+        assert "the text has characters outside" in refusal("similar", "☃", *source, input="a")
         raw = {"input": "ab\udcff", "errors": "surrogateescape"}
         assert "UTF-8" in refusal("score", *source, "--lines", code=6, **raw)
         skipped = run("score", *source, "--skip-unknown", "--tokens", input="a☃b").stdout
@@ -123,7 +123,7 @@ def test_the_most_similar_come_first_from_either_source(serve: Serve, bundle_dir
     assert rows[0] == " 1.000000  The statement is executed."
     assert [row.split()[0] for row in rows] == sorted((row.split()[0] for row in rows), reverse=True)
     query = ("The statement is executed.", lines, "-n", 3)
-    assert run("similar", "--address", server.address, *query).stdout == local.stdout
+    assert run("similar", *query, "--address", server.address).stdout == local.stdout
     found = [
         json.loads(line)
         for line in run("similar", "--bundle", bundle_dir, "--json", *query).stdout.splitlines()
@@ -139,13 +139,13 @@ def test_more_texts_than_a_call_may_bring(serve: Serve, lines: Path) -> None:
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["line"] for row in rows] == list(range(1, 301))
     assert len({row["nats"] for row in rows}) == 1
-    result = run("similar", "--address", server.address, "abc", "-n", 1000, input="abc\n" * 300)
+    result = run("similar", "abc", "--address", server.address, "-n", 1000, input="abc\n" * 300)
     assert result.stdout == " 1.000000  abc\n" * 300
 
 
 def test_an_argument_that_is_not_utf8_is_refused_without_a_traceback(bundle_dir: Path, lines: Path) -> None:
     raw = "\udcff"  # as the shell's byte 0xff arrives
     for source in (("--bundle", bundle_dir), ("--address", "127.0.0.1:1")):
-        refusal("similar", *source, raw, lines)
+        refusal("similar", raw, lines, *source)
         refusal("score", *source, "--prompt", raw, lines)
         refusal("generate", *source, "--prompt", raw, "--seed", 1)
