@@ -13,9 +13,11 @@ WORKDIR /src
 RUN python3 -m venv /opt/charloom
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY charloom charloom
+COPY networks networks
 COPY training training
 COPY export export
 COPY serving serving
+COPY writing writing
 
 FROM build AS build-serve
 # serve-gpu brings onnxruntime for CUDA in place of the one for CPUs.
@@ -48,5 +50,5 @@ COPY --from=build-serve /opt/charloom /opt/charloom
 # Inside a container only the container can reach 127.0.0.1.
 # Without encryption and callers of its own, it relies on who can reach the container's network: publish
 # its ports to this machine alone (-p 127.0.0.1:50051:50051), or read docs/security.md.
-ENV CHARLOOM_HOST=0.0.0.0 CHARLOOM_INSECURE_PUBLIC=true
+ENV CHARLOOM_SERVE_HOST=0.0.0.0 CHARLOOM_SERVE_INSECURE_PUBLIC=true
 EXPOSE 50051 9464

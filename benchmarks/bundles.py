@@ -35,7 +35,7 @@ def make_run(size: str) -> Path:
 def make_bundle(run: Path, *precisions: str) -> Path:
     """The bundle of a run."""
     bundle = run.with_name(run.name.replace("run", "bundle"))
-    charloom("export", run, "--out", bundle, "--precision", *precisions, "--most-cost", 9, "--overwrite")
+    charloom("export", run, "--out", bundle, "--precision", *precisions, "--max-cost", 9, "--overwrite")
     return bundle
 
 

@@ -46,7 +46,7 @@ def make_bundle(name: str, recipe: Recipe) -> Path:
     shape = ("--cell", recipe.cell, "--layers", recipe.layers, "--cells", 256)
     pace = ("--batch", 16, "--length", 64, "--precision", "float32", "--max-minutes", 0.25)
     charloom("train", text, "--out", run, *shape, *pace, "--overwrite")
-    charloom("export", run, "--out", bundle, "--precision", *recipe.precisions, "--most-cost", 9)
+    charloom("export", run, "--out", bundle, "--precision", *recipe.precisions, "--max-cost", 9)
     return bundle
 
 

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, Protocol, get_args
 import msgspec
 import numpy as np
 
-from charloom.burst import GraphKind, StateSpec
+from charloom.burst import FULL_INPUTS, GraphKind, StateSpec
 from charloom.errors import CharloomError
 from charloom.files import sync_folder, write_synced
 from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyKinds, read_vocabulary
@@ -275,6 +275,8 @@ def check_state(path: Path, manifest: Manifest) -> None:
         names = [spec.name for spec in variant.state]
         if len(set(names)) != len(names):
             raise BundleError(path, "has two state tensors of one name")
+        if taken := {spec.name for spec in FULL_INPUTS} & set(names):
+            raise BundleError(path, f"has a state tensor of an input's name: {', '.join(sorted(taken))}")
         if not set(manifest.embedding) <= set(names):
             raise BundleError(path, "has an embedding of state tensors that it does not list")
     shapes = [{spec.name: spec.shape for spec in variant.state} for variant in variants]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 import charloom
 from charloom.errors import CharloomError, ConfigError, how_to_install, require
@@ -51,6 +51,11 @@ def build_app(settings: Settings) -> App:
     return app
 
 
+def arguments_of(app: App, command: str) -> ArgumentCollection:
+    """The options and positional arguments of a command."""
+    return app[command].assemble_argument_collection(default_parameter=OPTIONS)
+
+
 def run(words: Sequence[str]) -> None:
     """Runs the command that the words of a command line name.
 
@@ -62,7 +67,7 @@ def run(words: Sequence[str]) -> None:
     app = build_app(settings)
     name, *rest = words or [""]
     if name in COMMANDS:
-        arguments = app[name].assemble_argument_collection()
+        arguments = arguments_of(app, name)
         rest = CommandLine.of(arguments).attached(rest)
         if wants_help(rest):
             from charloom.help import show_help  # what it needs takes longer to import than all else here

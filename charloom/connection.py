@@ -3,14 +3,12 @@
 It knows none of the calls that go over it, and no gRPC until it has to encrypt.
 """
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from charloom.errors import ConfigError, require
+from charloom.flags import Secret
 
 if TYPE_CHECKING:
     import grpc
@@ -29,14 +27,14 @@ class Tls:
 
     def __post_init__(self) -> None:
         pair = (self.certificate is None) == (self.key is None)
-        require(pair, "tls-certificate and tls-key", "need each other")
+        require(pair, "tls_certificate and tls_key", "need each other")
 
     def credentials(self) -> "grpc.ChannelCredentials":
         """What gRPC encrypts with; raises ConfigError for a file that cannot be read."""
         import grpc
 
         return grpc.ssl_channel_credentials(
-            read("tls-root", self.root), read("tls-key", self.key), read("tls-certificate", self.certificate)
+            read("tls_root", self.root), read("tls_key", self.key), read("tls_certificate", self.certificate)
         )
 
 
@@ -44,16 +42,18 @@ class Tls:
 class Connection:
     """The same as options of a command."""
 
-    tls: Annotated[bool, Parameter(negative=())] = False
-    """Encrypt the connection to a server; the other TLS options do so too."""
+    tls: bool = False
+    """Encrypt the connection to the server; each of the other TLS options does so too."""
     tls_root: Path | None = None
-    """File of root certificates (PEM) of which one must vouch for the server's; else those of gRPC."""
+    """File of root certificates (PEM) that may vouch for the server, instead of those that gRPC brings."""
     tls_certificate: Path | None = None
     """File of your own certificate (PEM), for a server that asks for one."""
     tls_key: Path | None = None
-    """File of its private key (PEM)."""
+    """File of that certificate's private key (PEM)."""
     token_file: Path | None = None
-    """File of the token that a server asks for; else the environment variable CHARLOOM_TOKEN holds it."""
+    """File of the token that the server asks for; the environment variable CHARLOOM_TOKEN can hold it too."""
+    token: Secret = field(default=None, repr=False)
+    """The token itself."""
 
     @property
     def encryption(self) -> Tls | None:
@@ -62,11 +62,11 @@ class Connection:
         return Tls(*files) if self.tls or any(files) else None
 
     @property
-    def token(self) -> str | None:
-        """The token; raises ConfigError for a file that cannot be read."""
+    def bearer(self) -> str | None:
+        """The token to show; raises ConfigError for a file that cannot be read."""
         if self.token_file is None:
-            return os.environ.get("CHARLOOM_TOKEN") or None
-        raw = read("token-file", self.token_file) or b""
+            return self.token or None
+        raw = read("token_file", self.token_file) or b""
         return raw.decode("utf-8", "replace").strip()
 
 

@@ -24,18 +24,15 @@ def evaluate(
     /,
     *,
     options: Annotated[EvaluationConfig, Parameter(name="*")] = EvaluationConfig(),
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: bool = False,
 ) -> None:
     """Say how well a checkpoint or a bundle predicts a text.
 
-    Parameters
-    ----------
-    model
-        A run, meaning its best checkpoint, one checkpoint, or a bundle.
-    text
-        The text, UTF-8.
-    json
-        One JSON object, for programs.
+    Args:
+        model: Folder of a run, for its best checkpoint, or of one checkpoint, or directory of a bundle.
+        text: File of the text, in UTF-8.
+        options: What to measure, and how.
+        json: Write a JSON object, for programs.
     """
     measure = pkgutil.resolve_name(EVALUATORS[kind(model)])
     evaluation: Evaluation = measure(model, text, options)

@@ -3,10 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from charloom.errors import CharloomError, require
+from msgspec import Meta
+
+from charloom.errors import CharloomError
 from charloom.evaluation_lanes import PRIME
+from charloom.ranges import check_ranges
 from charloom.score import bits_per_character, perplexity
 from charloom.vocabulary import Tokens, UnknownCharacterError, Vocabulary
 
@@ -25,22 +28,21 @@ class EvaluationConfig:
     """What to measure, and how."""
 
     part: Part = "whole"
-    """Part of the text: all of it, or, of the text that the model was trained on, the part it was
-    trained on, validated on, or tested on."""
-    lanes: int = 0
-    """Pieces of the text to read side by side; 1 carries the state through the whole text; 0: up to 32,
-    of at least 2,048 tokens, as training validates."""
+    """Part of the text to measure: the whole of it, or, of the text that the model was trained on, the
+    part that training, validation or the test at its end read."""
+    lanes: Annotated[int, Meta(ge=0)] = 0
+    """Pieces of the text to read side by side: 1 carries the state through the whole text, 0 takes up
+    to 32 of at least 2,048 tokens each, as validation in training does."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """cpu, cuda, or auto: a GPU where there is one."""
+    """Device to run on; auto takes a GPU where there is one that works, else the CPU."""
     precision: Precision = "auto"
-    """Of a checkpoint, float32 or bfloat16, auto being what its run validated in; of a bundle, float32 or
-    int8, auto being the fastest that it holds and the hardware runs well."""
+    """Precision to compute in: float32 or bfloat16 for a checkpoint, where auto takes what its run validated
+    in; float32 or int8 for a bundle, where auto takes the fastest in it that the hardware runs well."""
     skip_unknown: bool = False
     """Leave out characters that the model does not know, instead of refusing the text."""
 
     def __post_init__(self) -> None:
-        require(self.part in get_args(Part), "part", f"must be one of {', '.join(get_args(Part))}")
-        require(self.lanes >= 0, "lanes", "must be at least 0")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)

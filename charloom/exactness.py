@@ -36,7 +36,7 @@ LARGEST = 256
 """Rows of the largest batch tried, where nobody runs larger ones."""
 SIZES = (*range(1, 18), 23, 24, 31, 32, 33, 47, 48, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256)
 """Batch sizes tried up to the largest: around the blocks and remainders of matrix kernels."""
-MOST_PADDING = 64
+MAX_PADDING = 64
 """On a CPU, a batch padded further would cost single streams too much: the check fails instead."""
 
 
@@ -67,7 +67,7 @@ class Subject:
     """Other ways to run the same bundle that must agree, by what they differ in."""
     largest: int = LARGEST
     """Rows of the largest batch that will run."""
-    most_padding: int = MOST_PADDING
+    max_padding: int = MAX_PADDING
     """Padding that can be afforded: a GPU runs a large batch about as fast as a small one."""
 
 
@@ -96,7 +96,8 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
     expect("row order", shuffled, take_rows(whole, order))
     expect("a burst split in two", run_split(run, feeds, subject), whole)
     all_read = feeds | {"forced_len": np.full(subject.largest, STEPS)}
-    reading = run("read", {name: feeds[name] for name in read_names(subject)})
+    only_read = {name: feeds[name] for name in read_names(subject)}
+    reading = run("read", only_read)
     expect("reading without scores", run("plain", all_read), reading)
     mixed, plain = mix(feeds, subject)
     company = run("full", mixed)
@@ -111,6 +112,7 @@ def check(subject: Subject, text: Tokens, *, seed: int = 0) -> Exactness:
         )
     for name, other in subject.others.items():
         expect(name, run("full", mixed, other), company)
+        expect(name, run("read", only_read, other), reading)
     held = (
         "batch size",
         "row order",
@@ -148,7 +150,7 @@ def find_padding(subject: Subject, feeds: Feeds) -> int:
         if not all(same(run("plain", few), expected) for run in runs):
             break
         padding = size
-    if padding > subject.most_padding:
+    if padding > subject.max_padding:
         raise ExactnessError(f"batches under {padding} rows differ from larger ones")
     return padding
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from charloom.options import GenerateOptions, Token
+from charloom.options import Biases, GenerateOptions, StopTokens, Token, Tokens
 
 
 def token(word: str) -> Token:
@@ -49,18 +49,15 @@ def secret(_: object, words: Sequence[cyclopts.Token]) -> str:
 Secret = Annotated[str | None, Parameter(converter=secret, show=False)]
 """What an environment variable or a file can hold, and the command line cannot."""
 
-Tokens = Annotated[tuple[Token, ...], Parameter(converter=tokens, n_tokens=1, metavar="TEXT|id:INT...")]
-Biases = Annotated[
-    tuple[tuple[Token, float], ...],
-    Parameter(converter=biases, n_tokens=1, metavar="TEXT|id:INT=BIAS..."),
-]
+TOKENS = Parameter(converter=tokens, n_tokens=1, metavar="TEXT|id:INT...")
+BIASES = Parameter(converter=biases, n_tokens=1, metavar="TEXT|id:INT=BIAS...")
 
 
 @dataclass(frozen=True)
 class Flags(GenerateOptions):
     """The options, with the way to write those that name tokens."""
 
-    logit_bias: Biases = ()
-    allowed_tokens: Tokens = ()
-    forbidden_tokens: Tokens = ()
-    stop_tokens: Tokens = ()
+    logit_bias: Annotated[Biases, BIASES] = ()
+    allowed_tokens: Annotated[Tokens, TOKENS] = ()
+    forbidden_tokens: Annotated[Tokens, TOKENS] = ()
+    stop_tokens: Annotated[StopTokens, TOKENS] = ()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyclopts import App, Argument, ArgumentCollection, Parameter
-from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel
+from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel, InlineText
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
@@ -66,7 +66,7 @@ def labelled(argument: Argument) -> str:
 
 
 class RangeFormatter(DefaultFormatter):
-    """Writes the range of each option behind its text."""
+    """Writes each option's text as one paragraph, and its range behind it."""
 
     def __init__(self, ranges: Mapping[str, str]) -> None:
         super().__init__()
@@ -74,11 +74,13 @@ class RangeFormatter(DefaultFormatter):
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Writes a panel of options."""
-        for entry in panel.entries:
-            self._extend(entry)
-        super().__call__(console, options, panel)
+        entries = [self._extended(entry) for entry in panel.entries]
+        super().__call__(console, options, panel.copy(entries=entries))
 
-    def _extend(self, entry: HelpEntry) -> None:
-        said = next((self._ranges[name] for name in entry.all_options if name in self._ranges), None)
-        if said is not None:
-            entry.description.append(Text(f"[{said}]", "cyclopts.choices"))
+    def _extended(self, entry: HelpEntry) -> HelpEntry:
+        text = str(entry.description.primary_renderable)
+        description = InlineText(Text(" ".join(text.split())))  # a docstring has lines of its own
+        for name in entry.all_options:
+            if name in self._ranges:
+                description.append(Text(f"[{self._ranges[name]}]", "cyclopts.choices"))
+        return entry.copy(description=description)

@@ -7,27 +7,38 @@ they differ and why, and in which order things apply.
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from charloom.errors import CharloomError
+from charloom.ranges import out_of_range
 
 Token = int | str
 """A token, named by its id or by its text."""
 
 SEEDS = 2**64
 COUNTS = 2**32
-MAX_TEMPERATURE = 100.0
 MAX_TEMPERATURES = 64
-MAX_REPETITION = 2.0**10
-"""Of the repetition penalty and of its inverse: beyond it, scores overflow at temperature 0."""
-MAX_PENALTY = 2.0
 MAX_WINDOW = 1024
 MAX_BIAS = 100.0
 MAX_NAMED = {"logit_bias": 300, "allowed_tokens": 2**14, "forbidden_tokens": 2**14, "stop_tokens": 64}
-"""Most tokens that each field may name."""
+"""Tokens that each field may name, at the most."""
 MAX_STOPS = 16
-MAX_STOP_LENGTH = 256
 MAX_ALTERNATIVES = 20
+
+Count = Annotated[int, Meta(ge=0, le=COUNTS - 1)]
+Probability = Annotated[float, Meta(gt=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+# A repetition penalty beyond these, or its inverse, makes scores overflow at temperature 0.
+Divisor = Annotated[float, Meta(ge=2.0**-10, le=2.0**10)]
+Temperatures = Annotated[
+    tuple[Annotated[float, Meta(ge=0, le=100)], ...], Meta(min_length=1, max_length=MAX_TEMPERATURES)
+]
+Biases = Annotated[tuple[tuple[Token, float], ...], Meta(max_length=MAX_NAMED["logit_bias"])]
+Tokens = Annotated[tuple[Token, ...], Meta(max_length=MAX_NAMED["allowed_tokens"])]
+StopTokens = Annotated[tuple[Token, ...], Meta(max_length=MAX_NAMED["stop_tokens"])]
+Stops = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=MAX_STOPS)]
 
 
 @dataclass(frozen=True)
@@ -55,25 +66,25 @@ class Sampling:
     The temperature may be given as one number or as several in any sequence.
     """
 
-    temperature: tuple[float, ...] = (1.0,)
-    """Divides the scores: low is careful, high is wild, 0 takes the likeliest token (0 to 100).
-    Several take turns, one a token."""
-    top_k: int = 0
-    """Sample among the k likeliest tokens only (0 for all)."""
-    top_p: float = 1.0
-    """Sample among the fewest likeliest tokens that have this probability (above 0, to 1)."""
-    min_p: float = 0.0
-    """Sample among tokens at least this share as likely as the likeliest (0 to 1)."""
-    typical_p: float = 1.0
-    """Sample among the fewest tokens of typical surprise that have this probability (above 0, to 1)."""
-    repetition_penalty: float = 1.0
-    """Makes recent tokens less likely, by division of their scores; more likely below 1 (2**-10 to 2**10)."""
-    frequency_penalty: float = 0.0
-    """Taken off the score of a recent token for each time it occurred (-2 to 2)."""
-    presence_penalty: float = 0.0
-    """Taken off the score of a recent token once (-2 to 2)."""
-    penalty_window: int = 64
-    """How many tokens, of prompt and text alike, are recent to the penalties (1 to 1024)."""
+    temperature: Temperatures = (1.0,)
+    """Divides the scores: low is careful, high is wild, 0 always takes the likeliest token. Several
+    temperatures take turns, one a token."""
+    top_k: Count = 0
+    """Sample among this many of the likeliest tokens; 0 takes all."""
+    top_p: Probability = 1.0
+    """Sample among the fewest likeliest tokens that together have this probability."""
+    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Sample among tokens at least this share as likely as the likeliest."""
+    typical_p: Probability = 1.0
+    """Sample among the fewest tokens of typical surprise that together have this probability."""
+    repetition_penalty: Divisor = 1.0
+    """Makes recent tokens less likely, by division of their scores; below 1, more likely."""
+    frequency_penalty: Penalty = 0.0
+    """Taken off the score of a recent token for each time that it occurred."""
+    presence_penalty: Penalty = 0.0
+    """Taken off the score of a recent token once."""
+    penalty_window: Annotated[int, Meta(ge=1, le=MAX_WINDOW)] = 64
+    """Tokens, of prompt and text alike, that are recent to the penalties."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", as_tuple(self.temperature))
@@ -90,22 +101,7 @@ class Sampling:
 
     def violations(self) -> Iterator[Violation]:
         """What of it cannot be used."""
-        yield from unless_between("temperature", self.temperature, 0, MAX_TEMPERATURE)
-        if not 1 <= len(self.temperature) <= MAX_TEMPERATURES:
-            reason = f"must be 1 to {MAX_TEMPERATURES} numbers, not {len(self.temperature)}"
-            yield Violation("temperature", reason)
-        if not 0 <= self.top_k < COUNTS:
-            yield Violation("top_k", f"must be 0 (all) to 2**32 - 1, not {self.top_k}")
-        for name in ("top_p", "typical_p"):
-            if not 0 < (share := getattr(self, name)) <= 1:
-                yield Violation(name, f"must be above 0 and at most 1, not {share:g}")
-        yield from unless_between("min_p", [self.min_p], 0, 1)
-        if not 1 / MAX_REPETITION <= self.repetition_penalty <= MAX_REPETITION:
-            reason = f"must be 2**-10 to 2**10, not {self.repetition_penalty:g}"
-            yield Violation("repetition_penalty", reason)
-        for name in ("frequency_penalty", "presence_penalty"):
-            yield from unless_between(name, [getattr(self, name)], -MAX_PENALTY, MAX_PENALTY)
-        yield from unless_between("penalty_window", [self.penalty_window], 1, MAX_WINDOW)
+        yield from (Violation(name, reason) for name, reason in out_of_range(self))
 
 
 @dataclass(frozen=True)
@@ -115,21 +111,21 @@ class GenerateOptions(Sampling):
     What is listed may be given as any sequence, or as the one thing in it; biases also as a mapping.
     """
 
-    logit_bias: tuple[tuple[Token, float], ...] = ()
-    """Added to the scores of these tokens (-100 to 100)."""
-    allowed_tokens: tuple[Token, ...] = ()
-    """Sample these tokens only; all if none is named."""
-    forbidden_tokens: tuple[Token, ...] = ()
+    logit_bias: Biases = ()
+    """Added to the scores of these tokens, from -100 to 100."""
+    allowed_tokens: Tokens = ()
+    """Sample these tokens only; without any, all are allowed."""
+    forbidden_tokens: Tokens = ()
     """Never sample these tokens."""
-    max_tokens: int = 256
-    """Tokens to generate at the most; 0 only reads the prompt."""
-    min_tokens: int = 0
-    """Tokens to generate before a stop string or a stop token can end the text (0 to max-tokens)."""
-    seed: int | None = None
-    """Makes the text reproducible (0 to 2**64 - 1); chosen if absent."""
-    stop: tuple[str, ...] = ()
-    """End before the first of these strings; may be given several times."""
-    stop_tokens: tuple[Token, ...] = ()
+    max_tokens: Count = 256
+    """Tokens to generate, at the most; 0 only reads the prompt."""
+    min_tokens: Count = 0
+    """Tokens to generate before a stop string or a stop token can end the text."""
+    seed: Annotated[int, Meta(ge=0, le=SEEDS - 1)] | None = None
+    """Makes the text reproducible; without it one is chosen."""
+    stop: Stops = ()
+    """End before the first of these strings."""
+    stop_tokens: StopTokens = ()
     """End before the first of these tokens."""
     skip_unknown: bool = False
     """Leave out characters of the prompt that the model does not know, instead of refusing it."""
@@ -142,22 +138,12 @@ class GenerateOptions(Sampling):
     def violations(self) -> Iterator[Violation]:
         """What of it cannot be used, whatever the model."""
         yield from super().violations()
-        if not 0 <= self.max_tokens < COUNTS:
-            yield Violation("max_tokens", f"must be 0 to 2**32 - 1, not {self.max_tokens}")
-        elif not 0 <= self.min_tokens <= self.max_tokens:
-            reason = f"must be 0 to max_tokens ({self.max_tokens}), not {self.min_tokens}"
+        if 0 <= self.max_tokens < self.min_tokens:
+            reason = f"must be at most max_tokens ({self.max_tokens}), not {self.min_tokens}"
             yield Violation("min_tokens", reason)
-        if self.seed is not None and not 0 <= self.seed < SEEDS:
-            yield Violation("seed", f"must be 0 to 2**64 - 1, not {self.seed}")
-        if len(self.stop) > MAX_STOPS:
-            yield Violation("stop", f"must be at most {MAX_STOPS} strings, not {len(self.stop)}")
-        if any(not 1 <= len(string) <= MAX_STOP_LENGTH for string in self.stop):
-            yield Violation("stop", f"strings must have 1 to {MAX_STOP_LENGTH} characters")
         yield from unless_between("logit_bias", [bias for _, bias in self.logit_bias], -MAX_BIAS, MAX_BIAS)
         for name, tokens in self.named_tokens.items():
-            if len(tokens) > MAX_NAMED[name]:
-                yield Violation(name, f"must name at most {MAX_NAMED[name]} tokens, not {len(tokens)}")
-            elif not all(isinstance(token, str) or 0 <= token < COUNTS for token in tokens):
+            if not all(isinstance(token, str) or 0 <= token < COUNTS for token in tokens):
                 yield Violation(name, "must name tokens by text or by id, 0 to 2**32 - 1")
 
     @property

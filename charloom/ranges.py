@@ -11,6 +11,7 @@ The markers are msgspec's. Inside a tuple's brackets a range holds for each elem
 their number; a `Literal` is a range too.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -148,9 +149,13 @@ def span(low: float, high: float | None) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a message; large powers of two are written as such."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**24:
-        for less in (0, 1):
-            if (value + less) & (value + less - 1) == 0:
-                return f"2**{(value + less).bit_length() - 1}{' - 1' * less}"
-    return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, int) else repr(value)
+    """A value in a message; powers of two that are large, or small, are written as such."""
+    if isinstance(value, float):
+        half, exponent = math.frexp(value)
+        return f"2**{exponent - 1}" if half == 0.5 and exponent < -3 else f"{value:g}"
+    if not isinstance(value, int):
+        return repr(value)
+    for less in (0, 1):
+        if value >= 2**24 and (value + less).bit_count() == 1:
+            return f"2**{(value + less).bit_length() - 1}{' - 1' * less}"
+    return str(value)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from cyclopts import App, Argument, ArgumentCollection, CycloptsError, Token
+from cyclopts import App, Argument, ArgumentCollection, CycloptsError, MissingArgumentError, Token
 from cyclopts.config import Dict
 
 from charloom.errors import ConfigError, require
@@ -38,6 +38,9 @@ EXCLUSIVE = (
 
 DEFAULT_FILE = Path("charloom.toml")
 ENVIRONMENT = "environment"
+FIELD = re.compile(r"[a-z]+(?:_[a-z0-9]+)*")
+FIELD_NAMES = re.compile(rf"{FIELD.pattern}(?: (?:and|or) {FIELD.pattern})*(?:$|, line )")
+"""The beginning of what an error names: one or more fields."""
 OPTION_WORD = re.compile(r"(?<![\w./\\'\"-])[a-z]+(?:_[a-z0-9]+)+(?![\w./\\'\"-])")
 """The name of a field in a message, where it cannot be taken for an ordinary word or part of a path."""
 
@@ -88,13 +91,14 @@ class Settings:
     def name(self, field: str) -> str:
         """What the user calls the option of a field: by the source of its value, else as on the command line.
 
-        `--top-k`, `CHARLOOM_GENERATE_TOP_K`, `charloom.toml [generate] top_k`; a field that is no option of
-        the command keeps its name.
+        `--top-k`, `CHARLOOM_GENERATE_TOP_K`, `charloom.toml [generate] top_k`. It may be several fields,
+        "tls_key and tls_root", or a place in one, "state_key_lines, line 3"; what is no option keeps its
+        name.
         """
-        for argument in options(self._arguments):
-            if argument.field_info.name == field:
-                return place(argument.tokens[0]) if argument.tokens else argument.name
-        return self.reworded(field)
+        if FIELD_NAMES.match(field) is None:
+            return field
+        called = {one.field_info.name: called_by(one) for one in options(self._arguments)}
+        return FIELD.sub(lambda found: called.get(found[0], found[0]), field)
 
     def reworded(self, message: str) -> str:
         """A message with the names of options in place of those of fields."""
@@ -205,18 +209,27 @@ def unless_empty(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> 
     for argument in options(arguments):
         if Path in (argument.hint, *get_args(argument.hint)):
             for token in argument.tokens:
-                require(token.value != "", place(token, argument), "is empty, and names no file or folder")
+                require(
+                    token.value != "", place(token, argument.name), "is empty, and names no file or folder"
+                )
 
 
-def place(token: Token, argument: Argument | None = None) -> str:
+def called_by(argument: Argument) -> str:
+    """What an option is called where its value came from."""
+    return place(argument.tokens[0], argument.name) if argument.tokens else argument.name
+
+
+def place(token: Token, name: str = "") -> str:
     """Where a value came from: an option, a variable, or a key of a file or of another source."""
     if token.source in ("cli", ENVIRONMENT):
-        return token.keyword or (argument.name if argument else "")
+        return token.keyword or name
     return f"{token.source} {(token.keyword or '').strip('[]')}"
 
 
 def parsing_error(error: CycloptsError) -> str:
     """What to tell a user of words that make no options."""
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        return f"{error.keyword} needs a value" if error.keyword else f"{error.argument.name} is missing"
     error.verbose = False
     token: Token | None = getattr(error, "token", None)
     if token is not None and token.source != "cli":

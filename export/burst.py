@@ -42,6 +42,7 @@ class BurstGraph:
         ]
         """The outputs, likewise."""
         self.inputs = {spec.name: graph_input(spec) for spec in self.takes}
+        assert len(self.inputs) == len(self.takes), "no state tensor has the name of an input"
         self.state = [self.inputs[spec.name] for spec in step.state]
 
     def build(self) -> bytes:

@@ -24,6 +24,7 @@ from charloom.bundle import (
 )
 from charloom.vocabulary import Tokens
 from export.build import BurstGraphs, build_graphs
+from export.step import STEP_BUILDERS, StepBuilders
 from export.verify import Outcome, Verifier
 from networks.language_model import LanguageModel
 from training.checkpoint import Checkpoint, load_checkpoint
@@ -72,9 +73,17 @@ class Contents:
 class Exporter:
     """Builds, verifies and writes the graphs of one checkpoint."""
 
-    def __init__(self, source: Checkpoint, max_cost: float) -> None:
+    def __init__(self, source: Checkpoint, max_cost: float, builders: StepBuilders = STEP_BUILDERS) -> None:
+        """Prepares an export.
+
+        Args:
+            source: the checkpoint.
+            max_cost: nats a token that int8 may cost.
+            builders: what builds the step of each kind of network.
+        """
         self.source = source
         self.max_cost = max_cost
+        self.builders = builders
         self.model = source.model()
         text = held_out(source)
         self.verifier = Verifier(self.model, text, len(source.vocabulary.decode(text)))
@@ -95,13 +104,13 @@ class Exporter:
             BundleError: it cannot be written.
         """
         contents = Contents(self.source, self.model, name, version, license_note)
-        graphs = build_graphs(self.model, "float32")
+        graphs = build_graphs(self.model, "float32", self.builders)
         by_float = self._verify_float(graphs)
         for precision in precisions:
             if precision == "float32":
                 contents.add(graphs, by_float.to_json())
             else:
-                by_bytes = build_graphs(self.model, precision)
+                by_bytes = build_graphs(self.model, precision, self.builders)
                 contents.add(by_bytes, self._verify_int8(by_bytes, by_float).to_json())
         manifest = contents.manifest()
         for file, data in contents.files.items():

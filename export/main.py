@@ -1,18 +1,19 @@
-"""The `export` command: the best checkpoint of a run becomes a verified bundle."""
+"""The `export` command: the best checkpoint of a run becomes a verified bundle.
+
+What builds graphs is imported when it does, so that `--help` is quick.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
-import torch
-from cyclopts import Parameter
+from msgspec import Meta
 
 from charloom.bundle import MODEL_NAME, BundleWriter, Precision
 from charloom.errors import ConfigError, require
 from charloom.processor import multiplies_bytes
-from export.exporter import Exporter, say
-from training.checkpoint import load_checkpoint
+from charloom.ranges import check_arguments
 
-MOST_COST = 0.005
+MAX_COST = 0.005
 
 
 def export(
@@ -23,36 +24,32 @@ def export(
     name: str | None = None,
     version: str = "1",
     license: str = "",  # noqa: A002
-    precision: Annotated[tuple[Precision, ...], Parameter(consume_multiple=True)] = ("float32",),
-    most_cost: float = MOST_COST,
+    precision: tuple[Precision, ...] = ("float32",),
+    max_cost: Annotated[float, Meta(ge=0)] = MAX_COST,
     overwrite: bool = False,
 ) -> None:
     """Export a checkpoint to an ONNX bundle and verify it against the model.
 
-    Parameters
-    ----------
-    checkpoint
-        A run, meaning its best checkpoint, or one checkpoint.
-    out
-        Directory of the bundle; it appears only if every check passes.
-    name
-        Name under which the model is served; that of the directory if absent.
-    version
-        Version of the model.
-    license
-        What the manifest says about the use of the text and the model.
-    precision
-        Numbers of the products: float32, int8 (2 to 3 times as fast, and all but as good), or both.
-    most_cost
-        Nats a token of held-out text that int8 may cost; above it the export fails.
-    overwrite
-        Replace a bundle that is already there.
+    Args:
+        checkpoint: Folder of a run, for its best checkpoint, or of one checkpoint.
+        out: Directory of the bundle; it appears only if every check passes.
+        name: Name under which the model is served, if it is not that of the directory.
+        version: Version of the model.
+        license: What the manifest says about the use of the text and the model.
+        precision: Precisions of the bundle; int8 is 2 to 3 times as fast as float32, and all but as good.
+        max_cost: Nats a token of held-out text that int8 may cost; above it the export fails.
+        overwrite: Replace a bundle that is already there.
     """
+    import torch
+
+    from export.exporter import Exporter, say
+    from training.checkpoint import load_checkpoint
+
+    check_arguments(export, max_cost=max_cost)
     name = name or out.name
     usable = "has letters, digits, '.', '_' and '-' alone, up to 63, the first a letter or digit"
     reason = f"{name!r}, by default that of the directory, cannot be used: a name {usable}; give --name"
     require(MODEL_NAME.fullmatch(name) is not None, "name", reason)
-    require(most_cost >= 0, "most-cost", "must be at least 0 nats")
     if "int8" in precision and not multiplies_bytes():
         raise ConfigError(
             "precision", "int8 cannot be verified here: this processor has no VNNI; export on one that has"
@@ -62,6 +59,6 @@ def export(
     say(f"reading {checkpoint}")
     source = load_checkpoint(checkpoint)
     with BundleWriter(out, overwrite=overwrite) as writer:
-        exporter = Exporter(source, most_cost)
+        exporter = Exporter(source, max_cost)
         bundle = exporter.export(writer, dict.fromkeys(precision), name, version, license)
     say(f"wrote {bundle.path}: {bundle.name} {bundle.manifest.version}, {bundle.digest}")

@@ -147,7 +147,7 @@ class Verifier:
         if not cost <= max_cost:
             raise VerificationError(
                 f"int8 costs {cost:.4f} nats a token of held-out text, above {max_cost:g}; "
-                "export in float32, or allow it with --most-cost"
+                "export in float32, or allow it with --max-cost"
             )
         comparison = {"cost_in_nats_per_token": round(cost, 6)}
         return self._outcome(session, graphs, scored, comparison)

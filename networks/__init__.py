@@ -1,1 +1,1 @@
-"""Networks and samplers, whole chunks and step by step. Needs torch."""
+"""Networks and samplers: whole chunks for training, and step by step. Needs torch."""

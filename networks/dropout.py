@@ -16,7 +16,7 @@ from networks.config import DropoutRates
 
 @dataclass(frozen=True)
 class Dropout:
-    """What a training step drops."""
+    """Configures what a training step drops."""
 
     rates: DropoutRates = DropoutRates()
     shared: torch.Generator | None = None

@@ -29,7 +29,17 @@ class VocabularyAxis(NamedTuple):
 
 def initial_state(specs: Sequence[StateSpec], batch: int, device: torch.device) -> State:
     """Makes the state of `batch` streams before their first token."""
-    return tuple(torch.from_numpy(spec.initial_rows(batch)).to(device) for spec in specs)
+    # Filled on the device: a copy from the host would make training wait for a GPU.
+    return tuple(
+        torch.full((batch, *spec.shape), spec.initial, dtype=dtype_of(spec), device=device) for spec in specs
+    )
+
+
+def dtype_of(spec: StateSpec) -> torch.dtype:
+    """Returns the type of a state tensor as PyTorch has it."""
+    dtype = getattr(torch, spec.dtype)
+    assert isinstance(dtype, torch.dtype), "numpy and PyTorch name types alike"
+    return dtype
 
 
 class Step(nn.Module, ABC):
@@ -83,7 +93,10 @@ class LanguageModel(nn.Module, ABC):
     @property
     @abstractmethod
     def state_specs(self) -> Sequence[StateSpec]:
-        """The state tensors of `forward` and of `step` in float32 arithmetic, in their order."""
+        """The state tensors of `forward` and of `step` in float32 arithmetic, in their order.
+
+        None has the name of an input of the burst contract (`charloom/burst.py`).
+        """
 
     @property
     def embedding_state(self) -> Sequence[str]:
@@ -117,8 +130,8 @@ class LanguageModel(nn.Module, ABC):
 
         Under autocast a network returns parts of its state in the precision of the products.
         """
-        types = (torch.from_numpy(spec.initial_rows(0)).dtype for spec in self.state_specs)
-        return tuple(part.detach().to(dtype) for part, dtype in zip(state, types, strict=True))
+        pairs = zip(state, self.state_specs, strict=True)
+        return tuple(part.detach().to(dtype_of(spec)) for part, spec in pairs)
 
     def parameter_count(self) -> int:
         """Counts the trained numbers."""

@@ -1,7 +1,7 @@
 """Choosing the next token from a model's scores.
 
 The one definition of sampling: previews while training and the exported burst graph both run it.
-It knows nothing of models or steps, and draws no random numbers: they come in from outside.
+It draws no random numbers; they are arguments.
 
 Filters only mask. Whatever a row asks for, it ends in the same arithmetic in vocabulary order:
 the first token whose cumulative probability exceeds u times the total. So a plain row's choice

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from charloom.bundle import Bundle
-from charloom.exactness import LARGEST, MOST_PADDING, Subject, check
+from charloom.exactness import LARGEST, MAX_PADDING, Subject, check
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.executor import Executor, open_executor
@@ -35,7 +35,7 @@ class Model:
 
         Raises:
             BundleError: the bundle is not whole.
-            DeviceError: the device cannot be used.
+            ProviderError: the device cannot be used.
             PrecisionError: the precision is not available.
             ExactnessError: no batch size gives the bits of the others here.
         """
@@ -77,6 +77,6 @@ def check_exactness(bundle: Bundle, executor: Executor, largest: int) -> None:
         tuple(executor.state),
         others={f"computing {other.name}": partial(executor.run_by, other) for other in others},
         largest=largest,
-        most_padding=largest if executor.device == "cuda" else MOST_PADDING,
+        max_padding=largest if executor.device == "cuda" else MAX_PADDING,
     )
     executor.padding = check(subject, text).padding

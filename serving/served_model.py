@@ -5,7 +5,7 @@ from pathlib import Path
 from charloom.bundle import Bundle
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.config import RunnerConfig, SchedulerConfig
-from serving.engine.engine import Report
+from serving.engine.engine import StepReport
 from serving.engine.executor import Executor
 from serving.metrics import Metrics, ModelMetrics
 from serving.model import Model
@@ -69,6 +69,6 @@ class ServedModel:
         """Updates `alive`, and fails all streams if it is not; patience in seconds a burst."""
         self.alive = self.engine.check_health(patience)
 
-    def _observe(self, report: Report) -> None:
+    def _observe(self, report: StepReport) -> None:
         if report.steps:
             self.metrics.count_burst(report.rows, report.steps, report.seconds, report.read, report.generated)

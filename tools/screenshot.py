@@ -11,8 +11,9 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from writing.app import WriteApp
-from writing.main import WritingFlags, begin
+from writing.main import WritingFlags
 from writing.own_server import OwnServer
+from writing.session import begin
 from writing.writer import Writer
 
 PICTURE = Path("docs/write.svg")

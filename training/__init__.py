@@ -1,1 +1,1 @@
-"""From a text to a checkpoint. Needs torch; knows neither graphs nor servers."""
+"""Trains networks: from a text to a checkpoint. Needs torch."""

@@ -81,7 +81,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What resuming needs beside the checkpoint itself."""
+    """The progress and tensors that resuming needs beside the checkpoint itself."""
 
     progress: dict[str, Any]
     tensors: dict[str, Tensor]

@@ -51,7 +51,7 @@ class OptimizerConfig:
     """How the weights learn."""
 
     optimizer: OptimizerName = "adamw"
-    """Optimiser."""
+    """Optimiser of the weights."""
     learning_rate: Annotated[float, Meta(gt=0, le=FINITE)] = 3e-3
     """Highest learning rate."""
     weight_decay: Annotated[float, Meta(ge=0)] = 0.01

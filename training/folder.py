@@ -1,9 +1,9 @@
-"""The folder of a run: its checkpoints, which of them is the best and which the last, and no more.
+"""The folder of a run: its checkpoints, and which of them is the best and which the last.
 
-`best` and `last` are small text files that name a checkpoint beside them. What a run notes is in files of
-fixed names. Files that Charloom did not write are left alone. A file `.lock` is locked, where the platform
-can, as long as a training uses the folder; the system unlocks it however that training ends. In it stands
-which training, if that is one that can be started again by what started it.
+`best` and `last` are small text files that name a checkpoint beside them. The run log has files of fixed
+names. Files that Charloom did not write are left alone. A file `.lock` is locked, where the platform can, as
+long as a training uses the folder; the system unlocks it however that training ends. It holds the
+identity of the training if torchrun can restart that.
 """
 
 import contextlib
@@ -23,23 +23,23 @@ if sys.platform != "win32":
     import fcntl
 
 METRICS, SAMPLES, PAGE, TENSORBOARD = "metrics.jsonl", "samples.jsonl", "report.html", "tensorboard"
-"""What the log of a run writes."""
+"""Files of the log of a run."""
 EVENTS = "events.out.tfevents.*"
 LOCK = ".lock"
 FILES = ("last", "best", TOKENS, METRICS, SAMPLES, PAGE)
-"""What a run replaces in its folder, beside checkpoints."""
+"""Files that a run replaces in its folder, beside checkpoints."""
 
 NAME = re.compile(r"epoch\d+\.\d\d_loss\d+\.\d{4}(_step\d+)?")
 
 
 class RunFolderError(CharloomError):
-    """The folder cannot hold the run as it is."""
+    """The folder cannot take the run."""
 
     exit_code = 11
 
 
 class RunFolder:
-    """A directory of checkpoints; leaving it as a context unlocks it."""
+    """A directory of checkpoints; leaving the context unlocks it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,7 +59,7 @@ class RunFolder:
             self.descriptor = None
 
     def lock(self) -> None:
-        """Makes the directory and keeps it from other trainings, if it is not locked already.
+        """Makes the directory and locks it, unless it is locked already.
 
         Raises:
             RunFolderError: another training is using it, it cannot be made or written to, or it has files
@@ -82,23 +82,23 @@ class RunFolder:
                 raise RunFolderError(f"another training is using {self.path}") from error
 
     def sign(self, job: str) -> None:
-        """Notes which training the run is of. Needs the lock."""
+        """Writes the identity of the training into the lock file. Needs the lock."""
         assert self.descriptor is not None, "a folder is locked before it is signed"
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, job.encode(), 0)
 
     def holds_run_of(self, job: str) -> bool:
-        """Whether there is a run to resume, and it is of this training."""
+        """Returns whether there is a run of this training to resume."""
         try:
             return self.last.is_file() and (self.path / LOCK).read_text("utf-8") == job
         except (OSError, UnicodeDecodeError):
             return False
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
-        """Sees to it that a run is there to resume, or none that would be lost.
+        """Checks that there is a run to resume, or none that would be lost.
 
         Raises:
-            RunFolderError: it is otherwise.
+            RunFolderError: the check fails.
         """
         if resume and overwrite:
             raise RunFolderError("--resume and --overwrite exclude each other")
@@ -113,7 +113,7 @@ class RunFolder:
             )
 
     def open(self, *, overwrite: bool) -> None:
-        """Makes the directory, and clears it of unfinished files and of a run to overwrite.
+        """Makes the directory, and deletes unfinished files and a run to overwrite.
 
         Raises:
             RunFolderError: it cannot be made or written to.
@@ -136,16 +136,16 @@ class RunFolder:
             raise RunFolderError(f"cannot write to {self.path}: {error.strerror}") from error
 
     def events(self) -> list[Path]:
-        """TensorBoard's files."""
+        """Lists TensorBoard's files."""
         return list((self.path / TENSORBOARD).glob(EVENTS))
 
     def checkpoints(self) -> list[Path]:
-        """All checkpoints, oldest first."""
+        """Lists all checkpoints, oldest first."""
         found = [p for p in self.path.iterdir() if NAME.fullmatch(p.name) and p.is_dir()]
         return sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))
 
     def save(self, name: str, step: int, write: Callable[[Path], None], *, best: bool, keep: int) -> None:
-        """Has a checkpoint written, points `last` and perhaps `best` at it, and drops old ones.
+        """Writes a checkpoint, points `last` and perhaps `best` at it, and deletes old ones.
 
         Raises:
             SaveError: it cannot be written; all that was there before is still there.
@@ -155,21 +155,21 @@ class RunFolder:
             folder = self.path / f"{name}_step{step}"
         if not folder.exists():
             write(folder)
-        if best:  # first: what `last` has learnt of, a run that goes on from it does not do again
+        if best:  # before `last`: a run that resumes from there does not evaluate this step again
             self.point(self.best, folder)
         self.point(self.last, folder)
-        with contextlib.suppress(OSError):  # somebody else drops it too, or is still reading it
+        with contextlib.suppress(OSError):  # another process deletes it too, or is still reading it
             self.prune(keep)
 
     def point(self, pointer: Path, folder: Path) -> None:
-        """Makes `pointer` name a checkpoint, from one moment to the next."""
+        """Makes `pointer` name a checkpoint, atomically."""
         try:
             write_atomic(pointer, f"{folder.name}\n".encode())
         except OSError as error:
             raise SaveError(f"cannot write {pointer}: {error.strerror}") from error
 
     def prune(self, keep: int) -> None:
-        """Drops all checkpoints but the best, the last and the newest `keep` others."""
+        """Deletes all checkpoints but the best, the last and the newest `keep` others."""
         pointed = {read_pointer(p) for p in (self.best, self.last) if p.is_file()}
         others = [p for p in self.checkpoints() if p not in pointed]
         for folder in others[: max(0, len(others) - keep)]:
@@ -193,7 +193,7 @@ def spare_text(folder: Path, names: Collection[str], text: Path) -> None:
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether a file names a checkpoint beside it."""
+    """Returns whether a file names a checkpoint beside it."""
     try:
         return (read_pointer(path) / MANIFEST).is_file()
     except (CheckpointError, OSError):

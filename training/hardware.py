@@ -1,7 +1,6 @@
 """The hardware that trains: device, precision and threads, resolved once and written down.
 
-What it resolves to follows from the machine's abilities alone, never from timing. It knows
-nothing of models.
+The choice follows from the machine's abilities alone, never from timing.
 """
 
 import os
@@ -29,45 +28,45 @@ ROOM = 4
 
 
 class DeviceError(CharloomError):
-    """The device that is asked for is not there."""
+    """The requested device or precision is not available."""
 
     exit_code = 8
 
 
 class OutOfMemoryError(CharloomError):
-    """What is asked for does not fit into memory."""
+    """The model or a step of it does not fit into memory."""
 
     exit_code = 15
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a run trains on."""
+    """The device a run trains on, its precision and threads."""
 
     device: torch.device
     bfloat16: bool
     threads: int
     processes: int = 1
-    """Processes that train together, each on a device like this one."""
+    """Number of processes that train together, each on a device like this one."""
 
     @property
     def precision(self) -> str:
-        """Name of the precision."""
+        """Name of the precision of products."""
         return "bfloat16" if self.bfloat16 else "float32"
 
     @property
     def name(self) -> str:
-        """What the device calls itself."""
+        """Name of the device."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return str(torch.cpu.get_capabilities().get("cpu_name", "CPU"))
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Within it, models compute in this precision."""
+        """Makes a context in which models compute in this precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def held(self, text: Tensor) -> Tensor:
-        """A text's token ids [n] in the device's memory if there is room, else where they are."""
+        """Copies token ids [n] to the device if they fit there, else returns them as they are."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # what a trial of a sweep before this one left
             if text.nbytes * ROOM > torch.cuda.mem_get_info(self.device)[0]:
@@ -75,13 +74,13 @@ class Hardware:
         return text.to(self.device)
 
     def taken(self, numbers: Tensor) -> Tensor:
-        """Numbers on the device, which need not be there yet for the program to go on."""
+        """Copies numbers to the device without waiting for the copy."""
         if numbers.device.type != "cpu" or self.device.type == "cpu":
             return numbers
         return numbers.pin_memory().to(self.device, non_blocking=True)
 
     def summary(self) -> dict[str, Any]:
-        """What a checkpoint says of the hardware."""
+        """Describes the hardware for a checkpoint."""
         return {
             "device": self.device.type,
             "name": self.name,
@@ -106,7 +105,7 @@ def resolve(config: HardwareConfig, ranks: Ranks = ALONE) -> Hardware:
     cuda = torch.cuda.is_available()
     if config.device == "cuda" and not cuda:
         raise DeviceError(f"device cuda: PyTorch {torch.__version__} sees no GPU here; try --device cpu")
-    torch.set_num_threads(config.threads or spare_threads(ranks.neighbours))
+    torch.set_num_threads(config.threads or spare_threads(ranks.local_world))
     device = gpu(ranks) if cuda and config.device != "cpu" else torch.device("cpu")
     able = computes_bfloat16(device)
     if config.precision == "bfloat16" and not (able or (device.type == "cpu" and emulates_bfloat16())):
@@ -118,7 +117,7 @@ def resolve(config: HardwareConfig, ranks: Ranks = ALONE) -> Hardware:
 
 
 def gpu(ranks: Ranks) -> torch.device:
-    """The GPU of a rank.
+    """Returns the GPU of a rank.
 
     Raises:
         DeviceError: there are fewer than ranks on this machine.
@@ -126,9 +125,9 @@ def gpu(ranks: Ranks) -> torch.device:
     if ranks.world == 1:
         return torch.device("cuda", torch.cuda.current_device())
     count = torch.cuda.device_count()
-    if ranks.neighbours > count:
+    if ranks.local_world > count:
         raise DeviceError(
-            f"this machine has {count} GPU{'s'[: count != 1]} for {ranks.neighbours} processes: "
+            f"this machine has {count} GPU{'s'[: count != 1]} for {ranks.local_world} processes: "
             f"start {count} (torchrun --nproc-per-node {count}), or train with --device cpu"
         )
     torch.cuda.set_device(ranks.local)
@@ -137,7 +136,7 @@ def gpu(ranks: Ranks) -> torch.device:
 
 @contextmanager
 def enough_memory(what: Callable[[], str]) -> Iterator[None]:
-    """Within it, an allocation that fails becomes an OutOfMemoryError that says `what` and the reason."""
+    """Turns a failed allocation into an OutOfMemoryError with the message `what` and the reason."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -148,13 +147,13 @@ def enough_memory(what: Callable[[], str]) -> Iterator[None]:
 
 
 def is_allocation(error: RuntimeError) -> bool:
-    """Whether an error of PyTorch's is that of memory not to be had."""
+    """Returns whether PyTorch's error is that of a failed allocation."""
     signs = ("allocate", "ALLOC_FAILED", "out of memory", "Storage size calculation overflowed")
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
 def spare_threads(processes: int = 1) -> int:
-    """Threads of each of some processes that leave a core to everything else.
+    """Returns the threads of each process that leave a core to everything else.
 
     The threads of a recurrent step wait for each other hundreds of times a chunk, spinning. One
     that has to share its core holds up all others: on two cores, a single other busy program made
@@ -164,7 +163,7 @@ def spare_threads(processes: int = 1) -> int:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products are native: GPUs from Ampere on, CPUs with AMX or AVX-512 BF16."""
+    """Returns whether bfloat16 products are native: GPUs from Ampere on, CPUs with AMX or AVX-512 BF16."""
     if device.type == "cuda":
         version = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
         return version >= CUDNN and bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -173,7 +172,7 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 
 def emulates_bfloat16() -> bool:
-    """Whether PyTorch has kernels in bfloat16 for this CPU, be they slow: with AVX-512 it has some."""
+    """Returns whether PyTorch has bfloat16 kernels for this CPU, even slow ones, as it has with AVX-512."""
     lstm = nn.LSTM(1, 1)
     try:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -1,6 +1,6 @@
-"""Interrupts: Ctrl-C and SIGTERM as a wish, noted for training to grant between two steps.
+"""Interrupts: Ctrl-C and SIGTERM are noted, and training stops at the next point where it can save.
 
-Evaluation grants it between two pieces of the held-out text.
+That is between two steps, and during an evaluation between two chunks of the held-out text.
 """
 
 import signal
@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppedError(CharloomError):
-    """Training was asked to stop, and stopped with a checkpoint where there was something to keep."""
+    """A signal stopped the training, which saved a checkpoint if there was something to save."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class StoppedError(CharloomError):
 
 
 class Interruption(Exception):  # noqa: N818
-    """A signal was noted; raised at a point where the run can be left as it is."""
+    """A signal was received; raised where the run can be left as it is."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -28,11 +28,11 @@ class Interruption(Exception):  # noqa: N818
 
 
 class Interrupt:
-    """Within it, the first signal is noted, to be heeded soon; a second one acts at once."""
+    """As a context, notes the first signal; a second one has its usual effect at once."""
 
     def __init__(self) -> None:
         self.number = 0
-        """The signal that was noted; 0 for none."""
+        """Number of the received signal; 0 for none."""
 
     def __enter__(self) -> "Interrupt":
         self.previous = {number: signal.signal(number, self.note) for number in SIGNALS}
@@ -44,11 +44,11 @@ class Interrupt:
         self.restore()
 
     def note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Notes a signal."""
+        """Handles a signal."""
         self.number = number
         self.restore()
 
     def restore(self) -> None:
-        """Gives the signals back their former effect."""
+        """Restores the former handlers of the signals."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Adds the last source of settings: a resumed run, else a preset and the checkpoint to start from."""
 
-    def given(name: str) -> Any:
+    def value(name: str) -> Any:
         argument: Argument | None = arguments.get(name, None)  # a sweep has no --resume
         return argument.convert() if argument is not None and argument.has_tokens else None
 
-    def said(name: str) -> bool:
+    def on_command_line(name: str) -> bool:
         """Whether it is on the command line; in a file or the environment it was meant for the beginning."""
         argument: Argument | None = arguments.get(name, None)
         return argument is not None and any(token.source == "cli" for token in argument.tokens)
@@ -35,13 +35,13 @@ def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     def fill(values: dict[str, Any], source: str) -> None:
         Dict(values, use_commands_as_keys=False, source=source)(app, commands, arguments)
 
-    out, preset, start = given("--out"), given("--preset"), given("--init-from")
-    if given("--resume") and out is not None:
+    out, preset, start = value("--out"), value("--preset"), value("--init-from")
+    if value("--resume") and out is not None:
         from training.checkpoint import load_checkpoint
         from training.folder import RunFolder
         from training.run import ResumeError, stored_options
 
-        if said("--preset") or said("--init-from"):
+        if on_command_line("--preset") or on_command_line("--init-from"):
             raise ResumeError("a resumed run keeps its options: leave out --preset and --init-from")
         RunFolder(out).check(resume=True, overwrite=False)
         last = load_checkpoint(out / "last")
@@ -92,7 +92,7 @@ def train(
 
     # Every rank of a training raises these alike.
     alike = (TensorBoardError, ResumeError, ShortTextError, TransferError, DivergedError, StoppedError)
-    with Ranks.of(os.environ) as ranks, RunFolder(out) as folder, ranks.one_voice(*alike):
+    with Ranks.of(os.environ) as ranks, RunFolder(out) as folder, ranks.error_once(*alike):
         if ranks.from_first(lambda: ranks.restarts > 0 and folder.holds_run_of(ranks.job)):
             # torchrun has started all again, with what it was given for the beginning
             options = options if resume else stored_options(load_checkpoint(folder.last))

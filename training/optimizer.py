@@ -1,7 +1,4 @@
-"""The optimiser: from a loss to better weights, with clipped gradients and a scheduled rate.
-
-It knows nothing of texts or checkpoints.
-"""
+"""The optimiser: steps along clipped gradients with a scheduled learning rate."""
 
 import math
 from typing import Any
@@ -16,7 +13,7 @@ LOWEST = 0.01
 
 
 class Optimizer:
-    """The weights of one model, on their way."""
+    """Trains the weights of one model."""
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
         self.config = config
@@ -24,7 +21,7 @@ class Optimizer:
         self.torch = build(self.parameters, config)
 
     def step(self, loss: Tensor, rate: float) -> None:
-        """Moves the weights against the gradient of a loss, at a learning rate."""
+        """Updates the weights by the gradient of a loss, with a learning rate."""
         self.torch.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip and self.config.clip_by == "norm":
@@ -36,7 +33,13 @@ class Optimizer:
         self.torch.step()
 
     def rate(self, step: int, epoch: int, progress: float) -> float:
-        """The learning rate of a step, when a share `progress` of the training is done."""
+        """Returns the learning rate of a step.
+
+        Args:
+            step: the step, from 0.
+            epoch: its epoch, from 0.
+            progress: share of the training that is done.
+        """
         config = self.config
         if config.schedule == "epochs":
             return config.learning_rate * config.decay ** max(0, epoch + 1 - config.decay_after)
@@ -47,7 +50,7 @@ class Optimizer:
         return config.learning_rate * rise * (LOWEST + (1 - LOWEST) * left)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that the optimiser remembers, by name."""
+        """Returns the state of the optimiser by name."""
         return {
             f"{index}.{name}": value
             for index, parameter in enumerate(self.parameters)
@@ -55,7 +58,7 @@ class Optimizer:
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Takes up what `tensors` gave."""
+        """Restores the state that `tensors` returned."""
         mine = self.torch.state_dict()["param_groups"]
         # PyTorch counts the parameters group by group.
         grouped = [parameter for group in self.torch.param_groups for parameter in group["params"]]
@@ -68,7 +71,7 @@ class Optimizer:
 
 
 def build(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimiser of the kind that is asked for."""
+    """Makes the optimiser of the configured kind."""
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=config.learning_rate, alpha=config.alpha)
     matrices = [p for p in parameters if p.dim() > 1]

@@ -1,9 +1,9 @@
-"""Random numbers of training steps: every step's follow from the seed, the step and the rank alone.
+"""Random numbers of training steps: those of a step follow from the seed, the step and the rank alone.
 
-So a run that goes on from a checkpoint, on as many ranks or on others, needs none of the numbers that
-were drawn before. What each lane of the text meets, such as dropout of activations, is drawn from
-PyTorch's own generator, which differs between ranks. What belongs to the weights, such as a mask over
-them, has to be the same on all ranks, as they all train the same weights: it is drawn from `shared`.
+So a resumed run, on as many ranks or on others, needs none of the numbers that were drawn before. Masks of
+single lanes, such as dropout of activations, are drawn from PyTorch's own generator, which differs
+between ranks. Masks of weights must be the same on all ranks, as they all train the same weights: they are
+drawn from `shared`.
 """
 
 import numpy as np
@@ -17,19 +17,19 @@ class Randomness:
         self.seed = seed
         self.rank = rank
         self.shared = torch.Generator(device)
-        """Draws what is the same on all ranks."""
+        """Draws the same numbers on all ranks."""
         self.own = own_generator(device)
 
     def begin(self, step: int) -> None:
-        """Sets both generators to where a step begins, counted from 0."""
+        """Seeds both generators for a step, counted from 0."""
         self.shared.manual_seed(derived(self.seed, step, 0))
         self.own.manual_seed(derived(self.seed, step, 1 + self.rank))
 
 
 def own_generator(device: torch.device) -> torch.Generator:
-    """The generator from which PyTorch draws on a device where it is told none.
+    """Returns PyTorch's default generator of a device.
 
-    `torch.manual_seed` would seed those of all devices, and without a GPU takes a share of a step.
+    Seeding it alone is faster than `torch.manual_seed`, which seeds those of all devices.
     """
     if device.type == "cpu":
         return torch.default_generator
@@ -40,5 +40,5 @@ def own_generator(device: torch.device) -> torch.Generator:
 
 
 def derived(*numbers: int) -> int:
-    """A seed for PyTorch that follows from numbers."""
+    """Derives a seed for PyTorch from numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

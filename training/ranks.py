@@ -2,9 +2,7 @@
 
 torchrun starts them and says in the environment who each of them is. Every one holds the whole model;
 gradients are averaged over all, so that all take the same step. The first rank alone decides, writes
-and speaks. A training that nobody divided is the first rank of one, for which nothing here has a cost.
-
-It knows nothing of texts or checkpoints.
+and reports. A training of one process is the first rank of one, for which nothing here has a cost.
 """
 
 import os
@@ -27,10 +25,10 @@ from charloom.errors import CharloomError, require
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)
-"""How long ranks wait for one that does not come, and has not ended either."""
+"""How long ranks wait for one that neither arrives nor has ended."""
 
 ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What ranks need to know to find each other."""
+"""Environment variables by which ranks find each other."""
 
 
 class LostRankError(CharloomError):
@@ -41,25 +39,25 @@ class LostRankError(CharloomError):
 
 @dataclass
 class Ranks:
-    """One of the processes of a training; within it as a context it is joined with the others."""
+    """One of the processes of a training; as a context, it is connected with the others."""
 
     rank: int = 0
     world: int = 1
-    """Processes in all."""
+    """Number of all processes."""
     local: int = 0
-    """Which of the processes on this machine it is."""
-    neighbours: int = 1
-    """Processes on this machine."""
+    """Number of this process among those on this machine."""
+    local_world: int = 1
+    """Number of processes on this machine."""
     restarts: int = 0
-    """How often torchrun has started all of them again."""
+    """How often torchrun has restarted all of them."""
     job: str = ""
-    """What tells this training from others, and stays the same when it is started again."""
-    _words: dist.ProcessGroup | None = field(default=None, init=False, repr=False, compare=False)
-    """The group in which they tell each other things; gradients go through the default one."""
+    """Identifies this training, and stays the same when torchrun restarts it."""
+    _messages: dist.ProcessGroup | None = field(default=None, init=False, repr=False, compare=False)
+    """The group for messages; gradients go through the default one."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Ranks":
-        """Who this process is by its environment; alone, if that does not say."""
+        """Reads the rank of this process from its environment; alone, if that has none."""
         if not all(environment.get(name) for name in ADDRESS):
             return cls()
         numbers = {
@@ -68,7 +66,7 @@ class Ranks:
                 ("rank", "RANK", 0),
                 ("world", "WORLD_SIZE", 1),
                 ("local", "LOCAL_RANK", 0),
-                ("neighbours", "LOCAL_WORLD_SIZE", 1),
+                ("local_world", "LOCAL_WORLD_SIZE", 1),
                 ("restarts", "TORCHELASTIC_RESTART_COUNT", 0),
             )
         }
@@ -78,16 +76,16 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that decides, writes and speaks."""
+        """Whether this is the rank that decides, writes and reports."""
         return self.rank == 0
 
     def __enter__(self) -> "Ranks":
         if self.world > 1:
-            # Between processors, even where gradients go from GPU to GPU: waiting for a word of the
+            # Between processors, even where gradients go from GPU to GPU: waiting for a message of the
             # others must not mean waiting for the GPU.
-            with found():
+            with connecting():
                 dist.init_process_group("gloo", timeout=PATIENCE)
-                self._words = dist.new_group(backend="gloo", timeout=PATIENCE)
+                self._messages = dist.new_group(backend="gloo", timeout=PATIENCE)
         return self
 
     def __exit__(
@@ -97,21 +95,21 @@ class Ranks:
             return
         # A thread of gloo's that still lets go of a tensor when Python ends aborts the process, so they
         # are to end first. Those of the default group do not: PyTorch keeps what a replicated model used.
-        dist.destroy_process_group(self._words)
-        self._words = None
+        dist.destroy_process_group(self._messages)
+        self._messages = None
         dist.destroy_process_group()
         if is_loss(error):
             raise LostRankError(
                 "another process of this training has ended, or cannot be reached any more; "
-                "the reason is in what it said last"
+                "the reason is in what it printed last"
             ) from error
 
     def share(self, count: int) -> range:
-        """Which of `count` things, such as lanes, are this rank's; as even as can be."""
+        """Returns this rank's share of `count` things, such as lanes, as even as possible."""
         return range(count * self.rank // self.world, count * (self.rank + 1) // self.world)
 
     def lanes(self, batch: int) -> range:
-        """The lanes that this rank reads of a batch.
+        """Returns the lanes of a batch that this rank reads.
 
         Raises:
             ConfigError: they cannot be divided evenly, and all ranks weigh the same in what is averaged.
@@ -124,14 +122,14 @@ class Ranks:
         return self.share(batch)
 
     def replicate(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model as training calls it: with the first rank's weights, its gradients averaged over all."""
+        """Wraps a model: it gets the first rank's weights, and its gradients are averaged over all ranks."""
         if self.world == 1:
             return model
         group = dist.new_group(backend="nccl", timeout=PATIENCE) if device.type == "cuda" else None
         return DistributedDataParallel(model, process_group=group)
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What the first rank makes, for all; if it cannot, it says so and the others just end.
+        """Calls `make` on the first rank and returns the result on all; if it fails, the others end silently.
 
         Raises:
             CharloomError: from `make`, on the first rank.
@@ -139,32 +137,32 @@ class Ranks:
         if self.world == 1:
             return make()
         if not self.first:
-            value, code = self._heard(None)
+            value, code = self._broadcast(None)
             if code is not None:
                 self._end_after_first(code)
             return value  # type: ignore[no-any-return]
         try:
             value = make()
         except CharloomError as error:
-            self._heard((None, error.exit_code))
+            self._broadcast((None, error.exit_code))
             raise
-        self._heard((value, None))
+        self._broadcast((value, None))
         return value
 
     def highest(self, *numbers: float) -> list[float]:
-        """The highest of all ranks' numbers, each with its like."""
+        """Returns, place by place, the highest of all ranks' numbers."""
         if self.world == 1:
             return list(numbers)
         highest = torch.tensor(numbers, dtype=torch.float64)
-        dist.all_reduce(highest, dist.ReduceOp.MAX, self._words)
+        dist.all_reduce(highest, dist.ReduceOp.MAX, self._messages)
         return highest.tolist()
 
     def total(self, number: float) -> float:
-        """The sum of all ranks' numbers, to the bit the same on all of them."""
+        """Sums a number over all ranks, with the same bits on each."""
         if self.world == 1:
             return number
         parts = [torch.zeros((), dtype=torch.float64) for _ in range(self.world)]
-        dist.all_gather(parts, torch.tensor(number, dtype=torch.float64), self._words)
+        dist.all_gather(parts, torch.tensor(number, dtype=torch.float64), self._messages)
         return sum(float(part) for part in parts)
 
     def gathered(self, part: Tensor) -> Tensor:
@@ -173,12 +171,12 @@ class Ranks:
             return part
         part = part.cpu().contiguous()
         parts = [torch.empty_like(part) for _ in range(self.world)] if self.first else None
-        dist.gather(part, parts, group=self._words)
+        dist.gather(part, parts, group=self._messages)
         return torch.cat(parts) if parts else part
 
     @contextmanager
-    def one_voice(self, *kinds: type[CharloomError]) -> Iterator[None]:
-        """Within it, errors of kinds that come to all ranks alike are told by the first alone."""
+    def error_once(self, *kinds: type[CharloomError]) -> Iterator[None]:
+        """Lets only the first rank print errors of kinds that all ranks raise alike."""
         try:
             yield
         except kinds as error:
@@ -186,26 +184,26 @@ class Ranks:
                 raise
             self._end_after_first(error.exit_code)
 
-    def _heard(self, word: Any) -> Any:
-        """On all ranks, what the first one says."""
-        words = [word]
-        dist.broadcast_object_list(words, src=0, group=self._words)
-        return words[0]
+    def _broadcast(self, message: Any) -> Any:
+        """Returns on all ranks the message of the first one."""
+        messages = [message]
+        dist.broadcast_object_list(messages, src=0, group=self._messages)
+        return messages[0]
 
     def _end_after_first(self, code: int) -> NoReturn:
-        """Ends this rank when the first one has left; torchrun might not let it say why, otherwise."""
+        """Ends this rank after the first one, which torchrun might otherwise end before it prints why."""
         with suppress(RuntimeError):
-            dist.barrier(self._words)  # to which the first one does not come
+            dist.barrier(self._messages)  # to which the first one does not come
         sys.exit(code)
 
 
 ALONE = Ranks()
-"""A training that is not divided."""
+"""A training of one process."""
 
 
 @contextmanager
-def found() -> Iterator[None]:
-    """Within it, ranks that do not find each other become a LostRankError."""
+def connecting() -> Iterator[None]:
+    """Turns PyTorch's error for ranks that do not find each other into a LostRankError."""
     try:
         yield
     except RuntimeError as error:
@@ -213,5 +211,5 @@ def found() -> Iterator[None]:
 
 
 def is_loss(error: BaseException | None) -> bool:
-    """Whether an error is that of PyTorch when another rank is gone."""
+    """Returns whether an error is that of PyTorch when another rank is gone."""
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))

@@ -1,7 +1,4 @@
-"""The schedule of a run: when it evaluates, saves and ends.
-
-It knows nothing of models or files, and reads no clock.
-"""
+"""The schedule of a run: when it evaluates, saves and ends."""
 
 import math
 from dataclasses import dataclass
@@ -31,15 +28,19 @@ class Schedule:
     steps: int
     """Steps of the whole run."""
     seconds: float
-    """Time limit; 0 for none."""
+    """Time limit in seconds; 0 for none."""
     interval: int
     """Steps between evaluations."""
 
     @classmethod
     def of(cls, config: RunConfig, characters: int, chunks: int, held_out: int = 0) -> "Schedule":
-        """The schedule for a training text of so many characters in so many chunks an epoch.
+        """Makes the schedule for a text.
 
-        `held_out` counts the characters of an evaluation.
+        Args:
+            config: the configuration, in which lengths may be left open.
+            characters: length of the training text.
+            chunks: steps of an epoch.
+            held_out: characters of an evaluation.
         """
         epochs = config.epochs or min(MOST, ENOUGH / characters)
         steps = max(1, round(epochs * chunks))
@@ -51,5 +52,21 @@ class Schedule:
         )
 
     def progress(self, step: int, seconds: float) -> float:
-        """Share of the run that is done, by steps or by time, whichever is further."""
+        """Returns the share of the run that is done, by steps or by time, whichever is further."""
         return max(step / self.steps, seconds / self.seconds if self.seconds else 0.0)
+
+    def seconds_left(self, step: int, elapsed: float, training: float, evaluation: float) -> float:
+        """Estimates how long the run still takes.
+
+        Args:
+            step: steps done.
+            elapsed: seconds that the run has taken.
+            training: those of them in which it trained.
+            evaluation: seconds of one evaluation.
+        """
+        steps = max(0, self.steps - step)
+        evaluations = math.ceil(steps / self.interval)
+        seconds = steps * training / max(1, step) + evaluations * evaluation
+        if self.seconds:
+            seconds = min(seconds, self.seconds - elapsed)
+        return max(0.0, seconds)

@@ -424,20 +424,13 @@ class Trainer:
             learning_rate=self.rate(),
             seconds=self.clock.elapsed(),
             training_seconds=self.clock.training_seconds(),
-            seconds_left=self.seconds_left(),
+            seconds_left=self.schedule.seconds_left(
+                self.progress.step,
+                self.clock.elapsed(),
+                self.clock.training_seconds(),
+                self.last_evaluation_seconds,
+            ),
         )
-
-    def seconds_left(self) -> float:
-        """Estimates how long the run still takes, from what steps and evaluations have taken so far."""
-        steps = max(0, self.schedule.steps - self.progress.step)
-        evaluations = math.ceil(steps / self.schedule.interval)
-        seconds = (
-            steps * self.clock.training_seconds() / max(1, self.progress.step)
-            + evaluations * self.last_evaluation_seconds
-        )
-        if self.schedule.seconds:
-            seconds = min(seconds, self.schedule.seconds - self.clock.elapsed())
-        return max(0.0, seconds)
 
     def stop(self, number: int) -> StoppedError:
         """Saves a checkpoint of this step, and makes the error that says how to go on after a signal."""

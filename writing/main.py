@@ -1,4 +1,7 @@
-"""The `write` command: a model and a person write a text together, in a terminal."""
+"""The `write` command: a model and a person write a text together, in a terminal.
+
+The screen and the client are imported when they are used, so that `--help` is quick.
+"""
 
 import signal
 import sys
@@ -8,17 +11,17 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from msgspec import Meta
 
 from charloom.connection import Connection
-from charloom.errors import CharloomError, ConfigError, require
-from charloom.flags import Flags, Tokens
-from charloom.options import check, choose_seed
-from writing.app import SIGNALS, WriteApp
+from charloom.errors import CharloomError, require
+from charloom.flags import Flags
+from charloom.options import Count, Stops, StopTokens, check, choose_seed
+from charloom.ranges import check_arguments
 from writing.document import load
 from writing.keys import DIGITS
 from writing.own_server import OwnServer
-from writing.session import ServerSession
-from writing.writer import RefusedError, Writer
+from writing.writer import Writer
 
 Unasked = Parameter(parse=False)
 """Says when a text ends, which is for the keys to say."""
@@ -28,10 +31,10 @@ Unasked = Parameter(parse=False)
 class WritingFlags(Flags):
     """The options of a text that has no end of its own."""
 
-    max_tokens: Annotated[int, Unasked] = Flags.max_tokens
-    min_tokens: Annotated[int, Unasked] = 0
-    stop: Annotated[tuple[str, ...], Unasked] = ()
-    stop_tokens: Annotated[Tokens, Unasked] = ()
+    max_tokens: Annotated[Count, Unasked] = Flags.max_tokens
+    min_tokens: Annotated[Count, Unasked] = 0
+    stop: Annotated[Stops, Unasked] = ()
+    stop_tokens: Annotated[StopTokens, Unasked] = ()
     skip_unknown: Annotated[bool, Unasked] = False
 
 
@@ -46,27 +49,27 @@ def write(
     bundle: Path | None = None,
     model: str = "",
     state: Path | None = None,
-    suggestions: Annotated[int, Parameter(name=["--suggestions", "-n"])] = 9,
+    suggestions: Annotated[int, Meta(ge=1, le=len(DIGITS)), Parameter(name=["--suggestions", "-n"])] = 9,
     options: Annotated[WritingFlags, Parameter(name="*")] = WritingFlags(),
 ) -> None:
     """Write with a model: your words and its words, in turns.
 
-    Parameters
-    ----------
-    address
-        HOST:PORT of a server.
-    bundle
-        Directory of a bundle, for a server of one's own that ends with the writing.
-    model
-        Name of the model, on a server of several.
-    state
-        A file that was saved while writing, to go on from; its text is shown if it lies beside it.
-    suggestions
-        How many of the likeliest next tokens are shown (1 to 10).
+    Args:
+        address: HOST:PORT of a server.
+        connection: How to connect to it.
+        bundle: Directory of a bundle, to start a server of your own that ends with the writing.
+        model: Name of the model, on a server of several.
+        state: File that was saved while writing, to go on from; its text is shown if it lies beside it.
+        suggestions: Likeliest next tokens to show.
+        options: How to generate.
     """
-    if (address is None) == (bundle is None):
-        raise ConfigError("address and bundle", "exclude each other, and one is needed")
-    require(1 <= suggestions <= len(DIGITS), "suggestions", f"must be 1 to {len(DIGITS)}, not {suggestions}")
+    from writing.app import SIGNALS, WriteApp
+    from writing.session import ServerSession, begin
+
+    one = (address is None) != (bundle is None)
+    require(one, "address and bundle", "exclude each other, and one is needed")
+    require(bundle is None or not model, "model", "is for --address: a bundle holds one model")
+    check_arguments(write, suggestions=suggestions)
     check(options)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise TerminalError("write needs a terminal; `charloom generate` does without")
@@ -88,22 +91,3 @@ def write(
         raise app.error
     if app.return_code:
         sys.exit(app.return_code)
-
-
-def begin(
-    address: str,
-    model: str,
-    state: bytes,
-    before: str,
-    options: WritingFlags,
-    connection: Connection = Connection(),
-) -> ServerSession:
-    """A session with a server, at a state; where that is refused, after its text, if it is known."""
-    try:
-        return ServerSession(address, model, state, options, connection)
-    except RefusedError:
-        if not before:
-            raise
-    session = ServerSession(address, model, b"", options, connection)
-    session.feed(before)
-    return session

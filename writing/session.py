@@ -32,7 +32,7 @@ class ServerSession:
             RefusedError: the server is there, but does not begin so.
             GoneError: it is not.
         """
-        self._client = Client(address, tls=connection.encryption, token=connection.token)
+        self._client = Client(address, tls=connection.encryption, token=connection.bearer)
         try:
             self._talk = self._client.converse(model=model, state=state)
         except RequestError as error:
@@ -94,6 +94,25 @@ class ServerSession:
         """Ends it, also while another thread waits for it."""
         self._talk.close()
         self._client.close()
+
+
+def begin(
+    address: str,
+    model: str,
+    state: bytes,
+    before: str,
+    options: GenerateOptions,
+    connection: Connection = Connection(),
+) -> ServerSession:
+    """A session with a server, at a state; where that is refused, after its text, if it is known."""
+    try:
+        return ServerSession(address, model, state, options, connection)
+    except RefusedError:
+        if not before:
+            raise
+    session = ServerSession(address, model, b"", options, connection)
+    session.feed(before)
+    return session
 
 
 @contextmanager

@@ -21,7 +21,7 @@ SHORT, SMALL, USUAL = 200_000, 128, 256
 STRONGEST = DropoutRates(
     dropout=0.25, input_dropout=0.1, output_dropout=0.4, token_dropout=0.0, weight_dropout=0.5
 )
-"""What is dropped where a wide network could learn the text by heart."""
+"""The dropout of a wide network that could learn the text by heart."""
 
 WIDE = 384
 """Cells of a layer from which on STRONGEST suits; narrower layers get less, and less than in proportion."""

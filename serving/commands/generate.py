@@ -9,31 +9,31 @@ from pathlib import Path
 from typing import Annotated, TextIO
 
 from cyclopts import Parameter
+from msgspec import Meta
 
 from charloom.flags import Flags
 from charloom.options import check, choose_seed
 from serving.commands.output import destination
-from serving.commands.source import Pieces, Source
+from serving.commands.source import Source
+from serving.commands.text_model import Pieces
 
 
 def generate(
     *,
     source: Annotated[Source, Parameter(name="*")] = Source(),
     prompt: str = "",
-    n: Annotated[int, Parameter(name=["--n", "-n"])] = 1,
+    n: Annotated[int, Meta(ge=1), Parameter(name=["--n", "-n"])] = 1,
     output: Path | None = None,
     options: Annotated[Flags, Parameter(name="*")] = Flags(),
 ) -> None:
     """Generate text from a server (--address) or straight from a bundle (--bundle).
 
-    Parameters
-    ----------
-    prompt
-        Text to continue; it is not repeated in the output.
-    n
-        How many texts (at least 1); each next one has the next seed.
-    output
-        File to write to instead of standard output.
+    Args:
+        source: Where the model is.
+        prompt: Text to continue; it is not repeated in the output.
+        n: Texts to generate; each has the seed after that of the one before it.
+        output: File to write to instead of standard output.
+        options: How to generate.
     """
     check(options, n)
     with source.open() as model, destination(output) as file:

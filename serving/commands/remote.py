@@ -1,4 +1,4 @@
-"""A model on a server, asked for no more at a time than the server takes. It knows no proto type."""
+"""A model on a server, called for as many texts at a time as the server takes."""
 
 import re
 import time
@@ -11,16 +11,16 @@ from typing import TypeVar
 from charloom.client import Client, RequestError
 from charloom.options import GenerateOptions, InvalidRequestError, Violation, seed_of
 from charloom.score import Score
-from serving.commands.source import Pieces
+from serving.commands.text_model import Pieces
 
 T = TypeVar("T")
 
-MOST_TEXTS = 64
-"""Texts that a server is asked to generate at the same time."""
+MAX_TEXTS = 64
+"""Texts of one call, at the most."""
 
 
 class RemoteModel:
-    """The methods of `LocalModel`, by calls."""
+    """A model on a server, as commands use it: `TextModel` by calls."""
 
     def __init__(self, client: Client, name: str) -> None:
         self.client = client
@@ -29,7 +29,7 @@ class RemoteModel:
     def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Pieces:
         """Generates n texts, several at a time; fewer where there is not room for so many."""
         assert options.seed is not None, "all texts but the first call's have seeds that follow from it"
-        done, most = 0, MOST_TEXTS
+        done, most = 0, MAX_TEXTS
         while done < n:
             count, begun = min(n - done, most), False
             seeded = replace(options, seed=seed_of(options.seed, done))

@@ -11,7 +11,8 @@ from charloom.printable import printable
 from charloom.score import Score
 from serving.commands.input_texts import InputText, TextError, groups, named, read_input_texts
 from serving.commands.output import destination
-from serving.commands.source import Source, Texts
+from serving.commands.source import Source
+from serving.commands.text_model import TextModel
 
 HEADER = f"{'nats':>12} {'nats/token':>10} {'bits/char':>10} {'perplexity':>10}  text\n"
 
@@ -30,22 +31,16 @@ def score(
 
     For each text: the nats of all of it, of a token on the average, bits a character, perplexity.
 
-    Parameters
-    ----------
-    files
-        UTF-8 files, a text each; standard input if none is named.
-    lines
-        Every line is a text; empty ones are passed over.
-    prompt
-        Text to read before each, which is not scored.
-    skip_unknown
-        Leave out characters that the model does not know, instead of refusing the text.
-    tokens
-        Also each token, with its log-probability in nats; a character of several tokens stands by the last.
-    json
-        One JSON object a line.
-    sort
-        The strangest first, by nats a token, instead of as given.
+    Args:
+        files: UTF-8 files, a text each; standard input if none is named.
+        source: Where the model is.
+        lines: Take every line of the files as a text; empty lines are passed over.
+        prompt: Text to read before each text, which is not scored.
+        skip_unknown: Leave out characters that the model does not know, instead of refusing the text.
+        tokens: List each token too, with its log-probability in nats; a character of several tokens
+            stands by the last.
+        json: Write a JSON object a line, for programs.
+        sort: List the most surprising text first, by nats a token.
     """
     render = as_json if json else as_table
     with source.open() as model, destination() as file:
@@ -63,7 +58,7 @@ def score(
 
 
 def score_all(
-    model: Texts, texts: Iterator[InputText], prompt: str, *, skip_unknown: bool
+    model: TextModel, texts: Iterator[InputText], prompt: str, *, skip_unknown: bool
 ) -> Iterator[tuple[InputText, Score]]:
     """Each text with its score.
 

@@ -8,12 +8,14 @@ from typing import Annotated
 import msgspec
 import numpy as np
 from cyclopts import Parameter
+from msgspec import Meta
 
-from charloom.errors import require
 from charloom.printable import printable
+from charloom.ranges import check_arguments
 from serving.commands.input_texts import InputText, groups, named, read_input_texts
 from serving.commands.output import destination
-from serving.commands.source import Source, Texts
+from serving.commands.source import Source
+from serving.commands.text_model import TextModel
 
 
 def similar(
@@ -22,7 +24,7 @@ def similar(
     /,
     *,
     source: Annotated[Source, Parameter(name="*")] = Source(),
-    n: Annotated[int, Parameter(name=["--n", "-n"])] = 10,
+    n: Annotated[int, Meta(ge=1), Parameter(name=["--n", "-n"])] = 10,
     skip_unknown: bool = False,
     json: bool = False,
 ) -> None:
@@ -30,20 +32,15 @@ def similar(
 
     Likeness is the inner product of the vectors in which the model holds the two texts: at most 1.
 
-    Parameters
-    ----------
-    text
-        What they are to be like.
-    candidates
-        UTF-8 file of lines; standard input if none is named.
-    n
-        How many, the most similar first.
-    skip_unknown
-        Leave out characters that the model does not know, instead of refusing the text.
-    json
-        One JSON object a line.
+    Args:
+        text: Text to compare with.
+        candidates: UTF-8 file of lines to choose from; standard input if none is named.
+        source: Where the model is.
+        n: Lines to find, the most similar first.
+        skip_unknown: Leave out characters that the model does not know, instead of refusing the text.
+        json: Write a JSON object a line, for programs.
     """
-    require(n >= 1, "n", "must be at least 1")
+    check_arguments(similar, n=n)
     files = [candidates] if candidates is not None else []
     with source.open() as model, destination() as file:
         compared = compare(model, text, read_input_texts(files, lines=True), skip_unknown=skip_unknown)
@@ -56,7 +53,7 @@ def similar(
 
 
 def compare(
-    model: Texts, text: str, candidates: Iterator[InputText], *, skip_unknown: bool
+    model: TextModel, text: str, candidates: Iterator[InputText], *, skip_unknown: bool
 ) -> Iterator[tuple[float, InputText]]:
     """How similar each candidate is to a text.
 

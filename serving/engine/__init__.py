@@ -1,1 +1,1 @@
-"""The engine: many streams through one burst graph, without a word of gRPC."""
+"""The engine: runs many streams through the burst graphs of a model. It does not depend on gRPC."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from serving.engine.engine import Engine, Report
+from serving.engine.engine import Engine, StepReport
 from serving.engine.request import Request
 from serving.engine.sampled_tokens import concatenate
 from serving.engine.stream import Stream
@@ -17,12 +17,12 @@ from serving.errors import DrainingError, EngineDeadError, ServingError, Stalled
 class AsyncEngine:
     """One engine, its thread, and the readers of its streams."""
 
-    def __init__(self, engine: Engine, name: str, observe: Callable[[Report], None]) -> None:
+    def __init__(self, engine: Engine, name: str, observe: Callable[[StepReport], None]) -> None:
         """`observe` is called in the event loop with the report of every burst."""
         self.engine = engine
         self.thread = EngineThread(engine, self._hand_over, name)
         self._observe = observe
-        self._readers: dict[Stream, Reader] = {}
+        self._readers: dict[Stream, UpdateReader] = {}
 
     def start(self) -> None:
         """Starts the engine's thread; must be called in the event loop."""
@@ -33,7 +33,7 @@ class AsyncEngine:
         """Stops the engine; streams that are left end with an error."""
         await asyncio.to_thread(self.thread.stop)
 
-    def submit_texts(self, request: Request, deadline: float | None, n: int = 1) -> "Reader":
+    def submit_texts(self, request: Request, deadline: float | None, n: int = 1) -> "UpdateReader":
         """Admits a request for n texts and returns their reader.
 
         Raises:
@@ -43,14 +43,14 @@ class AsyncEngine:
         """
         return self._read(lambda: self.engine.submit_texts(request, n, deadline))
 
-    def submit_all(self, requests: Sequence[Request], deadline: float | None) -> "Reader":
+    def submit_all(self, requests: Sequence[Request], deadline: float | None) -> "UpdateReader":
         """Admits several requests and returns their common reader; raises as `submit_texts` does."""
         return self._read(lambda: self.engine.submit_all(requests, deadline))
 
-    def _read(self, submit: Callable[[], Sequence[Stream]]) -> "Reader":
+    def _read(self, submit: Callable[[], Sequence[Stream]]) -> "UpdateReader":
         if not self.thread.alive:
             raise DrainingError
-        reader = Reader(self, submit())
+        reader = UpdateReader(self, submit())
         self._readers |= dict.fromkeys(reader.streams, reader)
         self.thread.wake()
         return reader
@@ -76,11 +76,11 @@ class AsyncEngine:
         if unfinished:
             self.thread.wake()
 
-    def _hand_over(self, report: Report) -> None:
+    def _hand_over(self, report: StepReport) -> None:
         """Passes a report to the event loop, from the engine's thread: one call per burst, not per stream."""
         self._loop.call_soon_threadsafe(self._dispatch, report)
 
-    def _dispatch(self, report: Report) -> None:
+    def _dispatch(self, report: StepReport) -> None:
         self._observe(report)
         for update in report.updates:
             reader = self._readers.get(update.stream)
@@ -91,7 +91,7 @@ class AsyncEngine:
                 del self._readers[update.stream]
 
 
-class Reader:
+class UpdateReader:
     """The updates of one call's streams, to be awaited; several of one stream that wait are merged.
 
     Their size is bounded, since the scheduler pauses a stream whose reader has fallen behind.

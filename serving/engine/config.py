@@ -8,6 +8,7 @@ from msgspec import Meta
 from charloom.ranges import check_ranges
 
 Device = Literal["auto", "cpu", "cuda"]
+RunnerPrecision = Literal["auto", "float32", "int8"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class RunnerConfig:
 
     device: Device = "auto"
     """Device to run on; auto takes a GPU if onnxruntime finds one that works, else the CPU."""
-    precision: Literal["auto", "float32", "int8"] = "auto"
+    precision: RunnerPrecision = "auto"
     """Precision to compute in; auto takes the fastest in the bundle that the device runs well."""
     threads: Annotated[int, Meta(ge=0)] = 0
     """CPU threads; 0 takes one for each core."""

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Report:
+class StepReport:
     """What one call of `step` did."""
 
     updates: list[Update] = field(default_factory=list)
@@ -131,24 +131,26 @@ class Engine:
         """Aborts a stream; its slot is released before the next burst. From any thread."""
         stream.aborted = True
 
-    def step(self) -> Report:
+    def step(self) -> StepReport:
         """Runs one burst for all streams that can run, and returns what came of it."""
         updates = self._admit_and_expire()
         plan = self.scheduler.plan()
         if plan is None:
-            return Report(updates)
+            return StepReport(updates)
         batch = Batch(plan.streams, plan.steps, self.vocabulary.size)
         started = time.perf_counter()
         try:
             outputs = self._run(batch)
         except CharloomError as error:
-            return Report(updates + self._fail(plan.streams, BurstError(str(error))), failed=True)
+            return StepReport(updates + self._fail(plan.streams, BurstError(str(error))), failed=True)
         elapsed = time.perf_counter() - started
         self.scheduler.cost.learn(len(plan.streams), plan.steps, elapsed)
         updates += self._deliver(batch, outputs)
         read = int(batch.forced.sum())
         generated = int(batch.steps.sum()) - read
-        return Report(updates, len(plan.streams), plan.steps, seconds=elapsed, read=read, generated=generated)
+        return StepReport(
+            updates, len(plan.streams), plan.steps, seconds=elapsed, read=read, generated=generated
+        )
 
     def probe(self) -> bool:
         """Returns whether bursts succeed: runs one of a single step that belongs to no stream."""
@@ -161,7 +163,7 @@ class Engine:
             return False
         return True
 
-    def abandon(self, error: ServingError) -> Report:
+    def abandon(self, error: ServingError) -> StepReport:
         """Ends every stream with an error, for an engine that will not run again.
 
         Running streams that return state get a last snapshot before it.
@@ -170,7 +172,7 @@ class Engine:
         self._arrived.clear()
         streams = [*self.scheduler.waiting, *self.scheduler.running]
         snapshots = [self._last_snapshot(stream) for stream in self.scheduler.running]
-        return Report([update for update in snapshots if update is not None] + self._fail(streams, error))
+        return StepReport([update for update in snapshots if update is not None] + self._fail(streams, error))
 
     def _last_snapshot(self, stream: Stream) -> Update | None:
         """Returns the snapshot of a running stream that will not run again; None if it returns none."""

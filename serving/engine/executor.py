@@ -11,7 +11,7 @@ from charloom.execution_class import ExecutionClass
 from charloom.processor import available_cores, instruction_set, multiplies_bytes
 from serving.engine.autotune import Autotuner
 from serving.engine.config import RunnerConfig
-from serving.engine.runner import DeviceError, PrecisionError
+from serving.engine.runner import PrecisionError, ProviderError
 from serving.engine.sessions import Sessions, runtime
 from serving.engine.strategies import ShardPool, Strategy, find_strategies, usable
 
@@ -27,7 +27,7 @@ class Executor:
         """Prepares to open the graphs, each when it first runs; 0 threads means one per core.
 
         Raises:
-            DeviceError: this onnxruntime does not support the device.
+            ProviderError: this onnxruntime does not support the device.
             PrecisionError: the bundle or the device does not have the precision.
             BundleError: the graphs were exported by another version of Charloom.
         """
@@ -107,7 +107,7 @@ def open_executor(bundle: Bundle, config: RunnerConfig) -> tuple[Executor, list[
     """Makes an executor as configured; where that leaves a choice, also says why it is not a faster one.
 
     Raises:
-        DeviceError: the requested device cannot be used.
+        ProviderError: the requested device cannot be used.
         PrecisionError: the requested precision is not available on it.
         BundleError: the graphs were exported by another version of Charloom.
     """
@@ -115,7 +115,7 @@ def open_executor(bundle: Bundle, config: RunnerConfig) -> tuple[Executor, list[
         return open_on(config.device, bundle, config)
     try:
         return open_on("cuda", bundle, config)
-    except (DeviceError, PrecisionError) as error:
+    except (ProviderError, PrecisionError) as error:
         executor, remarks = open_on("cpu", bundle, config)
         return executor, [f"not on CUDA: {error}", *remarks]
 

@@ -12,7 +12,7 @@ from charloom.errors import CharloomError
 from serving.engine.snapshot import State
 
 
-class DeviceError(CharloomError):
+class ProviderError(CharloomError):
     """The requested device cannot be used."""
 
     exit_code = 8

@@ -9,13 +9,13 @@ import onnxruntime
 from charloom.bundle import Bundle, BundleError, Precision
 from charloom.burst import INPUTS, Feeds, GraphKind
 from serving.engine.graph_reader import GraphError, read_weights
-from serving.engine.runner import DeviceError, RunError
+from serving.engine.runner import ProviderError, RunError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 @dataclass(frozen=True)
-class Session:
+class GraphSession:
     """One burst graph, opened on so many threads."""
 
     session: onnxruntime.InferenceSession
@@ -34,16 +34,16 @@ class Sessions:
         """Checks that the graphs take what this version feeds them; opens none.
 
         Raises:
-            DeviceError: this onnxruntime does not support the device.
+            ProviderError: this onnxruntime does not support the device.
             BundleError: the graphs were exported by another version of Charloom.
         """
         check_inputs(bundle, precision)
         if PROVIDERS[device] not in onnxruntime.get_available_providers():
-            raise DeviceError("this onnxruntime has no CUDA; the extra serve-gpu brings one that has")
+            raise ProviderError("this onnxruntime has no CUDA; the extra serve-gpu brings one that has")
         self._bundle = bundle
         self._device = device
         self._precision: Precision = precision
-        self._sessions: dict[tuple[GraphKind, int], Session] = {}
+        self._sessions: dict[tuple[GraphKind, int], GraphSession] = {}
         self._lock = Lock()
 
     def run(self, kind: GraphKind, threads: int, feeds: Feeds) -> Feeds:
@@ -51,7 +51,7 @@ class Sessions:
 
         Raises:
             RunError: onnxruntime failed.
-            DeviceError: the session could not be opened.
+            ProviderError: the session could not be opened.
             BundleError: the graph's file was altered since the bundle was opened.
         """
         opened = self.open(kind, threads)
@@ -61,11 +61,11 @@ class Sessions:
             raise RunError(f"onnxruntime: {error}") from error
         return dict(zip(opened.outputs, outputs, strict=True))
 
-    def open(self, kind: GraphKind, threads: int) -> Session:
+    def open(self, kind: GraphKind, threads: int) -> GraphSession:
         """Returns the session of a graph and a number of threads, which is opened if it is not yet.
 
         Raises:
-            DeviceError: onnxruntime cannot load the graph, or did not start the device.
+            ProviderError: onnxruntime cannot load the graph, or did not start the device.
             BundleError: the graph's file was altered since the bundle was opened.
         """
         with self._lock:  # shards of one burst may need it at the same time
@@ -78,11 +78,11 @@ class Sessions:
 
 def open_session(
     bundle: Bundle, precision: Precision, kind: GraphKind, device: Literal["cpu", "cuda"], threads: int
-) -> Session:
+) -> GraphSession:
     """Opens one burst graph.
 
     Raises:
-        DeviceError: onnxruntime cannot load the graph, or did not start the device.
+        ProviderError: onnxruntime cannot load the graph, or did not start the device.
         BundleError: a file was altered since the bundle was opened, or the graph takes files of its own.
     """
     graph = bundle.graph(precision, kind)
@@ -97,13 +97,13 @@ def open_session(
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        raise DeviceError(f"onnxruntime cannot load the graph on {device}: {error}") from error
+        raise ProviderError(f"onnxruntime cannot load the graph on {device}: {error}") from error
     # A provider that fails to start is dropped with no more than a line in the log.
     if session.get_providers()[0] != provider:
-        raise DeviceError(
+        raise ProviderError(
             f"onnxruntime did not start {provider}; is a driver for its CUDA version installed?"
         )
-    return Session(session, [output.name for output in session.get_outputs()])
+    return GraphSession(session, [output.name for output in session.get_outputs()])
 
 
 def read_tensors(bundle: Bundle, precision: Precision, kind: GraphKind, graph: bytes) -> Feeds:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread, get_native_id
 
-from serving.engine.engine import Engine, Report
+from serving.engine.engine import Engine, StepReport
 from serving.errors import DrainingError, EngineDeadError, ServingError
 from serving.logs import describe
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 class EngineThread:
     """Drives one engine; `deliver` is called in this thread with every report, and must not block."""
 
-    def __init__(self, engine: Engine, deliver: Callable[[Report], None], name: str) -> None:
+    def __init__(self, engine: Engine, deliver: Callable[[StepReport], None], name: str) -> None:
         self.engine = engine
         self._deliver = deliver
         self._work = Event()  # set by whoever may have made work

@@ -1,1 +1,1 @@
-"""The gRPC face of the engine: proto types stop here."""
+"""The gRPC service over the engine; the only package that uses proto types."""

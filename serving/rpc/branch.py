@@ -15,7 +15,7 @@ import charloom.v1.charloom_pb2 as pb
 from charloom.errors import CharloomError
 from charloom.options import MAX_ALTERNATIVES, InvalidRequestError, Violation, unless_between
 from charloom.vocabulary import Tokens, no_tokens
-from serving.engine.async_engine import Reader
+from serving.engine.async_engine import UpdateReader
 from serving.engine.history import History
 from serving.engine.request import Request, encode
 from serving.engine.update import Update
@@ -82,7 +82,7 @@ class Branch:
         self.history = history
         self._context = context
         self._vocabulary = context.text.model.bundle.vocabulary
-        self._reader: Reader | None = None
+        self._reader: UpdateReader | None = None
         """The reader of the request that runs."""
 
     def heartbeat(self, interval: float) -> None:

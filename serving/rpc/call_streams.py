@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from serving.engine.async_engine import AsyncEngine, Reader
+from serving.engine.async_engine import AsyncEngine, UpdateReader
 from serving.engine.update import Update
 from serving.rpc.convert import Text
 from serving.served_model import ServedModel
@@ -14,7 +14,7 @@ class Submission:
     """What a call submits to the engine of its model."""
 
     model: ServedModel
-    submit: Callable[[AsyncEngine, float | None], Reader]
+    submit: Callable[[AsyncEngine, float | None], UpdateReader]
     """Submits it, with the call's deadline on the clock of `time.monotonic`."""
     text: Text | None = None
     """The text to generate, if it is that."""
@@ -23,7 +23,7 @@ class Submission:
 class CallStreams:
     """The streams of one call, and the updates of all of them."""
 
-    def __init__(self, submission: Submission, reader: Reader) -> None:
+    def __init__(self, submission: Submission, reader: UpdateReader) -> None:
         self.model = submission.model
         self.text = submission.text
         self.reader = reader

@@ -28,7 +28,7 @@ SNAPSHOT_INTERVAL = 256
 """Tokens between two snapshots of a branch: those of a large model take far more memory than the tokens."""
 
 
-class Conversation:
+class ConversationCall:
     """The branches of one call, and the events of all of them."""
 
     def __init__(self, context: ConversationContext, limits: ConversationLimits, origin: Snapshot) -> None:

@@ -24,7 +24,7 @@ from serving.rpc import convert, state_token, texts
 from serving.rpc.branch import ConversationContext
 from serving.rpc.call_streams import CallStreams, Submission
 from serving.rpc.calls import current_call
-from serving.rpc.conversation import Conversation
+from serving.rpc.conversation import ConversationCall
 from serving.rpc.convert import Text
 from serving.rpc.limits import ConversationLimits, RequestLimits
 from serving.rpc.resolver import Resolver
@@ -57,7 +57,7 @@ class Servicer(CharloomServiceServicer):
         """Set when the server shuts down: new requests are refused."""
         self.running: set[CallStreams] = set()
         """The streams of all calls but conversations."""
-        self.conversations: set[Conversation] = set()
+        self.conversations: set[ConversationCall] = set()
         self.opening = 0
         """Conversations whose first command has not come yet."""
 
@@ -237,7 +237,7 @@ class Servicer(CharloomServiceServicer):
             response.state.CopyFrom(pb.State(token=token, position=update.snapshot.position))
         return response
 
-    async def _open_conversation(self, commands: AsyncIterator[pb.ConverseRequest]) -> Conversation:
+    async def _open_conversation(self, commands: AsyncIterator[pb.ConverseRequest]) -> ConversationCall:
         """Returns the conversation that a first command opens; raises CharloomError if it cannot be held."""
         if len(self.conversations) + self.opening >= self.conversation_limits.max_conversations:
             raise OverloadedError(self.conversation_limits.max_conversations, self.retry_after.next())
@@ -250,7 +250,7 @@ class Servicer(CharloomServiceServicer):
         text, origin = self._resolver().resolve_conversation(first.open, call.caller.identity)
         call.model = text.model.name
         shared = ConversationContext(text, self.limits, self.sealer, call.caller.identity)
-        return Conversation(shared, self.conversation_limits, origin)
+        return ConversationCall(shared, self.conversation_limits, origin)
 
     async def _first(self, commands: AsyncIterator[pb.ConverseRequest]) -> pb.ConverseRequest:
         """Returns the first command, an empty one if there is none.

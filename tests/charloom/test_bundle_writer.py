@@ -226,7 +226,7 @@ def make(path, content):
 STATES = [
     StateSpec("h", "float32", (4,)),
     StateSpec("q", "uint8", (4,), initial=128, scale=1 / 127, zero=128),
-    StateSpec("window", "int64", (40,), initial=7, limit=9),
+    StateSpec("latest", "int64", (40,), initial=7, limit=9),
     StateSpec("negative", "int8", (2, 3), initial=-1),
     StateSpec("flag", "bool", (), initial=1),
     StateSpec("half", "float16", (1,)),
@@ -316,3 +316,8 @@ def test_a_network_of_an_unknown_kind_opens(tmp_path):
     manifest["architecture"] |= {"kind": "tree", "version": 9, "config": {"leaves": 7, "wide": True}}
     path.write_text(json.dumps(manifest))
     assert Bundle.open(path.parent).manifest.architecture.config == {"leaves": 7, "wide": True}
+
+
+def test_a_state_tensor_with_the_name_of_an_input_is_refused(tmp_path):
+    with pytest.raises(BundleError, match="state tensor of an input's name: window"):
+        write(tmp_path / "b", states=([StateSpec("window", "int64", (4,))],))

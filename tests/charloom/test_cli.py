@@ -64,22 +64,22 @@ def test_errors_name_the_command_or_option(cli):
 
 
 def test_a_setting_out_of_range_is_named_without_a_traceback(cli):
-    failed(cli("train", "text.txt", "--out", "run", "--layers", 0), "error: layers must be at least 1")
-    failed(cli("generate", "--bundle", "b", "-n", 0), "error: n must be at least 1")
-    failed(cli("generate"), "address and bundle")
+    failed(cli("train", "text.txt", "--out", "run", "--layers", 0), "error: --layers must be 1 to 64, not 0")
+    failed(cli("generate", "--bundle", "b", "-n", 0), "error: -n must be at least 1, not 0")
+    failed(cli("generate"), "--address and --bundle exclude each other, and one is needed")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--temperature", 0.5, 101), "temperature must be 0 to 100, not 101"),
+        (("--temperature", 0.5, 101), "--temperature must be 0 to 100, not 101"),
         (("--temperature", 0.5, "hot"), '"hot"'),
         (("--logit-bias", "e"), "'e' is not TEXT=BIAS or id:INT=BIAS"),
         (("--logit-bias", "e=hot"), "'e=hot' is not TEXT=BIAS"),
-        (("--logit-bias", "e=101"), "logit_bias must be -100 to 100, not 101"),
-        (("--stop-tokens", "id:4294967296"), "stop_tokens must name tokens by text or by id"),
-        (("--penalty-window", 0), "penalty_window must be 1 to 1024, not 0"),
-        (("--min-tokens", 300), "min_tokens must be 0 to max_tokens (256), not 300"),
+        (("--logit-bias", "e=101"), "--logit-bias must be -100 to 100, not 101"),
+        (("--stop-tokens", "id:4294967296"), "--stop-tokens must name tokens by text or by id"),
+        (("--penalty-window", 0), "--penalty-window must be 1 to 1024, not 0"),
+        (("--min-tokens", 300), "--min-tokens must be at most --max-tokens (256), not 300"),
     ],
 )
 def test_a_sampling_option_out_of_range_is_named(cli, arguments, words):
@@ -114,8 +114,8 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(cli, 
     assert len(set(by_line.values())) == 3
     toml("[generate]\nseed = 3\n")
     assert used_seed(cli, bundle_dir) == by_line[3]
-    assert used_seed(cli, bundle_dir, CHARLOOM_SEED="2") == by_line[2]
-    assert used_seed(cli, bundle_dir, "--seed", 1, CHARLOOM_SEED="2") == by_line[1]
+    assert used_seed(cli, bundle_dir, CHARLOOM_GENERATE_SEED="2") == by_line[2]
+    assert used_seed(cli, bundle_dir, "--seed", 1, CHARLOOM_GENERATE_SEED="2") == by_line[1]
 
 
 def test_a_temperature_of_minus_zero_is_zero(cli, bundle_dir):
@@ -124,14 +124,15 @@ def test_a_temperature_of_minus_zero_is_zero(cli, bundle_dir):
 
 
 def test_a_bad_value_is_named_with_its_source(cli, toml):
-    failed(cli("generate", CHARLOOM_TEMPERATURE="hot"), "CHARLOOM_TEMPERATURE", '"hot"')
+    variable = "CHARLOOM_GENERATE_TEMPERATURE"
+    failed(cli("generate", **{variable: "hot"}), f'{variable}: unable to convert "hot"')
     toml('[generate]\ntemperature = "cold"\n')
-    failed(cli("generate"), "temperature", "charloom.toml", '"cold"')
+    failed(cli("generate"), 'charloom.toml [generate] temperature: unable to convert "cold"')
 
 
 def test_an_unknown_key_of_the_file_is_named_with_the_file(cli, toml):
     toml("[generate]\nnonsense = 1\n")
-    failed(cli("generate"), "nonsense", "charloom.toml")
+    failed(cli("generate"), "charloom.toml [generate] nonsense")
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -140,12 +141,12 @@ def test_another_file_can_be_given(cli, toml, place):
     config = ("--config", toml("[generate]\nn = 0\n", "other.toml"))
     command = ("generate", "--bundle", "b")
     arguments = (*config, *command) if place == "before" else (*command, *config)
-    failed(cli(*arguments), "n must be at least 1")
+    failed(cli(*arguments), "other.toml [generate] n must be at least 1")
 
 
 def test_a_table_of_another_command_is_left_alone(cli, toml):
     toml("[train]\ncells = 0\n[generate]\nn = 0\n")
-    failed(cli("generate", "--bundle", "b"), "n must be at least 1")
+    failed(cli("generate", "--bundle", "b"), "charloom.toml [generate] n must be at least 1")
 
 
 @pytest.mark.parametrize("name", ["missing.toml", "."])
@@ -211,10 +212,11 @@ def test_a_missing_extra_is_named(without, package, arguments, extra):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "address and bundle exclude each other, and one is needed"),
-        (("--address", "a:1", "--bundle", "b"), "address and bundle exclude each other"),
-        (("--address", "a:1", "-n", 11), "suggestions must be 1 to 10, not 11"),
-        (("--address", "a:1", "--temperature", -1), "temperature must be 0 to 100"),
+        ((), "--address and --bundle exclude each other, and one is needed"),
+        (("--address", "a:1", "--bundle", "b"), "--address and --bundle exclude each other"),
+        (("--bundle", "b", "--model", "m"), "--model is for --address"),
+        (("--address", "a:1", "-n", 11), "-n must be 1 to 10, not 11"),
+        (("--address", "a:1", "--temperature", -1), "--temperature must be 0 to 100"),
         (("--address", "a:1", "--max-tokens", 9), "--max-tokens"),
     ],
 )
@@ -279,7 +281,7 @@ def test_a_folder_that_one_may_not_enter_is_named(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     script = (
-        "import os, sys; from charloom.cli import main; import training.main; "
+        "import os, sys; from charloom.cli import main; import training.run; "
         "os.seteuid(65534); main(['train', '/dev/null', '--out', sys.argv[1]])"
     )
     command = [sys.executable, "-c", script, str(closed / "run")]

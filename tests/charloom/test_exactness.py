@@ -6,7 +6,7 @@ import pytest
 
 from charloom.bundle import Bundle
 from charloom.burst import INPUTS
-from charloom.exactness import MOST_PADDING, SIZES, STEPS, ExactnessError, Subject, check
+from charloom.exactness import MAX_PADDING, SIZES, STEPS, ExactnessError, Subject, check
 from serving.engine.graph_reader import read_weights
 from tests.conftest import PRECISIONS
 
@@ -120,7 +120,7 @@ def test_a_single_size_that_differs_raises_the_padding_above_it(good, verdict):
 
 def test_more_padding_than_is_worth_it_is_an_error(good, verdict):
     with pytest.raises(ExactnessError, match="batches under 65 rows"):
-        verdict(breaking(good, below(MOST_PADDING + 1)))
+        verdict(breaking(good, below(MAX_PADDING + 1)))
 
 
 def test_bits_that_depend_on_every_batch_size_are_an_error(good, verdict):

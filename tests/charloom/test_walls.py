@@ -32,7 +32,7 @@ def test_imports_keep_to_the_contracts(python):
         ("serving.commands.score", {"torch", "grpc", "onnx", "onnxruntime", "training", "export"}),
         ("serving.commands.evaluate", {"torch", "grpc", "training", "export"}),
         ("serving.commands.remote", {"torch", "onnx", "onnxruntime", "training", "export"}),
-        ("serving.engine.engine", {"torch", "grpc", "google", "training", "export"}),
+        ("serving.engine.engine", {"torch", "grpc", "google", "onnxruntime", "training", "export"}),
         ("training.evaluate", {"grpc", "onnx", "onnxruntime", "serving", "export"}),
         ("export.main", {"grpc", "serving"}),
     ],

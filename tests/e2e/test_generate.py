@@ -146,9 +146,9 @@ def test_lists_and_tokens_are_read_from_every_source(bundle_dir: Path, tmp_path:
     )
     assert generate(*common, cwd=tmp_path).stdout.decode() == expected
     variables = {
-        "CHARLOOM_TEMPERATURE": "0.5 2",
-        "CHARLOOM_LOGIT_BIAS": f"e=3 ==2 id:{space}=-9",
-        "CHARLOOM_FORBIDDEN_TOKENS": "1 t",
+        "CHARLOOM_GENERATE_TEMPERATURE": "0.5 2",
+        "CHARLOOM_GENERATE_LOGIT_BIAS": f"e=3 ==2 id:{space}=-9",
+        "CHARLOOM_GENERATE_FORBIDDEN_TOKENS": "1 t",
     }
     result = generate(*common, "--stop-tokens", "\n", "b", env=os.environ | variables)
     assert result.stdout.decode() == expected

@@ -15,8 +15,8 @@ from tests.e2e.conftest import ServerProcess
 from tests.serving.golden import FOLDER
 from writing.app import WriteApp
 from writing.document import load
-from writing.main import WritingFlags, begin
-from writing.session import ServerSession
+from writing.main import WritingFlags
+from writing.session import ServerSession, begin
 from writing.writer import RefusedError, Writer
 
 Serve = Callable[..., ServerProcess]

@@ -236,7 +236,7 @@ def test_a_bundle_of_int8_alone(run_dir, tmp_path):
 @needs_int8
 @pytest.mark.usefixtures("worse_int8")
 def test_int8_that_costs_too_much_leaves_no_bundle(run_dir, tmp_path):
-    with pytest.raises(VerificationError, match=r"int8 costs .* above 0\.005; .*--most-cost"):
+    with pytest.raises(VerificationError, match=r"int8 costs .* above 0\.005; .*--max-cost"):
         export(run_dir, out=tmp_path / "b", precision=("float32", "int8"))
     assert names(tmp_path) == []
 
@@ -244,7 +244,7 @@ def test_int8_that_costs_too_much_leaves_no_bundle(run_dir, tmp_path):
 @needs_int8
 @pytest.mark.usefixtures("worse_int8")
 def test_a_higher_cost_can_be_allowed(run_dir, tmp_path):
-    export(run_dir, out=tmp_path / "b", precision=("int8",), most_cost=5)
+    export(run_dir, out=tmp_path / "b", precision=("int8",), max_cost=5)
     verification = Bundle.open(tmp_path / "b").manifest.precisions["int8"].verification
     assert verification["cost_in_nats_per_token"] > 0.005
 
@@ -258,8 +258,8 @@ def test_int8_is_refused_where_it_cannot_be_verified(run_dir, tmp_path, monkeypa
 
 
 def test_a_cost_below_nothing_is_refused(run_dir, tmp_path):
-    with pytest.raises(ConfigError, match="most-cost"):
-        export(run_dir, out=tmp_path / "b", most_cost=-0.1)
+    with pytest.raises(ConfigError, match="max_cost"):
+        export(run_dir, out=tmp_path / "b", max_cost=-0.1)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

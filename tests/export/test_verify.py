@@ -125,13 +125,13 @@ def test_a_short_text_is_repeated(verify, length):
 def verify_int8(net, text, verify):
     """Verifies the same model in int8, some of its graphs changed, against a loss of the float ones."""
 
-    def run(most_cost=1.0, loss=0.0, change=None, kind="full"):
+    def run(max_cost=1.0, loss=0.0, change=None, kind="full"):
         by_float = verify()
         by_float = replace(by_float, nats_per_token=by_float.nats_per_token + loss)
         graphs = built_once("int8", TALL[0]).graphs
         if change is not None:
             graphs = altered(graphs, kind, change)
-        return by_float, Verifier(net.model, text, len(text)).verify_int8(graphs, by_float, most_cost)
+        return by_float, Verifier(net.model, text, len(text)).verify_int8(graphs, by_float, max_cost)
 
     return run
 
@@ -151,7 +151,7 @@ def test_int8_is_measured_by_what_it_costs(verify_int8):
 
 @needs_int8
 def test_int8_that_costs_too_much_is_refused(verify_int8):
-    with pytest.raises(VerificationError, match=r"int8 costs 0\.[4-6].* above 0.005; .*--most-cost"):
+    with pytest.raises(VerificationError, match=r"int8 costs 0\.[4-6].* above 0.005; .*--max-cost"):
         verify_int8(0.005, loss=-0.5)
 
 

@@ -1,7 +1,6 @@
 """The second network as ONNX: what a new kind of network brings to `export/`, here for tests alone."""
 
 import torch
-from tests.networks.window import WindowStep
 
 from charloom.burst import StateSpec
 from export.graph import GraphBuilder, Value, Values
@@ -9,6 +8,7 @@ from export.products import Products
 from export.recurrent import numbers
 from export.step import StepBuilders
 from networks.language_model import LanguageModel
+from tests.networks.window import WindowStep
 
 
 class WindowStepBuilder:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from charloom.cli import build_app
+from charloom.cli import arguments_of, build_app
+from charloom.settings import Settings, options, variable
 from serving.server import LIVENESS, SERVICE
 
 KEY_LINES = "CHARLOOM_SERVE_STATE_KEY_LINES"
@@ -22,26 +23,19 @@ TO_JSON = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin))
 CORES = "2"
 """What Kubernetes puts where a manifest asks for the limit of cores."""
 SMALL = {
-    "CHARLOOM_CELLS": "16",
-    "CHARLOOM_BATCH": "16",
-    "CHARLOOM_EPOCHS": "1",
-    "CHARLOOM_PREVIEW_LENGTH": "0",
-    "CHARLOOM_PRECISION": "float32",
+    "CHARLOOM_TRAIN_CELLS": "16",
+    "CHARLOOM_TRAIN_BATCH": "16",
+    "CHARLOOM_TRAIN_EPOCHS": "1",
+    "CHARLOOM_TRAIN_PREVIEW_LENGTH": "0",
+    "CHARLOOM_TRAIN_PRECISION": "float32",
 }
 Object = dict[str, Any]
 
 
 def environment(command: str) -> set[str]:
-    """The variables that a command reads: those of its help, and the keys, which are secret and no option."""
-    result = subprocess.run(
-        [sys.executable, "-m", "charloom", command, "--help"],
-        env={**os.environ, "COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return {*re.findall(r"CHARLOOM_[A-Z0-9_]+", result.stdout), KEY_LINES}
+    """The variables that a command reads."""
+    arguments = arguments_of(build_app(Settings({})), command)
+    return {variable(command, option.name) for option in options(arguments)}
 
 
 def test_every_variable_is_an_option() -> None:
@@ -118,7 +112,7 @@ def test_pods_are_safe(render: Callable[[str], list[Object]], name: str) -> None
     assert templates
     for pod in templates:
         spec = pod["spec"]
-        assert spec["enableServiceLinks"] is False, "CHARLOOM_PORT=tcp://... would reach the command"
+        assert spec["enableServiceLinks"] is False, "CHARLOOM_SERVE_PORT=tcp://... would reach the command"
         assert spec["automountServiceAccountToken"] is False
         assert spec["serviceAccountName"] == "charloom"
         assert spec["securityContext"]["runAsNonRoot"] is True
@@ -146,7 +140,7 @@ def test_server_accepts_its_command(
     for entry in server["env"]:
         if entry["name"] != KEY_LINES:
             monkeypatch.setenv(entry["name"], entry.get("value", CORES))
-    build_app().parse_args(server["args"], exit_on_error=False, print_error=False)
+    build_app(Settings({})).parse_args(server["args"], exit_on_error=False, print_error=False)
 
 
 @pytest.mark.slow
@@ -195,17 +189,17 @@ def test_server_is_probed_and_reached_where_it_listens(render: Callable[[str], l
     spec = the(objects, "Deployment")["spec"]["template"]["spec"]
     [server] = spec["containers"]
     values = {entry["name"]: entry.get("value") for entry in server["env"]}
-    port = int(values["CHARLOOM_PORT"])
-    assert (values["CHARLOOM_HOST"], values["CHARLOOM_INSECURE_PUBLIC"]) == ("0.0.0.0", "true")
+    port = int(values["CHARLOOM_SERVE_PORT"])
+    assert (values["CHARLOOM_SERVE_HOST"], values["CHARLOOM_SERVE_INSECURE_PUBLIC"]) == ("0.0.0.0", "true")
     assert server["startupProbe"]["grpc"] == {"port": port}
     assert server["readinessProbe"]["grpc"] == {"port": port, "service": SERVICE}
     assert server["livenessProbe"]["grpc"] == {"port": port, "service": LIVENESS}
     opened = {entry["name"]: entry["containerPort"] for entry in server["ports"]}
-    assert opened == {"grpc": port, "metrics": int(values["CHARLOOM_METRICS_PORT"])}
+    assert opened == {"grpc": port, "metrics": int(values["CHARLOOM_SERVE_METRICS_PORT"])}
     service = the(objects, "Service")["spec"]
     assert service["clusterIP"] == "None"
     assert {entry["targetPort"]: entry["port"] for entry in service["ports"]} == opened
-    assert spec["terminationGracePeriodSeconds"] > float(values["CHARLOOM_GRACE"])
+    assert spec["terminationGracePeriodSeconds"] > float(values["CHARLOOM_SERVE_GRACE"])
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ class WindowModel(LanguageModel):
 
     @property
     def state_specs(self) -> Sequence[StateSpec]:
-        return [StateSpec("window", "int64", (self.config.window,), limit=self.inputs)]
+        return [StateSpec("latest", "int64", (self.config.window,), limit=self.inputs)]
 
     @property
     def vocabulary_axes(self) -> Mapping[str, VocabularyAxis]:

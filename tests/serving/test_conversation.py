@@ -27,7 +27,7 @@ from serving.metrics import Metrics
 from serving.model import Model
 from serving.models import Models
 from serving.rpc.branch import ConversationContext
-from serving.rpc.conversation import Conversation
+from serving.rpc.conversation import ConversationCall
 from serving.rpc.limits import ConversationLimits, RequestLimits
 from serving.rpc.resolver import Resolver
 from serving.rpc.security.sealing import Key, Sealer
@@ -73,7 +73,7 @@ class Talk:
         text, origin = resolver.resolve_conversation(pb.Open(state=state))
         context = ConversationContext(text, limits, SEALER)
         held = ConversationLimits(**{"max_history": HISTORY} | bounds)
-        self.conversation = Conversation(context, held, origin)
+        self.conversation = ConversationCall(context, held, origin)
 
     async def __aenter__(self) -> "Talk":
         self.engine.start()

@@ -9,15 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.client import Alternative, Ending, Progress
+from charloom.client import Alternative, Ending, NetworkInfo, Progress
+from charloom.client.client import to_info
 from charloom.client.message import to_message
 from charloom.options import GenerateOptions, InvalidRequestError
 from charloom.vocabulary import CharacterVocabulary
+from serving.engine.config import RunnerConfig
 from serving.engine.request import prepare
 from serving.engine.sampled_tokens import SampledTokens, no_sampled_tokens
 from serving.engine.stream import Stream
 from serving.engine.update import Finish, Update
-from serving.rpc.convert import RequestLimits, text_count, to_options, to_request, to_response
+from serving.model import Model
+from serving.rpc.convert import RequestLimits, text_count, to_model, to_options, to_request, to_response
+from tests.serving.golden import FOLDER
 
 LETTERS = CharacterVocabulary("abcd")
 LIMITS = RequestLimits()
@@ -133,3 +137,25 @@ def test_a_response_holds_what_was_asked_for_and_the_client_reads_it() -> None:
     last = to_response(asked, 0, replace(update, sampled=no_sampled_tokens(), texts=[]), LETTERS)
     assert not last.token_ids
     assert last.HasField("finish")
+
+
+def test_a_model_is_described_with_its_network() -> None:
+    model = Model.load(FOLDER / "gru", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
+    info = to_info(pb.Model.FromString(to_model(model).SerializeToString()))
+    assert info.name == "golden-gru"
+    assert info.network == NetworkInfo(
+        kind="recurrent",
+        version=1,
+        config={"cell": "gru", "layers": 2, "cells": 8, "embedding": 4},
+        parameters=model.bundle.manifest.architecture.parameters,
+        description="GRU, 2 x 8 cells, embedding 4",
+    )
+    assert type(info.network.config["cells"]) is int
+    assert info.state_bytes == 2 * 8 * 4
+
+
+def test_a_config_of_any_plain_values_goes_over_the_wire() -> None:
+    config = {"rate": 0.5, "wide": True, "name": "tree", "depth": -3, "nothing": None}
+    message = pb.Model(network=pb.Network(kind="tree"))
+    message.network.config.update(config)
+    assert to_info(message).network.config == config

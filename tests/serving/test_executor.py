@@ -16,7 +16,7 @@ from serving.engine import executor as module
 from serving.engine import sessions, strategies
 from serving.engine.config import RunnerConfig
 from serving.engine.executor import Executor, choose_precision, open_executor
-from serving.engine.runner import DeviceError, PrecisionError, RunError
+from serving.engine.runner import PrecisionError, ProviderError, RunError
 from serving.engine.strategies import cut, join
 from tests.conftest import PRECISIONS, needs_int8
 
@@ -271,7 +271,7 @@ def test_auto_takes_the_cpu_for_a_bundle_of_int8_alone(bundle: Bundle) -> None:
 
 @pytest.mark.usefixtures("cpu_only")
 def test_cuda_that_is_not_there(bundle: Bundle) -> None:
-    with pytest.raises(DeviceError, match="serve-gpu"):
+    with pytest.raises(ProviderError, match="serve-gpu"):
         open_executor(bundle, RunnerConfig(device="cuda"))
 
 
@@ -279,3 +279,17 @@ def test_cuda_that_is_not_there(bundle: Bundle) -> None:
 def test_an_unusable_configuration_names_its_option(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=name):
         RunnerConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:.*CUDAExecutionProvider")
+def test_cuda_that_does_not_start_shows_before_any_burst(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An onnxruntime that has it, on a machine whose driver does not fit: only a session tells."""
+    providers = list(sessions.PROVIDERS.values())
+    monkeypatch.setattr(sessions.onnxruntime, "get_available_providers", lambda: providers)
+    with pytest.raises(ProviderError, match="did not start CUDA"):
+        open_executor(bundle, RunnerConfig(device="cuda"))
+    executor, remarks = open_executor(bundle, RunnerConfig())
+    assert executor.device == "cpu"
+    assert remarks[0].startswith("not on CUDA: onnxruntime did not start CUDA")

@@ -1,6 +1,7 @@
 """A history goes back to any token that it has not forgotten, and remembers no more than it must."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,9 +50,10 @@ def test_a_stream_that_is_fed_by_single_tokens_keeps_few_snapshots() -> None:
     for end in range(1, 3000):
         history = history.extended(np.array([end - 1]), [at(end)])
         assert len(history.snapshots) <= 1000 / 100 + 3
-    kept, to_read = history.back(1000)
-    assert to_read.tolist() == list(range(kept.here.position, 1999))
-    assert len(to_read) < 100
+    for count in range(1001):
+        kept, to_read = history.back(count)
+        assert to_read.tolist() == list(range(kept.here.position, 2999 - count))
+        assert len(to_read) < 100, "snapshots are no further apart than they may be"
 
 
 @given(
@@ -72,7 +74,21 @@ def test_who_goes_back_after_a_long_text_reads_little_of_it_again(
     assert len(history.tokens) <= max(limit, min(limit * SPARSER, end)) + apart * SPARSER
     count = data.draw(st.integers(0, history.known))
     _, to_read = history.back(count)
-    assert len(to_read) <= SPARSER * max(count, apart)
+    assert len(to_read) <= 3 * max(count, apart)
+
+
+@pytest.mark.parametrize(("limit", "apart"), [(1000, 16), (3000, 50), (500, 500)])
+def test_however_far_one_goes_back_after_a_long_text_little_is_read_again(limit: int, apart: int) -> None:
+    """Every distance, where the property above looks at some."""
+    history, end = History.of(at(0), limit, apart), 0
+    for part in history.parts(np.arange(5000)):
+        end += len(part)
+        history = history.extended(part, [at(end)])
+    assert history.known == limit
+    for count in range(limit + 1):
+        kept, to_read = history.back(count)
+        assert kept.here.position + len(to_read) == 5000 - count
+        assert len(to_read) <= 3 * max(count, apart)
 
 
 LETTERS = CharacterVocabulary("ab")

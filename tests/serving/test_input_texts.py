@@ -97,9 +97,9 @@ def test_what_is_read_is_the_prompt_and_then_the_replay(
     prompt: list[int], replay: list[int], data: st.DataObject
 ) -> None:
     request = Request(np.array(prompt, np.int64), 0, 0, replay=np.array(replay, np.int64))
-    assert request.given == len(prompt) + len(replay)
-    place = data.draw(st.integers(0, request.given))
-    count = data.draw(st.integers(0, request.given - place))
+    assert request.forced == len(prompt) + len(replay)
+    place = data.draw(st.integers(0, request.forced))
+    count = data.draw(st.integers(0, request.forced - place))
     assert np.concatenate([*request.read(place, count)]).tolist() == (prompt + replay)[place : place + count]
 
 

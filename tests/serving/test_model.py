@@ -107,4 +107,6 @@ def test_a_runner_whose_bits_depend_on_something_else_is_not_served(
 def test_a_thread_that_computes_other_bits_is_found(load: Load) -> None:
     with pytest.raises(ExactnessError, match="computing in shards changes c_0_out"):
         load(by_thread, threads=2)
+    with pytest.raises(ExactnessError, match="computing in shards changes c_0_out"):
+        load(lambda kind, feeds: kind == "read" and by_thread(kind, feeds), threads=2)
     assert load(by_thread, threads=1).executor.padding >= 1

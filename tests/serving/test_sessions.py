@@ -14,7 +14,7 @@ from charloom.bundle import Bundle, BundleError
 from charloom.burst import INPUTS, Feeds, GraphKind, neutral
 from serving.engine import sessions as module
 from serving.engine.executor import Executor
-from serving.engine.runner import DeviceError, RunError
+from serving.engine.runner import ProviderError, RunError
 from serving.engine.sessions import Sessions
 from tests.serving.golden import FOLDER
 
@@ -99,7 +99,7 @@ def test_a_graph_that_onnxruntime_cannot_load_is_the_fault_of_its_bundle(
 ) -> None:
     empty = onnx.ModelProto(ir_version=10).SerializeToString()
     monkeypatch.setattr(Bundle, "graph", lambda *_: empty)
-    with pytest.raises(DeviceError, match="cannot load the graph on cpu"):
+    with pytest.raises(ProviderError, match="cannot load the graph on cpu"):
         Sessions(bundle, "cpu", "float32").open("read", 1)
 
 

@@ -1,5 +1,6 @@
 """What a state holds; and states that were sealed and that no server of this version saves: all refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from serving.rpc.resolver import MAX_NAME, Resolver, fresh, resumed
 from serving.rpc.security.sealing import Key, Sealer
 from serving.served_model import ServedModel
 from tests.serving.golden import FOLDER
+from tests.serving.test_snapshot import chosen, run
 
 OPTIONS: dict[str, Any] = {"seed": 3, "max_tokens": 9, "top_k": 4, "stop": ["x"], "logprobs": 2}
 
@@ -196,3 +198,29 @@ def test_a_state_of_another_precision_is_converted(model: Model) -> None:
     assert restored(model, precision="int8", state=again).state["h_0"].dtype == np.float32
     with pytest.raises(InvalidRequestError, match="h_0 of another size"):
         restored(model, precision="int8")
+
+
+def test_a_resumed_text_has_the_seed_and_the_length_that_its_server_chose(
+    model: ServedModel, resolver: Resolver
+) -> None:
+    """It asked for neither, and the server that resumes it would draw and choose others."""
+    text, request = resolver.resolve(pb.GenerateRequest())
+    assert not text.message.HasField("seed")
+    token = resolver.sealer.seal(state_token.save(text, request, fresh(model)), None)
+    another = replace(resolver, limits=RequestLimits(default_tokens=7))
+    for server in (resolver, another):
+        _, resumed = server.resolve(pb.GenerateRequest(resume=True, state=token))
+        assert (resumed.seed, resumed.max_tokens) == (request.seed, request.max_tokens)
+
+
+def test_a_text_without_a_seed_goes_on_as_it_would_have(model: ServedModel, resolver: Resolver) -> None:
+    message = pb.GenerateRequest(prompt="a ship", max_tokens=60, state_interval=10)
+    text, request = resolver.resolve(message)
+    whole = run(model.model, request, burst=7)
+    states = [update.snapshot for update in whole if update.snapshot is not None]
+    assert len(states) > 2
+    for snapshot in states:
+        token = resolver.sealer.seal(state_token.save(text, request, snapshot), None)
+        _, resumed = resolver.resolve(pb.GenerateRequest(resume=True, state=token))
+        sent = snapshot.position - request.start
+        assert chosen(run(model.model, resumed)).tokens.tolist() == chosen(whole).tokens[sent:].tolist()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from charloom.burst import Feeds, GraphKind
-from serving.engine.async_engine import AsyncEngine, Reader
-from serving.engine.engine import Report
+from serving.engine.async_engine import AsyncEngine, UpdateReader
+from serving.engine.engine import StepReport
 from serving.engine.runner import RunError
 from serving.engine.thread import EngineThread
 from serving.engine.update import Finish
@@ -89,7 +89,7 @@ def test_alive_means_that_bursts_advance_or_nothing_is_runnable(
 def test_a_defect_tells_every_stream_and_shows_in_the_health(
     make_engine: Make, ask: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reports: list[Report] = []
+    reports: list[StepReport] = []
     engine = make_engine(Broken())
     streams = {engine.submit(ask()) for _ in range(3)}
     thread = EngineThread(engine, reports.append, "test")
@@ -155,7 +155,7 @@ def run(coroutine: Any) -> Any:
     return asyncio.run(asyncio.wait_for(coroutine, 30))
 
 
-async def read(reader: Reader) -> tuple[str, Any]:
+async def read(reader: UpdateReader) -> tuple[str, Any]:
     """All the text of a single stream and how it ended."""
     text = ""
     while True:

@@ -98,7 +98,7 @@ def test_a_run_of_a_preset_from_a_file_or_the_environment_goes_on(
     run_cli, text, small, tmp_path, monkeypatch
 ):
     """With the very command that it says as it is stopped."""
-    monkeypatch.setenv("CHARLOOM_PRESET", "char-rnn")
+    monkeypatch.setenv("CHARLOOM_TRAIN_PRESET", "char-rnn")
     assert run_cli("train", text, "--out", "run", *small())[0] == 0
     (tmp_path / "charloom.toml").write_text('[train]\npreset = "thorough"\ninit-from = "none"\n')
     code, said = run_cli("train", text, "--out", "run", "--resume", "--epochs", "2")
@@ -124,7 +124,7 @@ def test_a_text_that_is_a_link_to_itself(run_cli, small, tmp_path):
 
 def test_a_preset_wins_over_defaults_and_yields_to_all_else(run_cli, text, small, tmp_path, monkeypatch):
     (tmp_path / "charloom.toml").write_text("[train]\nlength = 12\ncells = 11\nepochs = 9\n")
-    monkeypatch.setenv("CHARLOOM_CELLS", "13")
+    monkeypatch.setenv("CHARLOOM_TRAIN_CELLS", "13")
     code, _ = run_cli(
         "train",
         text,

@@ -64,7 +64,7 @@ def test_without_torchrun_a_training_is_alone():
         {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
         | {"MASTER_ADDR": "a", "MASTER_PORT": "1", "TORCHELASTIC_RESTART_COUNT": "5"}
     )
-    assert (ranks.rank, ranks.world, ranks.local, ranks.neighbours, ranks.restarts) == (3, 4, 1, 2, 5)
+    assert (ranks.rank, ranks.world, ranks.local, ranks.local_world, ranks.restarts) == (3, 4, 1, 2, 5)
 
 
 def test_lanes_are_divided_evenly_or_not_at_all():

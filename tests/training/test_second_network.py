@@ -54,7 +54,7 @@ def test_it_resumes_to_the_bit_with_a_state_of_integers(steps, windowed, make_tr
         if part.due():
             part.evaluate()
     part.save()
-    kept = load_training_state(tmp_path / "parts" / "last").tensors["state.window"]
+    kept = load_training_state(tmp_path / "parts" / "last").tensors["state.latest"]
     assert (kept.dtype, kept.shape) == (torch.int64, (4, 5))
     assert torch.equal(kept, part.state[0])
     torch.manual_seed(99)
@@ -75,21 +75,21 @@ def test_a_rank_takes_its_lanes_of_the_state(windowed, make_trainer, text, tmp_p
     trainer = fresh(windowed, corpus, hardware, folder, Reporter(), networks=WINDOWS)
     trainer.lanes.ours = range(1, 3)
     trainer.resume(state)
-    assert torch.equal(trainer.state[0], state.tensors["state.window"][1:3])
+    assert torch.equal(trainer.state[0], state.tensors["state.latest"][1:3])
 
 
 @pytest.mark.parametrize("harm", ["name", "shape", "type"])
 def test_a_state_of_another_form_is_refused(harm, windowed, make_trainer, tmp_path):
     trained(windowed, make_trainer, tmp_path / "run")
     state = load_training_state(tmp_path / "run" / "last")
-    window = state.tensors.pop("state.window")
+    window = state.tensors.pop("state.latest")
     match harm:
         case "name":
             state.tensors["state.h_0"] = window
         case "shape":
-            state.tensors["state.window"] = window[:, 1:]
+            state.tensors["state.latest"] = window[:, 1:]
         case "type":
-            state.tensors["state.window"] = window.float()
+            state.tensors["state.latest"] = window.float()
     trainer = make_trainer(windowed, tmp_path / "run", networks=WINDOWS)
     with pytest.raises(CheckpointError, match="malformed: its state"):
         trainer.resume(state)

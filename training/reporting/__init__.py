@@ -1,1 +1,1 @@
-"""What a training tells people: progress, records, samples and the report's page."""
+"""Reports a training: status lines, run log, samples and the page of the run."""

@@ -56,6 +56,7 @@ def test_a_missing_and_a_wrong_token_get_the_same_answer(write):
     for given in (
         None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic sesame", "sesame", b"Bearer sesame",
         "Bearer sesame ", "Bearer  sesame", f"Bearer {hashed('sesame')}",
+        "Bearers sesame", "Bear sesame", "Bearersesame", "X-Bearer sesame", "Bearer:sesame",
     ):  # fmt: skip
         with pytest.raises(UnauthenticatedError) as caught:
             callers.find(given)
