@@ -266,9 +266,13 @@ class Writer:
     def _read(self, draft: Draft) -> None:
         """Makes the branch of the current version from the beginning."""
         self._session.fork(self._current, BEGINNING)
+        try:
+            if draft.text:
+                self._session.feed(draft.text, self._current)
+        except RefusedError:
+            self._session.drop(self._current)
+            raise
         self._branches.add(self._current)
-        if draft.text:
-            self._session.feed(draft.text, self._current)
 
     def _feed(self, text: str) -> str:
         """Has the model read a text, in place of the rest of a character that was picked."""
@@ -297,7 +301,11 @@ class Writer:
         except RefusedError:  # longer ago than the server remembers
             self._session.drop(branch)
             self._branches.discard(branch)
-            self._read(draft)
+            try:
+                self._read(draft)
+            except RefusedError:  # what would stay of a token is no text that the model knows
+                self._read(self.draft)
+                raise
 
 
 def beyond(pattern: StopPattern | None, text: str) -> int | None:

@@ -734,7 +734,7 @@ class Rewind(_message.Message):
     """How many tokens to take back."""
     characters: _builtins.int
     """Takes back so many characters of the text instead, and what is unfinished after them. What then remains
-    of a token is read again.
+    of a token is read again; it fails where that is no text that the vocabulary knows.
     """
     def __init__(
         self,

@@ -117,11 +117,11 @@ def test_a_text_that_cannot_be_scored_is_named(
     for source in (("--bundle", bundle_dir), ("--address", server.address)):
         said = refusal("score", *source, "--lines", stdin="ab\n\na☃b")
         assert "standard input, line 3 has characters outside the model's vocabulary: '☃' (U+2603)" in said
-        assert "no text in standard input" in refusal("score", *source, stdin="")
+        assert "no text in standard input" in refusal("score", *source, stdin="", code=4)
         assert "no character that the model knows" in refusal("score", *source, "--skip-unknown", stdin="☃")
-        assert "nothing has no vector" in refusal("similar", *source, "a", "--skip-unknown", stdin="☃")
-        assert "the text has characters outside" in refusal("similar", *source, "☃", stdin="a")
-        assert "UTF-8" in refusal("score", *source, "--lines", stdin="ab\udcff")
+        assert "nothing has no vector" in refusal("similar", "a", *source, "--skip-unknown", stdin="☃")
+        assert "the text has characters outside" in refusal("similar", "☃", *source, stdin="a")
+        assert "UTF-8" in refusal("score", *source, "--lines", stdin="ab\udcff", code=6)
         skipped = run("score", *source, "--skip-unknown", "--tokens", stdin="a☃b").stdout
         assert [line.split()[-1] for line in skipped.splitlines()[2:]] == ["'a'", "'b'"]
     said = refusal("score", "--address", server.address, "--lines", stdin="a" * 51 + "\nb")
@@ -140,7 +140,7 @@ def test_the_most_similar_come_first_from_either_source(
     assert rows[0] == " 1.000000  The statement is executed."
     assert [row.split()[0] for row in rows] == sorted((row.split()[0] for row in rows), reverse=True)
     query = ("The statement is executed.", lines, "-n", 3)
-    assert run("similar", "--address", server.address, *query).stdout == local.stdout
+    assert run("similar", *query, "--address", server.address).stdout == local.stdout
     found = [
         json.loads(line)
         for line in run("similar", "--bundle", bundle_dir, "--json", *query).stdout.splitlines()
@@ -156,7 +156,7 @@ def test_more_texts_than_a_call_may_bring(run: Run, serve_all: Serve, lines: Pat
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [row["line"] for row in rows] == list(range(1, 301))
     assert len({row["nats"] for row in rows}) == 1
-    result = run("similar", "--address", server.address, "abc", "-n", 1000, stdin="abc\n" * 300)
+    result = run("similar", "abc", "--address", server.address, "-n", 1000, stdin="abc\n" * 300)
     assert result.stdout == " 1.000000  abc\n" * 300
 
 
@@ -165,6 +165,6 @@ def test_an_argument_that_is_not_utf8_is_refused_without_a_traceback(
 ) -> None:
     raw = "\udcff"  # as the shell's byte 0xff arrives
     for source in (("--bundle", bundle_dir), ("--address", "127.0.0.1:1")):
-        refusal("similar", *source, raw, lines)
+        refusal("similar", raw, lines, *source)
         refusal("score", *source, "--prompt", raw, lines)
         refusal("generate", *source, "--prompt", raw, "--seed", 1)

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import charloom.v1.charloom_pb2 as pb
+from charloom.bundle import Bundle
 from charloom.vocabulary import Tokens
 from serving.engine.config import RunnerConfig, SchedulerConfig
-from serving.engine.history import History
+from serving.engine.history import History, Tail
 from serving.engine.request import Request
 from serving.engine.snapshot import Snapshot
 from serving.metrics import Metrics
@@ -31,6 +32,7 @@ from serving.rpc.limits import ConversationLimits, RequestLimits
 from serving.rpc.resolver import Resolver
 from serving.rpc.security.sealing import Key, Sealer
 from serving.served_model import ServedModel
+from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
 from tests.conftest import PRECISIONS
 from tests.serving.golden import CELLS, FOLDER
 from tests.serving.test_snapshot import run, same
@@ -342,5 +344,67 @@ def test_a_client_who_leaves_in_the_middle_leaves_no_task(model: Model) -> None:
             for _ in range(10):
                 await asyncio.sleep(0.01)
             assert asyncio.all_tasks() <= before
+
+    asyncio.run(talk_on())
+
+
+BYTES = BytePairVocabulary(
+    [b"th", b"the ", b"\xc3\xa9", b"\xe4\xbd", b"\xa0 ", b"\x9f\x9a"], b"\n abehinot" + "é你🚀".encode()
+)
+"""As many tokens as the golden models have, none of them a character beyond ASCII but é."""
+BYTE_COMMANDS = st.lists(
+    st.tuples(st.sampled_from(["text", "ids", "generate", "characters", "tokens"]), st.integers(0, 2**32)),
+    min_size=2,
+    max_size=12,
+)
+
+
+@pytest.fixture(scope="module")
+def byte_model() -> Model:
+    model = Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
+    bundle = model.bundle
+    return Model(Bundle(bundle.files, bundle.manifest, bundle.digest, BYTES), model.executor)
+
+
+@settings(max_examples=60, deadline=None)
+@given(commands=BYTE_COMMANDS)
+def test_what_is_heard_is_the_text_of_the_stream_whatever_a_token_is(
+    byte_model: Model, commands: list[tuple[str, int]]
+) -> None:
+    async def talk_on() -> None:
+        async with Talk(byte_model, max_history=10_000) as talk:
+            heard = ""
+            for kind, number in commands:
+                if kind == "generate":
+                    parts = await talk.text(max_tokens=number % 9, seed=number)
+                    heard += "".join(part.text for part in parts)
+                elif kind in ("text", "ids"):
+                    text = ["é", "the 你", "🚀\n", "", "a 你 你"][number % 5]
+                    ids = [number % BYTES.size] * (number % 3) if kind == "ids" else []
+                    fed = (await talk.ask(feed=pb.Feed(text=text, token_ids=ids))).fed
+                    heard += fed.text if fed.HasField("text") else text
+                else:
+                    limit = len(heard) if kind == "characters" else len(tail(talk).tokens)
+                    count = number % (min(limit, 6) + 1)
+                    event = await talk.ask(rewind=pb.Rewind(**{kind: count}))
+                    if event.HasField("failed"):  # the rest of a token holds what no text has
+                        assert "U+FFFD" in event.failed.message
+                        continue
+                    gone = event.rewound.text
+                    assert heard.endswith(gone)
+                    heard = heard.removesuffix(gone)
+                    if kind == "characters":
+                        assert len(gone) == count
+                        assert not BYTES.decoder(tail(talk).tokens).unfinished
+                assert heard == "".join(tail(talk).texts)
+            for text, command in {
+                "must be at most": pb.Rewind(characters=len(heard) + 1),
+                "none of the model's 25 tokens": pb.Feed(token_ids=[25]),
+            }.items():
+                kind = "feed" if isinstance(command, pb.Feed) else "rewind"
+                assert text in (await talk.ask(**{kind: command})).failed.message
+
+    def tail(talk: Talk) -> Tail:
+        return talk.conversation._workers[""].branch.history.tail(BYTES)
 
     asyncio.run(talk_on())

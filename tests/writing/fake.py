@@ -40,6 +40,12 @@ class FakeSession:
         if self.gone:
             raise GoneError("nobody is there")
 
+    def _encoded(self, text: str) -> Tokens:
+        try:
+            return self.vocabulary.encode(text)
+        except UnknownCharacterError as error:
+            raise RefusedError("unknown characters") from error
+
     def _read(self, tokens: Tokens, branch: str) -> str:
         before = self.tokens[branch]
         self.tokens[branch] = np.concatenate([before, tokens])
@@ -47,10 +53,7 @@ class FakeSession:
 
     def feed(self, text: str, branch: str) -> str:
         self._there()
-        try:
-            return self._read(self.vocabulary.encode(text), branch)
-        except UnknownCharacterError as error:
-            raise RefusedError("unknown characters") from error
+        return self._read(self._encoded(text), branch)
 
     def choose(self, token: int, branch: str) -> str:
         self._there()
@@ -69,7 +72,7 @@ class FakeSession:
         if characters > tail.characters:
             raise RefusedError("too long ago")
         end = tail.last_characters(characters)
-        again = self.vocabulary.encode(end.stays)
+        again = self._encoded(end.stays)
         self.tokens[branch] = np.concatenate([tokens[: len(tokens) - end.tokens], again])
 
     def suggest(self, count: int, branch: str) -> list[Suggestion]:

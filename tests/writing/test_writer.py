@@ -288,6 +288,17 @@ def test_a_character_is_picked_byte_by_byte_and_what_is_typed_takes_the_place_of
     assert one.text == talk.branches[FIRST] == ""
 
 
+def test_what_would_leave_a_text_that_the_model_does_not_know_is_refused() -> None:
+    talk = FakeSession(vocabulary=BytePairVocabulary([b"word"], b" ."))
+    one = Writer(lambda: talk, pause=0)
+    one.type("word. word")
+    with pytest.raises(RefusedError, match="unknown"):
+        one.erase()
+    assert one.text == talk.branches[FIRST] == "word. word"
+    one.undo()
+    assert one.text == talk.branches[FIRST] == ""
+
+
 def test_a_token_is_taken_back_in_part() -> None:
     vocabulary = BytePairVocabulary([b"and. So"])
     talk = FakeSession(vocabulary=vocabulary, likely=(256,))

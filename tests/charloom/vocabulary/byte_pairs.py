@@ -43,9 +43,10 @@ class BytePairVocabulary:
     kind: ClassVar[str] = "byte-pairs"
     tokens_per_character: ClassVar[None] = None
 
-    def __init__(self, pieces: Sequence[bytes] = PIECES) -> None:
-        self.pieces = tuple(pieces)
-        self._bytes = [*(bytes([i]) for i in range(256)), *self.pieces]
+    def __init__(self, pieces: Sequence[bytes] = PIECES, singles: bytes = bytes(range(256))) -> None:
+        """Takes the pieces of several bytes, and the single bytes that are tokens."""
+        self.pieces, self.singles = tuple(pieces), singles
+        self._bytes = [*(bytes([i]) for i in singles), *self.pieces]
         self._ids = {piece: i for i, piece in enumerate(self._bytes)}
         if len(self._ids) < len(self._bytes):
             raise VocabularyError("a piece is listed twice")
@@ -69,7 +70,7 @@ class BytePairVocabulary:
 
     def encode(self, text: str, *, skip_unknown: bool = False) -> Tokens:
         if skip_unknown:
-            text = "".join(c for c in text if not "\ud800" <= c <= "\udfff")
+            text = "".join(c for c in text if self.knows(c))
         encoder = self.encoder()
         return np.concatenate([encoder.put(text), encoder.finish()]).astype(np.int64)
 
@@ -88,23 +89,36 @@ class BytePairVocabulary:
     def find(self, text: str) -> int | None:
         return self._ids.get(text.encode("utf-8", "surrogatepass"))
 
+    def knows(self, character: str) -> bool:
+        """Whether a character can be put together of single bytes."""
+        if "\ud800" <= character <= "\udfff":
+            return False
+        return set(character.encode()) <= set(self.singles)
+
     def match(self, data: bytes) -> int:
         """The token of the longest piece that data begins with."""
         lengths = range(min(self.longest, len(data)), 0, -1)
-        return next(self._ids[data[:length]] for length in lengths if data[:length] in self._ids)
+        found = [data[:length] for length in lengths if data[:length] in self._ids]
+        if not found:
+            raise UnknownCharacterError([(data.decode("utf-8", "replace")[0], 0)])
+        return self._ids[found[0]]
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "pieces": [piece.hex() for piece in self.pieces]}
+        return {
+            "kind": self.kind,
+            "pieces": [piece.hex() for piece in self.pieces],
+            "singles": self.singles.hex(),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "BytePairVocabulary":
-        return cls([bytes.fromhex(piece) for piece in data["pieces"]])
+        return cls([bytes.fromhex(piece) for piece in data["pieces"]], bytes.fromhex(data["singles"]))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BytePairVocabulary) and self.pieces == other.pieces
+        return isinstance(other, BytePairVocabulary) and self._bytes == other._bytes
 
     def __hash__(self) -> int:
-        return hash(self.pieces)
+        return hash(tuple(self._bytes))
 
 
 class BytePairEncoder:
