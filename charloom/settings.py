@@ -28,9 +28,12 @@ GENERAL = ("--address", "--tls", "--tls-root", "--tls-certificate", "--tls-key",
 """Options with a variable for all commands that call a server: where it is, and how to be let in."""
 EXCLUSIVE = (
     ("--address", "--bundle"),
+    ("--address", "--checkpoint"),
+    ("--bundle", "--checkpoint"),
     ("--address", "--device"),
     ("--address", "--precision"),
     ("--model", "--bundle"),
+    ("--model", "--checkpoint"),
     ("--token", "--token-file"),
     ("--state-keys", "--state-key-lines"),
 )
@@ -39,7 +42,7 @@ EXCLUSIVE = (
 DEFAULT_FILE = Path("charloom.toml")
 ENVIRONMENT = "environment"
 FIELD = re.compile(r"[a-z]+(?:_[a-z0-9]+)*")
-FIELD_NAMES = re.compile(rf"{FIELD.pattern}(?: (?:and|or) {FIELD.pattern})*(?:$|, line )")
+FIELD_NAMES = re.compile(rf"{FIELD.pattern}(?:(?:,| and| or) {FIELD.pattern})*(?:$|, line )")
 """The beginning of what an error names: one or more fields."""
 OPTION_WORD = re.compile(r"(?<![\w./\\'\"-])[a-z]+(?:_[a-z0-9]+)+(?![\w./\\'\"-])")
 """The name of a field in a message, where it cannot be taken for an ordinary word or part of a path."""

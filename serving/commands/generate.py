@@ -1,4 +1,4 @@
-"""The `generate` command: text to standard output, from a server or straight from a bundle.
+"""The `generate` command: text to standard output, from a server or straight from a bundle or a training.
 
 Standard output gets the text alone, so that it pipes; everything else goes to standard error.
 """
@@ -26,7 +26,7 @@ def generate(
     output: Path | None = None,
     options: Annotated[Flags, Parameter(name="*")] = Flags(),
 ) -> None:
-    """Generate text from a server (--address) or straight from a bundle (--bundle).
+    """Generate text from a server (--address), a bundle (--bundle) or a training (--checkpoint).
 
     Args:
         source: Where the model is.

@@ -66,7 +66,7 @@ def test_errors_name_the_command_or_option(cli):
 def test_a_setting_out_of_range_is_named_without_a_traceback(cli):
     failed(cli("train", "text.txt", "--out", "run", "--layers", 0), "error: --layers must be 1 to 64, not 0")
     failed(cli("generate", "--bundle", "b", "-n", 0), "error: -n must be at least 1, not 0")
-    failed(cli("generate"), "--address and --bundle exclude each other, and one is needed")
+    failed(cli("generate"), "--address, --bundle and --checkpoint exclude each other, and one is needed")
 
 
 @pytest.mark.parametrize(

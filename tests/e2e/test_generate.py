@@ -17,7 +17,7 @@ import pytest
 
 from charloom.client import Client
 from serving.local import LocalModel
-from tests.conftest import Finished
+from tests.conftest import PRECISIONS, Finished
 
 Serve = Callable[..., Any]
 Run = Callable[..., Finished]
@@ -46,6 +46,30 @@ def test_standard_output_gets_the_text_alone(from_bundle: tuple[object, ...]) ->
     assert result.returncode == 0
     assert len(result.stdout.decode()) == 30
     assert result.stderr == b""
+
+
+def test_a_training_generates_what_its_bundle_does(
+    generate: Run, run_dir: Path, from_bundle: tuple[object, ...]
+) -> None:
+    """In each precision, by its best checkpoint as by the run; nothing is exported."""
+    before = sorted(run_dir.rglob("*"))
+    for precision in PRECISIONS:
+        expected = generate(*from_bundle, "--precision", precision).stdout
+        for checkpoint in (run_dir, run_dir / "best"):
+            options = ("--max-tokens", 30, "--seed", 1, "--precision", precision)
+            result = generate("--checkpoint", checkpoint, *options)
+            assert (result.returncode, result.stdout, result.stderr) == (0, expected, "")
+    assert sorted(run_dir.rglob("*")) == before
+
+
+def test_one_source_of_a_model_is_needed(generate: Run, run_dir: Path, bundle_dir: Path) -> None:
+    for options in ((), ("--checkpoint", run_dir, "--bundle", bundle_dir)):
+        result = generate(*options, "--seed", 1)
+        assert result.returncode == 2
+        assert "--address, --bundle and --checkpoint exclude each other, and one is needed" in result.stderr
+    nowhere = generate("--checkpoint", run_dir / "nowhere", "--seed", 1)
+    assert nowhere.returncode == 9
+    assert "no checkpoint at" in nowhere.stderr
 
 
 def test_an_output_file_appears_whole(generate: Run, from_bundle: tuple[object, ...], tmp_path: Path) -> None:
