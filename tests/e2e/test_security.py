@@ -209,7 +209,7 @@ def test_the_command_line_shows_a_token_over_tls(
     assert len(wrong.stdout) == 20, "the command line wins over the environment"
     missing = generate("--token-file", str(tmp_path / "none"))
     assert (missing.returncode, missing.stdout) == (2, "")
-    assert "token-file" in missing.stderr
+    assert "--token-file" in missing.stderr
     assert "cannot be read" in missing.stderr
 
 

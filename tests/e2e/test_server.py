@@ -332,7 +332,7 @@ def test_an_idle_server_uses_no_processor(serve_all: Serve) -> None:
     [
         (["nowhere"], 1, "nowhere/manifest.json: does not exist"),
         (["BUNDLE", "--device", "cuda"], 8, "no CUDA"),
-        (["BUNDLE", "--max-streams", "0"], 2, "max-streams must be at least 1"),
+        (["BUNDLE", "--max-streams", "0"], 2, "--max-streams must be at least 1"),
         (["BUNDLE", "--max-streams", "many"], 2, "Invalid value for --max-streams"),
         (["BUNDLE", "BUNDLE"], 2, "two bundles have the same name"),
     ],

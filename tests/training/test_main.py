@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.conftest import charloom
-from training import main
 from training.checkpoint import load_checkpoint, load_training_state
+from training.data import corpus
 from training.options import Options
 from training.presets import PRESETS
 from training.run import stored_options
@@ -65,7 +65,7 @@ def test_missing_texts_and_folders_that_cannot_be(run_cli, text, small, tmp_path
     code, said = run_cli("train", text, "--out", text / "run", *small())
     assert (code, "cannot write to" in said) == (11, True)
     code, said = run_cli("train", text, "--out", "run", *small(cells=-1))
-    assert (code, "cells must be at least 0" in said) == (2, True)
+    assert (code, "--cells must be 0 to 65536" in said) == (2, True)
     assert not (tmp_path / "run").exists()
 
 
@@ -255,12 +255,12 @@ def test_signals_leave_a_run_that_goes_on_as_if_undisturbed(run_cli, text, small
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "most"),
-    [("layers", 65, "64"), ("cells", 10_000_000, "65,536"), ("embedding", 65_537, "65,536")],
+    ("option", "value", "bounds"),
+    [("layers", 65, "1 to 64"), ("cells", 10_000_000, "0 to 65536"), ("embedding", 65_537, "0 to 65536")],
 )
-def test_sizes_have_bounds(option, value, most, run_cli, text, small):
+def test_sizes_have_bounds(option, value, bounds, run_cli, text, small):
     code, said = run_cli("train", text, "--out", "run", *small(**{option: value}))
-    assert (code, f"{option} must be at most {most}" in said) == (2, True)
+    assert (code, f"--{option} must be {bounds}" in said) == (2, True)
 
 
 def test_a_run_goes_on_with_fewer_threads_on_a_smaller_machine(run_cli, text, small, monkeypatch):
@@ -327,14 +327,14 @@ def test_two_trainings_never_share_a_folder(run_cli, text, small, tmp_path):
 def test_a_folder_that_another_run_takes_while_the_text_is_read_is_left_to_it(
     run_cli, text, small, tmp_path, monkeypatch
 ):
-    original = main.read_corpus
+    original = corpus.read_corpus
 
     def read(*arguments):
-        monkeypatch.setattr(main, "read_corpus", original)
+        monkeypatch.setattr(corpus, "read_corpus", original)
         assert run_cli("train", text, "--out", "run", *small())[0] == 0
         return original(*arguments)
 
-    monkeypatch.setattr(main, "read_corpus", read)
+    monkeypatch.setattr(corpus, "read_corpus", read)
     code, said = run_cli("train", text, "--out", "run", *small(seed=5))
     assert (code, "holds a run already" in said) == (11, True)
     assert stored(tmp_path / "run")["seed"] == 1

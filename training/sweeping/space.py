@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from charloom.errors import ConfigError, require
 from training.options import Options
@@ -128,7 +128,7 @@ def variable() -> dict[str, Option]:
 def type_of(hint: Any) -> Any:
     """The type of an option's values, without the None of one that may be absent."""
     others = [kind for kind in get_args(hint) if kind is not NoneType]
-    return others[0] if isinstance(hint, UnionType) and len(others) == 1 else hint
+    return others[0] if get_origin(hint) in (Union, UnionType) and len(others) == 1 else hint
 
 
 def listing(known: Mapping[str, Option]) -> str:

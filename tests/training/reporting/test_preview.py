@@ -68,5 +68,5 @@ def test_durations_and_texts_as_people_read_them():
 
 @pytest.mark.parametrize("temperature", [-1.0, float("inf"), float("nan")])
 def test_a_temperature_that_is_none_is_refused(temperature):
-    with pytest.raises(ConfigError, match="preview-temperatures"):
+    with pytest.raises(ConfigError, match="preview_temperatures"):
         PreviewConfig((1.0, temperature))
