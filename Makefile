@@ -14,7 +14,7 @@ BUNDLE ?= build/demo/bundle
 RUN    ?= runs/best
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all interleavings golden fuzz losses screenshot lint format proto \
+.PHONY: help demo test test-all interleavings golden fuzz losses screenshot lint format structure proto \
 	bench-engine bench-training bench-corpus bench-profile bench-server bench-overload chaos soak gpu-check constraints clean
 
 help: ## Say what each target does
@@ -56,7 +56,7 @@ losses: $(VENV)/.installed ## Draw docs/losses.svg anew (RUN=path of a run's fol
 screenshot: $(VENV)/.installed ## Draw docs/write.svg anew (BUNDLE=path, by default that of the demo)
 	@$(BIN)/python -m tools.screenshot $(BUNDLE)
 
-lint: $(VENV)/.installed ## Check style, types and the walls between packages
+lint: $(VENV)/.installed ## Check style, types and the imports between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -65,6 +65,9 @@ lint: $(VENV)/.installed ## Check style, types and the walls between packages
 format: $(VENV)/.installed ## Bring the code into its style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+structure: $(VENV)/.installed ## Write the table of files in docs/structure.md anew
+	@$(BIN)/python -m tools.structure
 
 proto: $(VENV)/.installed ## Generate the stubs anew from proto/
 	$(BIN)/python tools/proto.py
