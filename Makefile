@@ -9,12 +9,13 @@ GOLDEN ?=
 FUZZ   ?= 300
 CHAOS  ?=
 SOAK   ?=
+MUTANTS ?=
 GPU_CHECK ?=
 BUNDLE ?= build/demo/bundle
 RUN    ?= runs/best
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all interleavings golden fuzz losses screenshot lint format structure proto \
+.PHONY: help demo test test-all mutants interleavings golden fuzz losses screenshot lint format structure proto \
 	bench-engine bench-training bench-corpus bench-profile bench-server bench-overload chaos soak gpu-check constraints clean
 
 help: ## Say what each target does
@@ -31,12 +32,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed ## Train, export, serve and stream, in about two minutes (TEXT=path for your own text)
 	@$(BIN)/python -m tools.demo $(if $(TEXT),"$(TEXT)")
 
+# As many processes as cores share the tests: threads beside them would only wait for each other.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+
 test: $(VENV)/.installed ## Run the tests (minutes)
-	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal
+	$(TESTS) -m "not slow" --dist worksteal
 
 test-all: $(VENV)/.installed-bench ## Run the slower end-to-end tests, with foreign tools that it installs
 	tools/install-foreign.sh
-	CHARLOOM_TEST_ALL=1 $(BIN)/python -m pytest -m slow
+	CHARLOOM_TEST_ALL=1 $(TESTS) -m slow --dist loadgroup
+
+mutants: $(VENV)/.installed ## Break the heart of the product on purpose, a line at a time: do the tests see it? (MUTANTS=--help)
+	@$(BIN)/python -m tools.mutants $(MUTANTS)
 
 interleavings: $(VENV)/.installed ## Run 10,000 random interleavings of streams in each precision (a quarter of an hour)
 	@for precision in float32 int8; do \

@@ -7,6 +7,8 @@ import pytest
 
 from tests.conftest import PRECISIONS
 
+pytestmark = [pytest.mark.xdist_group("benchmarks"), pytest.mark.timeout(900)]
+
 
 def run(*arguments: str) -> list[str]:
     command = [sys.executable, "-m", *arguments]

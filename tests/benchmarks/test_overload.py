@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = [pytest.mark.xdist_group("benchmarks"), pytest.mark.timeout(900)]
+
 
 @pytest.mark.slow
 def test_a_flood_is_refused_and_measured() -> None:

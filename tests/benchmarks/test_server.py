@@ -14,6 +14,8 @@ from benchmarks.table import median, times
 from serving.engine.config import RunnerConfig
 from serving.model import Model
 
+pytestmark = [pytest.mark.xdist_group("benchmarks"), pytest.mark.timeout(900)]
+
 
 @pytest.mark.slow
 def test_measures_all_there_is(tool: Callable[[str], str]) -> None:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = [pytest.mark.xdist_group("benchmarks"), pytest.mark.timeout(900)]
+
 
 @pytest.mark.slow
 def test_training_is_measured_beside_bare_steps_and_in_other_ways() -> None:

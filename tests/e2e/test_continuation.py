@@ -27,9 +27,9 @@ from tests.conftest import needs_int8
 from tests.e2e.conftest import ServerProcess
 
 Serve = Callable[..., ServerProcess]
-LONG: dict[str, Any] = {"max_tokens": 40_000, "seed": 5}
+LONG: dict[str, Any] = {"max_tokens": 20_000, "seed": 5}
 FILTERED: dict[str, Any] = {
-    "max_tokens": 10_000,
+    "max_tokens": 5_000,
     "seed": 2**64 - 1,
     "temperature": [0.5, 1.1],
     "top_k": 20,
@@ -262,7 +262,7 @@ def test_a_server_that_waits_says_that_it_is_alive(replica: Serve) -> None:
             assert response.HasField("start") or not response.ByteSize()
         waiting.cancel()
         running.cancel()
-    assert max(later - sooner for sooner, later in pairwise(times)) < 3
+    assert max(later - sooner for sooner, later in pairwise(times)) < 10
 
 
 def test_a_client_gives_up_in_the_end_and_at_once_where_nothing_was_begun(replica: Serve) -> None:

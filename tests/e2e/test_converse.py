@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -102,7 +101,7 @@ def test_a_server_that_ends_hands_out_the_state(serve: Serve) -> None:
         talk = client.converse()
         talk.feed("The ")
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(1)
+        wait_until(lambda: "shutting down" in server.stderr)
         with pytest.raises(RequestError, match=r"UNAVAILABLE.*shutting down"):
             feed_for_ever(talk)
         assert talk.states[""]

@@ -24,6 +24,7 @@ from charloom.connection import Tls
 from charloom.ready import ready_in
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 from serving.server import LIVENESS
+from tests.e2e.conftest import wait_until
 
 Serve = Callable[..., Any]
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -276,7 +277,7 @@ def test_an_old_connection_gives_way_to_a_new_one(serve: Serve) -> None:
         began = time.monotonic()
         with pytest.raises(RequestError, match="UNAVAILABLE"):
             client.generate("a", max_tokens=ENDLESS).text()
-        assert 1.5 < time.monotonic() - began < 10
+        assert 1.5 < time.monotonic() - began < 30
         assert len(client.generate("a", max_tokens=20).text()) == 20
 
 
@@ -295,8 +296,11 @@ def test_a_client_that_pings_too_often_is_cut_off(serve: Serve, interval: str, o
         next(running)  # and no more: it holds the only slot
         waiting = CharloomServiceStub(channel).Generate(request)
         next(waiting)
-        time.sleep(5)
-        assert waiting.is_active() == outlives
+        if outlives:
+            time.sleep(5)
+            assert waiting.is_active()
+        else:
+            wait_until(lambda: not waiting.is_active())
         running.cancel()
         if outlives:
             assert next(waiting).text

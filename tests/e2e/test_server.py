@@ -20,7 +20,7 @@ import charloom.v1.charloom_pb2 as pb
 from charloom.bundle import MANIFEST
 from charloom.client import AsyncClient, Client, RequestError
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
-from tests.conftest import Finished
+from serving.local import LocalModel
 from tests.e2e.conftest import metric, wait_until
 
 Serve = Callable[..., Any]
@@ -28,19 +28,13 @@ ENDLESS = 900_000
 """Tokens that no test waits for."""
 
 
-@pytest.fixture
-def from_bundle(bundle_dir: Path, in_process: Callable[..., Finished]) -> Callable[..., str]:
-    """What `charloom generate --bundle` writes to standard output."""
-
-    def run(*options: object) -> str:
-        result = in_process("generate", "--bundle", bundle_dir, *options)
-        assert result.returncode == 0, result.stderr
-        return result.stdout
-
-    return run
+@pytest.fixture(scope="module")
+def local(bundle_dir: Path) -> LocalModel:
+    """The server's model in this process."""
+    return LocalModel(bundle_dir)
 
 
-def test_200_streams_get_the_texts_of_their_seeds(serve: Serve, from_bundle: Callable[..., str]) -> None:
+def test_200_streams_get_the_texts_of_their_seeds(serve: Serve, local: LocalModel) -> None:
     server = serve("--max-streams", "64")
     groups = [(0.0, 40), (0.5, 5), (0.8, 200), (1.0, 60), (1.0, 150), (1.2, 90), (1.5, 20), (0.7, 120)]
 
@@ -59,9 +53,8 @@ def test_200_streams_get_the_texts_of_their_seeds(serve: Serve, from_bundle: Cal
 
     texts = asyncio.run(run())
     for group, (temperature, length) in enumerate(groups):
-        options = ("--prompt", "The ", "-n", 25, "--seed", 100 * group)
-        alone = from_bundle(*options, "--temperature", temperature, "--max-tokens", length)
-        assert alone == "".join(text + "\n" for text in texts[group])
+        options = {"temperature": temperature, "max_tokens": length, "seed": 100 * group}
+        assert texts[group] == local.generate("The ", n=25, **options)
     wait_until(lambda: metric(server, "charloom_active_streams") == 0)
     assert metric(server, "charloom_waiting_streams") == 0
     assert metric(server, "charloom_requests_total", outcome="ok") == 200
@@ -229,9 +222,9 @@ def test_a_client_that_goes_away_leaves_no_slot_in_use(serve: Serve) -> None:
     assert metric(server, "charloom_requests_total", outcome="cancelled") == 15
 
 
-def test_a_slow_reader_delays_nobody_and_loses_nothing(serve: Serve, from_bundle: Callable[..., str]) -> None:
+def test_a_slow_reader_delays_nobody_and_loses_nothing(serve: Serve, local: LocalModel) -> None:
     server = serve("--buffer-tokens", "64")
-    length = 200_000
+    length = 30_000  # the server pauses after some 4,000
     # Without these the connection itself would buffer megabytes on its way.
     narrow = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 4096))
     message = pb.GenerateRequest(prompt="a", max_tokens=length, seed=5)
@@ -244,13 +237,13 @@ def test_a_slow_reader_delays_nobody_and_loses_nothing(serve: Serve, from_bundle
         assert produced < length
         assert len(quick.generate("a", max_tokens=500).text()) == 500
         text += "".join(response.text for response in responses)
-    assert text == from_bundle("--prompt", "a", "--max-tokens", length, "--seed", 5)
+    assert [text] == local.generate("a", max_tokens=length, seed=5)
 
 
 def test_sigterm_lets_running_texts_finish_and_takes_no_others(serve: Serve) -> None:
     server = serve()
     with Client(server.address) as client:
-        generation = client.generate("a", max_tokens=60_000, seed=1)
+        generation = client.generate("a", max_tokens=30_000, seed=1)
         pieces = iter(generation)
         text = next(pieces)
         server.process.send_signal(signal.SIGTERM)
@@ -258,7 +251,7 @@ def test_sigterm_lets_running_texts_finish_and_takes_no_others(serve: Serve) -> 
         with pytest.raises(RequestError, match="UNAVAILABLE"):
             client.generate("a").text()
         text += "".join(pieces)
-    assert len(text) == 60_000
+    assert len(text) == 30_000
     assert generation.finish == "length"
     assert server.process.wait(timeout=30) == 0
 

@@ -42,7 +42,7 @@ class Person:
         await self.press(*("space" if character == " " else character for character in text))
 
     async def until(self, what: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not what():
             assert time.monotonic() < deadline, (self.status, self.text)
             await self.pilot.pause(0.02)

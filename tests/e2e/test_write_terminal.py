@@ -21,7 +21,7 @@ from tests.serving.golden import FOLDER
 SEQUENCE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|P[^\x1b]*\x1b\\|[()].|[=>78])"
 )
-PATIENCE = 20
+PATIENCE = 60
 Write = Callable[..., "Terminal"]
 
 

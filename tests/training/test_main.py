@@ -114,9 +114,9 @@ def test_names_may_be_any_bytes(run_cli, text, small, tmp_path):
     assert (out / "report.html").is_file()
     assert load_checkpoint(out / "last").summary["text"]["name"] == r"t\udce4.txt"
     odd.rename(tmp_path / "ümlaut.txt")
-    assert run_cli("train", "ümlaut.txt", "--out", out, "--overwrite", *small())[0] == 0
-    assert (out / "report.html").is_file()
-    assert load_checkpoint(out / "last").summary["text"]["name"] == "ümlaut.txt"
+    assert run_cli("train", "ümlaut.txt", "--out", "läufe", *small())[0] == 0
+    assert (tmp_path / "läufe" / "report.html").is_file()
+    assert load_checkpoint(tmp_path / "läufe").summary["text"]["name"] == "ümlaut.txt"
 
 
 def test_a_text_that_is_a_link_to_itself(run_cli, small, tmp_path):

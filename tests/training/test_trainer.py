@@ -156,7 +156,7 @@ def test_minutes_end_a_run_and_lower_its_rate(options, make_trainer, tmp_path):
     timed = replace(options, run=replace(options.run, epochs=100_000, max_minutes=0.05, evaluate_every=0))
     trainer = make_trainer(timed, tmp_path / "run")
     trainer.run()
-    assert 1 < trainer.clock.elapsed() < 6
+    assert 1 < trainer.clock.elapsed() < 30  # of hours that so many epochs would take
     assert trainer.progress.evaluations[-1]["learning_rate"] < 0.1 * options.optimizer.learning_rate
 
 

@@ -163,7 +163,7 @@ def test_the_page_of_a_text_that_would_like_to_run(run_cli, small, tmp_path):
     path = tmp_path / "<b>evil & {{ x }}.txt"
     path.write_text(EVIL * 60, "utf-8")
     # A model that has learnt its text by heart writes it.
-    options = small(epochs=60, cells=48, preview_length=300, preview_temperatures=0, learning_rate=0.02)
+    options = small(epochs=15, cells=48, preview_length=300, preview_temperatures=0, learning_rate=0.02)
     assert run_cli("train", path, "--out", "a<i>b", *options)[0] == 0
     page, said = checked(tmp_path / "a<i>b")
     assert "<script>alert('&')</script>" in said

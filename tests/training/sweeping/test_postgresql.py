@@ -11,9 +11,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 
 from training.sweeping.outcome import TrialOutcome
 from training.sweeping.space import Space
@@ -22,6 +25,8 @@ from training.sweeping.study import StudyConfig, open_study
 from training.sweeping.trial import Trial
 
 SPACE = Space.parse(["cells=8,16", "learning-rate=1e-3..1e-1:log"])
+
+pytestmark = pytest.mark.xdist_group("postgresql")
 
 
 def nobody() -> str | None:
@@ -59,16 +64,14 @@ def database(tool: Callable[[str], str]) -> Iterator[str]:
 
 
 def ready(url: str, server: "subprocess.Popen[bytes]") -> str:
-    """The address, once somebody is there."""
-    port = int(url.rpartition(":")[2].partition("/")[0])
+    """The address, once somebody is there and answers."""
+    engine = create_engine(url)
     for _ in range(600):
         assert server.poll() is None
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                time.sleep(0.5)  # it may still be starting up behind its port
-                return url
+        with suppress(OperationalError), engine.connect():  # else it still starts up
+            return url
         time.sleep(0.1)
-    raise AssertionError("PostgreSQL does not listen")
+    raise AssertionError("PostgreSQL does not answer")
 
 
 @pytest.mark.slow
