@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import charloom
+from training import main
 from training.checkpoint import load_checkpoint, load_training_state
 from training.data import corpus
 from training.options import Options
