@@ -77,7 +77,7 @@ def test_a_new_connection_gets_the_new_certificate(serve: Serve, make_authority:
         fresh_certificate, fresh_key = new.issue("server")
         certificate.write_bytes(fresh_certificate.read_bytes())  # and the key is still the old one
         assert outcome(server, tls=Tls(old.root)) == "ok"
-        assert f"tls-key {key} does not belong to the certificate" in server.stderr
+        assert f"tls_key {key} does not belong to the certificate" in server.stderr
         assert "what was read before stays in use" in server.stderr
 
         key.write_bytes(fresh_key.read_bytes())
@@ -243,7 +243,7 @@ def test_it_listens_on_a_unix_socket(bundle_dir: Path, tmp_path: Path, serve: Se
     ("options", "words"),
     [
         (["--tls-certificate", "none.pem", "--tls-key", "none.key"], "none.pem cannot be read"),
-        (["--tls-key", "none.key"], "tls-certificate and tls-key need each other"),
+        (["--tls-key", "none.key"], "--tls-certificate and --tls-key need each other"),
         (["--tokens", "none.toml"], "none.toml cannot be read"),
     ],
 )
