@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from charloom.bundle import Precision
+from charloom.manifest import Precision
 from charloom.processor import multiplies_bytes
 
 WORK = Path("build/bench")

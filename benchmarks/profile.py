@@ -14,8 +14,9 @@ import onnxruntime
 
 from benchmarks.bundles import WORK, make_bundle, make_run, precisions
 from benchmarks.table import print_row
-from charloom.bundle import Bundle, Precision, weights_file
+from charloom.bundle import Bundle
 from charloom.burst import PLAIN_INPUTS, Feeds, neutral
+from charloom.manifest import Precision, weights_file
 from serving.engine.graph_reader import read_weights
 
 STEPS, BURSTS = 16, 20

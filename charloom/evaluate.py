@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from charloom.bundle import MANIFEST
 from charloom.evaluation import Evaluation, EvaluationConfig, EvaluationError
+from charloom.manifest import MANIFEST
 
 EVALUATORS = {"checkpoint": "training.evaluate:evaluate", "bundle": "serving.commands.evaluate:evaluate"}
 """Kind of model to the function that evaluates it, loaded when it is called."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charloom.bundle import Graph, Precision, TensorInfo, Variant, graph_file, weights_file
 from charloom.burst import GraphKind, StateSpec, TensorSpec
+from charloom.manifest import Graph, Precision, TensorInfo, Variant, graph_file, weights_file
 from export.burst import GRAPHS
 from export.step import PRECISIONS, STEP_BUILDERS, StepBuilders
 from export.weights import WeightsFile

@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 
 import charloom
-from charloom.bundle import (
+from charloom.bundle import Bundle, BundleWriter, to_json
+from charloom.manifest import (
     FORMAT,
     MODEL_NAME,
     VOCABULARY,
     Architecture,
-    Bundle,
-    BundleWriter,
     Manifest,
     Precision,
     Variant,
     describe_file,
-    to_json,
 )
 from charloom.vocabulary import Tokens
 from export.build import BurstGraphs, build_graphs

@@ -8,8 +8,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from charloom.bundle import MODEL_NAME, BundleWriter, Precision
+from charloom.bundle import BundleWriter
 from charloom.errors import ConfigError, require
+from charloom.manifest import MODEL_NAME, Precision
 from charloom.processor import multiplies_bytes
 from charloom.ranges import check_arguments
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from charloom.bundle import Precision
 from charloom.burst import StateSpec
+from charloom.manifest import Precision
 from export.graph import GraphBuilder, Value, Values
 from export.products import ByteProducts, FloatProducts, Products
 from export.recurrent import RecurrentStepBuilder

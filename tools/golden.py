@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from charloom.bundle import Bundle, BundleWriter, Precision
+from charloom.bundle import Bundle, BundleWriter
 from charloom.burst import Feeds, GraphKind
 from charloom.errors import CharloomError
+from charloom.manifest import Precision
 from charloom.processor import multiplies_bytes
 from charloom.vocabulary import CharacterVocabulary
 from export.exporter import Exporter

@@ -6,8 +6,9 @@ from typing import Literal
 
 import onnxruntime
 
-from charloom.bundle import Bundle, BundleError, Precision
+from charloom.bundle import Bundle
 from charloom.burst import INPUTS, Feeds, GraphKind
+from charloom.manifest import BundleError, Precision
 from serving.engine.graph_reader import GraphError, read_weights
 from serving.engine.runner import ProviderError, RunError
 

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.bundle import Precision
 from charloom.burst import Array, StateSpec
+from charloom.manifest import Precision
 from charloom.options import MAX_WINDOW, InvalidRequestError, Violation
 from serving.engine.request import Request
 from serving.engine.snapshot import Snapshot, State

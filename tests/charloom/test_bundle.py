@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charloom.bundle import FORMAT, MANIFEST, VOCABULARY, Bundle, BundleError, graph_file
+from charloom.bundle import Bundle
 from charloom.burst import INPUTS
+from charloom.manifest import FORMAT, MANIFEST, VOCABULARY, BundleError, graph_file
 from tests.conftest import PRECISIONS
 
 PLAIN = graph_file("float32", "plain")

@@ -6,22 +6,20 @@ import threading
 
 import pytest
 
-from charloom.bundle import (
+from charloom.bundle import Bundle, BundleWriter, to_json
+from charloom.burst import INPUTS, StateSpec
+from charloom.manifest import (
     FORMAT,
     MANIFEST,
     VOCABULARY,
     Architecture,
-    Bundle,
     BundleError,
-    BundleWriter,
     Graph,
     Manifest,
     Variant,
     graph_file,
-    to_json,
     weights_file,
 )
-from charloom.burst import INPUTS, StateSpec
 from charloom.vocabulary import CharacterVocabulary
 from tests.charloom.vocabulary.byte_pairs import BYTE_PAIRS, BytePairVocabulary
 

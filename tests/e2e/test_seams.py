@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.bundle import Bundle, BundleError, BundleWriter
+from charloom.bundle import Bundle, BundleWriter
+from charloom.manifest import BundleError
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub, add_CharloomServiceServicer_to_server
 from export.exporter import Exporter
 from serving.engine.config import RunnerConfig, SchedulerConfig

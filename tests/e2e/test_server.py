@@ -17,8 +17,8 @@ import grpc
 import pytest
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.bundle import MANIFEST
 from charloom.client import AsyncClient, Client, RequestError
+from charloom.manifest import MANIFEST
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 from serving.local import LocalModel
 from tests.e2e.conftest import metric, wait_until

@@ -11,18 +11,10 @@ import torch
 from safetensors.numpy import load
 
 import charloom
-from charloom.bundle import (
-    FORMAT,
-    MANIFEST,
-    VOCABULARY,
-    Bundle,
-    BundleError,
-    BundleWriter,
-    graph_file,
-    weights_file,
-)
+from charloom.bundle import Bundle, BundleWriter
 from charloom.burst import INPUTS, OUTPUTS
 from charloom.errors import ConfigError
+from charloom.manifest import FORMAT, MANIFEST, VOCABULARY, BundleError, graph_file, weights_file
 from charloom.vocabulary import CharacterVocabulary
 from export import exporter as module
 from export import main

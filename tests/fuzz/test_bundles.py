@@ -17,8 +17,9 @@ from typing import Any, Literal
 import pytest
 from hypothesis import strategies as st
 
-from charloom.bundle import MANIFEST, VOCABULARY, Bundle
+from charloom.bundle import Bundle
 from charloom.errors import CharloomError
+from charloom.manifest import MANIFEST, VOCABULARY
 from serving.engine.config import RunnerConfig
 from serving.local import LocalModel
 from serving.rpc.convert import to_model

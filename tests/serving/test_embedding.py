@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charloom.bundle import MANIFEST
 from charloom.burst import StateSpec
+from charloom.manifest import MANIFEST
 from charloom.options import InvalidRequestError
 from serving.engine.config import RunnerConfig
 from serving.engine.embedding import embedding, embedding_specs

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from charloom.bundle import BundleError, Precision
+from charloom.manifest import BundleError, Precision
 from serving.engine.config import RunnerConfig
 from serving.model import Model
 from tests.conftest import PRECISIONS

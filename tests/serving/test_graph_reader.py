@@ -5,7 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from charloom.bundle import Bundle, BundleError
+from charloom.bundle import Bundle
+from charloom.manifest import BundleError
 from export.build import build_graphs
 from networks.recurrent.config import RecurrentConfig
 from serving.engine.graph_reader import GraphError, read_weights

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from charloom.batch_invariance import BatchInvarianceError
-from charloom.bundle import Precision
 from charloom.burst import Feeds, GraphKind
+from charloom.manifest import Precision
 from serving.engine import executor as module
 from serving.engine.config import RunnerConfig
 from serving.engine.executor import Executor

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
-from charloom.bundle import Bundle, BundleError
+from charloom.bundle import Bundle
 from charloom.burst import INPUTS, Feeds, GraphKind, neutral
+from charloom.manifest import BundleError
 from serving.engine import sessions as module
 from serving.engine.executor import Executor
 from serving.engine.runner import ProviderError, RunError
