@@ -22,7 +22,7 @@ Precision = Literal["float32", "int8"]
 """The numbers in which a bundle's products are computed."""
 
 LARGEST_STATE = 4 * 2**20
-"""Bytes of a stream's state, likewise."""
+"""Bytes that a stream's state may have, far beyond any real one."""
 
 INTEGERS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
 STATE_TYPES = INTEGERS | {"bool", "float16", "float32", "float64"}
