@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from training.config import RunConfig
 
 ENOUGH = 15_000_000
-"""Characters to read in a run whose number of epochs is left open."""
+"""Tokens to read in a run whose number of epochs is left open."""
 
 MOST = 100
 """Most epochs chosen for it."""
@@ -18,7 +18,7 @@ READINGS = 10
 """Evaluations of a run that ends before it has read the text, at the most."""
 
 SPARING = 3
-"""Characters to train on for each that is evaluated, at the least; it takes a third of the time."""
+"""Tokens to train on for each that is evaluated, at the least; it takes a third of the time."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class Schedule:
     """Steps between evaluations."""
 
     @classmethod
-    def of(cls, config: RunConfig, characters: int, chunks: int, held_out: int = 0) -> "Schedule":
+    def of(cls, config: RunConfig, tokens: int, chunks: int, held_out: int = 0) -> "Schedule":
         """Makes the schedule for a text.
 
         Args:
             config: the configuration, in which lengths may be left open.
-            characters: length of the training text.
+            tokens: tokens of the training text.
             chunks: steps of an epoch.
-            held_out: characters of an evaluation.
+            held_out: tokens of an evaluation.
         """
-        epochs = config.epochs or min(MOST, ENOUGH / characters)
+        epochs = config.epochs or min(MOST, ENOUGH / tokens)
         steps = max(1, round(epochs * chunks))
-        rest = math.ceil(SPARING * held_out * chunks / characters)
+        rest = math.ceil(SPARING * held_out * chunks / tokens)
         return cls(
             steps=steps,
             seconds=config.max_minutes * 60,

@@ -296,7 +296,7 @@ class Trainer:
         return total / self.progress.loss_steps if self.progress.loss_steps else None
 
     def mean(self, loss: Tensor) -> float:
-        """Averages a loss over all ranks, which read equally many characters."""
+        """Averages a loss over all ranks, which read equally many tokens."""
         return self.ranks.total(float(loss)) / self.ranks.world
 
     def check(self, loss: float) -> None:
