@@ -74,7 +74,7 @@ class Bundle:
         files = FilesOnDisk(Path(path), manifest.files)
         for name in manifest.files:
             files.read(name)
-        return cls._of(files, manifest, raw, vocabularies)
+        return cls._checked(files, manifest, raw, vocabularies)
 
     @classmethod
     def in_memory(
@@ -85,10 +85,10 @@ class Bundle:
         vocabularies: VocabularyKinds = VOCABULARIES,
     ) -> "Bundle":
         """A bundle that is written nowhere, made of what is at `origin`."""
-        return cls._of(FilesInMemory(origin, contents), manifest, encode_manifest(manifest), vocabularies)
+        return cls._checked(FilesInMemory(origin, contents), manifest, encode_manifest(manifest), vocabularies)
 
     @classmethod
-    def _of(cls, files: Files, manifest: Manifest, raw: bytes, vocabularies: VocabularyKinds) -> "Bundle":
+    def _checked(cls, files: Files, manifest: Manifest, raw: bytes, vocabularies: VocabularyKinds) -> "Bundle":
         for needed in manifest.needed_files:
             if needed not in manifest.files:
                 raise BundleError(files.path / MANIFEST, f"does not list {needed}")
