@@ -35,7 +35,7 @@ def products_graph(shapes: Sequence[Shape], precision: Precision) -> bytes:
     return op.serialize(rows, outputs, gives)
 
 
-class Products:
+class ProductVariants:
     """The products of one step, for any number of rows."""
 
     def __init__(self, shapes: Sequence[Shape], precision: Precision) -> None:

@@ -85,10 +85,14 @@ class Bundle:
         vocabularies: VocabularyKinds = VOCABULARIES,
     ) -> "Bundle":
         """A bundle that is written nowhere, made of what is at `origin`."""
-        return cls._checked(FilesInMemory(origin, contents), manifest, encode_manifest(manifest), vocabularies)
+        return cls._checked(
+            FilesInMemory(origin, contents), manifest, encode_manifest(manifest), vocabularies
+        )
 
     @classmethod
-    def _checked(cls, files: Files, manifest: Manifest, raw: bytes, vocabularies: VocabularyKinds) -> "Bundle":
+    def _checked(
+        cls, files: Files, manifest: Manifest, raw: bytes, vocabularies: VocabularyKinds
+    ) -> "Bundle":
         for needed in manifest.needed_files:
             if needed not in manifest.files:
                 raise BundleError(files.path / MANIFEST, f"does not list {needed}")

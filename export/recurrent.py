@@ -14,7 +14,7 @@ from networks.recurrent.step import RecurrentStep
 NextState = tuple[Value, ...]
 
 
-class GateSums:
+class GateSumsBuilder:
     """The gate sums of cells in which those of both inputs just add up."""
 
     def __init__(self, sums: step.GateSums, name: str, products: Products) -> None:
@@ -29,7 +29,7 @@ class GateSums:
         return self.product(op, op.Concat(x, h, axis=1))
 
 
-class Cell(Protocol):
+class CellBuilder(Protocol):
     """One layer of a step."""
 
     state: list[StateSpec]
@@ -39,17 +39,17 @@ class Cell(Protocol):
         ...
 
 
-class LstmCell:
+class LstmCellBuilder:
     """An LSTM cell; nothing but products reads its h, so the state holds it encoded."""
 
     def __init__(self, cell: step.LstmCell, specs: list[StateSpec], name: str, products: Products) -> None:
-        self.sums = GateSums(cell.sums, name, products)
+        self.sums = GateSumsBuilder(cell.sums, name, products)
         self.encode = products.encode
         h, c = specs
         self.state = [products.encoded(h), c]
 
     def __call__(self, op: GraphBuilder, x: Value, *state: Value) -> tuple[Value, NextState]:
-        """See Cell."""
+        """See CellBuilder."""
         h, c = state
         i, f, g, o = op.several("Split", self.sums(op, x, h), outputs=4, axis=1, num_outputs=4)
         c = op.Add(op.Mul(op.Sigmoid(f), c), op.Mul(op.Sigmoid(i), op.Tanh(g)))
@@ -57,7 +57,7 @@ class LstmCell:
         return h, (h, c)
 
 
-class GruCell:
+class GruCellBuilder:
     """A gated recurrent unit.
 
     Its h is also what it remembers, which an encoding of few bits would wear away step by step: the state
@@ -73,7 +73,7 @@ class GruCell:
         self.hidden = products.add(f"{name}.hidden", numbers(cell.hidden_weight), numbers(cell.hidden_bias))
 
     def __call__(self, op: GraphBuilder, x: Value, *state: Value) -> tuple[Value, NextState]:
-        """See Cell."""
+        """See CellBuilder."""
         (h,) = state
         inputs = self.inputs(op, x) if self.table is None else op.Gather(op.weight(self.table), x)
         hidden = self.hidden(op, self.encode(op, h))
@@ -89,16 +89,16 @@ class GruCell:
         return op.several("Split", sums, [2 * size, size], outputs=2, axis=1)
 
 
-class RnnCell:
+class RnnCellBuilder:
     """A plain tanh cell; the state holds its h encoded, as an LSTM's."""
 
     def __init__(self, cell: step.RnnCell, specs: list[StateSpec], name: str, products: Products) -> None:
-        self.sums = GateSums(cell.sums, name, products)
+        self.sums = GateSumsBuilder(cell.sums, name, products)
         self.encode = products.encode
         self.state = [products.encoded(h) for h in specs]
 
     def __call__(self, op: GraphBuilder, x: Value, *state: Value) -> tuple[Value, NextState]:
-        """See Cell."""
+        """See CellBuilder."""
         h = self.encode(op, op.Tanh(self.sums(op, x, *state)))
         return h, (h,)
 
@@ -134,15 +134,15 @@ class RecurrentStepBuilder:
         return self.output(op, features)
 
 
-def build_cell(cell: object, specs: list[StateSpec], name: str, products: Products) -> Cell:
+def build_cell(cell: object, specs: list[StateSpec], name: str, products: Products) -> CellBuilder:
     """Builds a layer with the weights of a cell in torch."""
     match cell:
         case step.LstmCell():
-            return LstmCell(cell, specs, name, products)
+            return LstmCellBuilder(cell, specs, name, products)
         case step.GruCell():
-            return GruCell(cell, specs, name, products)
+            return GruCellBuilder(cell, specs, name, products)
         case step.RnnCell():
-            return RnnCell(cell, specs, name, products)
+            return RnnCellBuilder(cell, specs, name, products)
     raise AssertionError(f"{cell} is no recurrent cell")
 
 

@@ -1,4 +1,4 @@
-"""A draft: the steps in which a text came about, to go back and forth in.
+"""A draft: the edits by which a text came about, to go back and forth in.
 
 It never changes, so that versions can share it.
 """
@@ -10,7 +10,7 @@ Author = Literal["you", "model"]
 
 
 @dataclass(frozen=True)
-class Step:
+class Edit:
     """What was added at once, and by whom; what is undone at once."""
 
     text: str
@@ -19,39 +19,39 @@ class Step:
 
 @dataclass(frozen=True)
 class Draft:
-    """The steps of a text, oldest first, and those that were undone, the next to be redone last."""
+    """The edits of a text, oldest first, and those that were undone, the next to be redone last."""
 
-    steps: tuple[Step, ...] = ()
-    undone: tuple[Step, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    undone: tuple[Edit, ...] = ()
 
     @property
     def text(self) -> str:
         """All of it."""
-        return "".join(step.text for step in self.steps)
+        return "".join(edit.text for edit in self.edits)
 
     def added(self, text: str, author: Author) -> "Draft":
-        """With a step more, unless it is empty; what was undone cannot be redone then."""
-        return Draft((*self.steps, Step(text, author))) if text else self
+        """With one more edit, unless it is empty; what was undone cannot be redone then."""
+        return Draft((*self.edits, Edit(text, author))) if text else self
 
     def typed(self, text: str) -> "Draft":
-        """With what you typed: a word becomes one step, however many keys it takes."""
-        if self.steps and self.steps[-1].author == "you" and same_word(self.steps[-1].text, text):
-            return Draft((*self.steps[:-1], Step(self.steps[-1].text + text, "you")))
+        """With what you typed: a word becomes one edit, however many keys it takes."""
+        if self.edits and self.edits[-1].author == "you" and same_word(self.edits[-1].text, text):
+            return Draft((*self.edits[:-1], Edit(self.edits[-1].text + text, "you")))
         return self.added(text, "you")
 
     def back(self) -> "Draft":
-        """Without the last step, which can be redone."""
-        return Draft(self.steps[:-1], (*self.undone, self.steps[-1]))
+        """Without the last edit, which can be redone."""
+        return Draft(self.edits[:-1], (*self.undone, self.edits[-1]))
 
     def forth(self) -> "Draft":
-        """With the step that was undone last."""
-        return Draft((*self.steps, self.undone[-1]), self.undone[:-1])
+        """With the edit that was undone last."""
+        return Draft((*self.edits, self.undone[-1]), self.undone[:-1])
 
     def erased(self) -> "Draft":
         """Without the last character, which can be redone."""
-        last = self.steps[-1]
+        last = self.edits[-1]
         rest = (replace(last, text=last.text[:-1]),) if len(last.text) > 1 else ()
-        return Draft((*self.steps[:-1], *rest), (*self.undone, replace(last, text=last.text[-1])))
+        return Draft((*self.edits[:-1], *rest), (*self.undone, replace(last, text=last.text[-1])))
 
 
 def same_word(begun: str, more: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a key means. It knows keys by the names that terminal libraries give them, and no terminal."""
+"""What each key does; keys have the names that Textual gives them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ Action = Literal[
 
 
 @dataclass(frozen=True)
-class Key:
+class KeyBinding:
     """A key that does something else than type itself."""
 
     names: tuple[str, ...]
@@ -24,20 +24,20 @@ class Key:
 
 
 KEYS = (
-    Key(("tab",), "go", "Tab", "write on / stop"),
-    Key(("ctrl+e",), "sentence", "^E", "sentence"),
-    Key(("ctrl+l",), "line", "^L", "line"),
-    Key(("ctrl+z",), "undo", "^Z", "undo"),
-    Key(("ctrl+y",), "redo", "^Y", "redo"),
-    Key(("ctrl+f",), "fork", "^F", "fork"),
-    Key(("ctrl+o",), "versions", "^O", "versions"),
-    Key(("ctrl+s",), "save", "^S", "save"),
-    Key(("ctrl+r",), "reconnect", "^R", "reconnect"),
-    Key(("ctrl+q", "ctrl+c"), "quit", "^Q", "quit"),
-    Key(("enter", "ctrl+j"), "type", text="\n"),
-    Key(("backspace", "ctrl+h"), "erase"),
-    Key(("pageup",), "older"),
-    Key(("pagedown",), "newer"),
+    KeyBinding(("tab",), "go", "Tab", "write on / stop"),
+    KeyBinding(("ctrl+e",), "sentence", "^E", "sentence"),
+    KeyBinding(("ctrl+l",), "line", "^L", "line"),
+    KeyBinding(("ctrl+z",), "undo", "^Z", "undo"),
+    KeyBinding(("ctrl+y",), "redo", "^Y", "redo"),
+    KeyBinding(("ctrl+f",), "fork", "^F", "fork"),
+    KeyBinding(("ctrl+o",), "versions", "^O", "versions"),
+    KeyBinding(("ctrl+s",), "save", "^S", "save"),
+    KeyBinding(("ctrl+r",), "reconnect", "^R", "reconnect"),
+    KeyBinding(("ctrl+q", "ctrl+c"), "quit", "^Q", "quit"),
+    KeyBinding(("enter", "ctrl+j"), "type", text="\n"),
+    KeyBinding(("backspace", "ctrl+h"), "erase"),
+    KeyBinding(("pageup",), "older"),
+    KeyBinding(("pagedown",), "newer"),
 )
 MEANINGS = {name: key for key in KEYS for name in key.names}
 DIGITS = "1234567890"

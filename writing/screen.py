@@ -54,7 +54,7 @@ class WritingScreen(Screen[None]):
         """Shows a text and a status line."""
         self._view = view
         self.query_one("#title", Static).update(title(view))
-        pieces = [(view.before, "before"), *((step.text, step.author) for step in view.steps)]
+        pieces = [(view.before, "before"), *((edit.text, edit.author) for edit in view.edits)]
         self.query_one(TextView).show(pieces)
         self.query_one(Forecast).show(view.suggestions)
         if status is not None:
@@ -127,7 +127,7 @@ class WritingScreen(Screen[None]):
 def title(view: View) -> Content:
     """The model, the versions and the length."""
     names = [(f" {name} ", "reverse" if name == view.current else "$text-muted") for name in view.versions]
-    length = len(view.before) + sum(len(step.text) for step in view.steps)
+    length = len(view.before) + sum(len(edit.text) for edit in view.edits)
     return Content.assemble(
         (view.model, "bold $primary"), "  ", *names, (f"  {length:,} characters", "$text-muted")
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from charloom.errors import CharloomError
 from charloom.options import seed_of
-from writing.draft import Draft, Step
+from writing.draft import Draft, Edit
 
 BEGINNING = ""
 """The branch that no version is."""
@@ -91,8 +91,8 @@ class View:
 
     model: str = ""
     before: str = ""
-    """The text before all steps; those of before a state are known if its text is."""
-    steps: tuple[Step, ...] = ()
+    """The text before all edits; those of before a state are known if its text is."""
+    edits: tuple[Edit, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
     versions: tuple[str, ...] = (FIRST,)
     current: str = FIRST
@@ -145,7 +145,7 @@ class Writer:
         return View(
             model=self._session.model,
             before=self._before,
-            steps=self.draft.steps,
+            edits=self.draft.edits,
             suggestions=self._suggestions,
             versions=tuple(self._drafts),
             current=self._current,
@@ -183,13 +183,13 @@ class Writer:
 
     def undo(self) -> None:
         """Takes the last step back, yours or the model's."""
-        if not self.draft.steps:
+        if not self.draft.edits:
             raise RefusedError("there is nothing to undo")
         self._take_back(self.draft.back())
 
     def erase(self) -> None:
         """Takes the last character back."""
-        if not self.draft.steps:
+        if not self.draft.edits:
             raise RefusedError("there is nothing to erase")
         self._take_back(self.draft.erased())
 

@@ -30,7 +30,7 @@ def test_what_is_typed_comes_in_its_order() -> None:
     seen = Seen()
     for character in "ab ca":
         seen.controller.do("type", character)
-    seen.wait(lambda view, _: [step.text for step in view.steps] == ["ab ", "ca"] and view.suggestions)
+    seen.wait(lambda view, _: [edit.text for edit in view.edits] == ["ab ", "ca"] and view.suggestions)
     seen.controller.close()
     assert not seen.broken
 
@@ -43,7 +43,7 @@ def test_what_is_refused_is_said_and_nothing_is_lost() -> None:
     seen.controller.do("pick", "9")
     seen.controller.do("type", "b")
     seen.controller.do("type", "é")
-    seen.wait(lambda view, status: status == "unknown characters" and view.steps[-1].text == "ab")
+    seen.wait(lambda view, status: status == "unknown characters" and view.edits[-1].text == "ab")
     seen.controller.close()
 
 
@@ -51,14 +51,14 @@ def test_the_model_writes_until_it_is_stopped_and_any_key_stops_it() -> None:
     seen = Seen()
     seen.controller.do("go")
     assert seen.controller.writing
-    seen.wait(lambda view, status: len(view.steps) == 1 and "Tab stops" in status)
+    seen.wait(lambda view, status: len(view.edits) == 1 and "Tab stops" in status)
     seen.controller.stop()
     assert not seen.controller.writing
     seen.wait(lambda view, status: status == "" and view.suggestions)
     seen.controller.do("go")
-    seen.wait(lambda view, _: len(view.steps) == 2)
+    seen.wait(lambda view, _: len(view.edits) == 2)
     seen.controller.do("type", "a")
-    seen.wait(lambda view, _: len(view.steps) == 3 and view.steps[-1].text == "a" and view.suggestions)
+    seen.wait(lambda view, _: len(view.edits) == 3 and view.edits[-1].text == "a" and view.suggestions)
     assert not seen.controller.writing
     seen.controller.close()
 
@@ -68,15 +68,15 @@ def test_a_key_that_is_pressed_twice_at_once_starts_nothing() -> None:
     seen.controller.do("go")
     seen.controller.stop()
     seen.controller.do("type", "a")
-    seen.wait(lambda view, _: bool(view.steps) and view.steps[-1].text == "a")
-    assert len(seen.shown[-1][0].steps) <= 2
+    seen.wait(lambda view, _: bool(view.edits) and view.edits[-1].text == "a")
+    assert len(seen.shown[-1][0].edits) <= 2
     seen.controller.close()
 
 
 def test_a_server_that_goes_leaves_the_text(tmp_path: Path) -> None:
     seen = Seen()
     seen.controller.do("type", "ab")
-    seen.wait(lambda view, _: view.steps and view.suggestions)
+    seen.wait(lambda view, _: view.edits and view.suggestions)
     seen.talk.gone = True
     seen.controller.do("type", "c")
     seen.wait(lambda view, status: view.gone and "^R reconnects" in status)
@@ -86,7 +86,7 @@ def test_a_server_that_goes_leaves_the_text(tmp_path: Path) -> None:
     seen.talk = FakeSession()
     seen.controller.do("reconnect")
     seen.controller.do("type", "c")
-    seen.wait(lambda view, _: not view.gone and view.steps[-1].text == "abc")
+    seen.wait(lambda view, _: not view.gone and view.edits[-1].text == "abc")
     assert seen.talk.branches["first"] == "abc"
     seen.controller.close()
 

@@ -80,7 +80,7 @@ class Writing(RuleBasedStateMachine):
         before = self.writer.draft
         if self.attempt(self.writer.undo):
             self.what_is_shown_was_read()
-            assert self.writer.draft.steps == before.steps[:-1]
+            assert self.writer.draft.edits == before.edits[:-1]
             if self.attempt(self.writer.redo):
                 assert self.writer.draft == before
 
@@ -122,7 +122,7 @@ class Writing(RuleBasedStateMachine):
     @invariant()
     def what_is_shown_was_read(self) -> None:
         talk, view = self.talks[-1], self.writer.view
-        assert "".join(step.text for step in view.steps) == self.writer.text
+        assert "".join(edit.text for edit in view.edits) == self.writer.text
         for name, read in talk.branches.items():
             shown = self.writer._drafts[name].text if name else ""
             if not talk.gone:
@@ -159,7 +159,7 @@ def test_a_line_ends_with_its_line() -> None:
     write_on(one, LINE)
     assert one.text.index("\n") == len(one.text) - 1
     assert talk.branches[FIRST] == one.text
-    assert len(one.draft.steps) == 1
+    assert len(one.draft.edits) == 1
 
 
 def test_the_same_seed_and_the_same_keys_give_the_same_text() -> None:
@@ -263,9 +263,9 @@ def test_words_are_undone_one_by_one(texts: list[str]) -> None:
     one, _ = writer(history=1000)
     for text in texts:
         one.type(text)
-    for step in one.draft.steps[1:]:
+    for step in one.draft.edits[1:]:
         assert not step.text[0].isspace()
-    while one.draft.steps:
+    while one.draft.edits:
         one.undo()
     while one.draft.undone:
         one.redo()
@@ -280,7 +280,7 @@ def test_a_character_is_picked_byte_by_byte_and_what_is_typed_takes_the_place_of
         one.look_ahead()
         one.pick(place)
     assert one.text == "é"
-    assert len(one.draft.steps) == 1
+    assert len(one.draft.edits) == 1
     one.type("b")
     assert one.text == talk.branches[FIRST] == "éb"
     one.erase()
