@@ -1,6 +1,6 @@
 """A client's connection to a server: its encryption, and the token it shows.
 
-It knows none of the calls that go over it, and no gRPC until it has to encrypt.
+gRPC is imported only when there is something to encrypt, so that `--help` is quick.
 """
 
 from dataclasses import dataclass, field

@@ -55,7 +55,7 @@ class Measured:
     tokens: Tokens
     """At least one."""
     characters: int
-    """Of their text."""
+    """Characters of the text that the tokens make."""
     skipped: int
     """Characters that the model does not know, which do not count."""
     seen: bool

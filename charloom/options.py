@@ -158,7 +158,7 @@ class GenerateOptions(Sampling):
 
     @property
     def sampling(self) -> Sampling:
-        """The part of it that knows no token by name."""
+        """The options that name no tokens."""
         return Sampling(**{field.name: getattr(self, field.name) for field in fields(Sampling)})
 
 

@@ -11,7 +11,7 @@ from writing.keys import DIGITS
 from writing.writer import Suggestion
 
 WIDTH = 12
-"""Of a bar, in characters."""
+"""Characters of the longest bar."""
 
 
 class Forecast(Static):

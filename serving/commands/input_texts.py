@@ -15,7 +15,7 @@ from charloom.text_file import EmptyTextError, numbered_lines, opened, read_stre
 
 MAX_TEXTS = 128
 MAX_CHARACTERS = 1_000_000
-"""Of a group: what a call to a server may bring, unless the server was told otherwise."""
+"""Texts of one call, and their characters: what a server takes by default."""
 BEGINNING = 60
 """Characters of a line that stand for it."""
 STANDARD_INPUT = "standard input"

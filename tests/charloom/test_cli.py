@@ -247,7 +247,7 @@ def test_generating_from_a_bundle_needs_neither_torch_nor_grpc(without, bundle_d
 
 @pytest.mark.parametrize("command", ["train", "serve"])
 def test_the_help_of_a_command_names_no_other_room(python, command):
-    """Its options are those of one room; asking for them loads no other."""
+    """Its options are those of one package; asking for them loads no other."""
     other = {"train": "serving", "serve": "training"}[command]
     code = f"""
 import sys

@@ -26,7 +26,7 @@ class ServerProcess:
     process: subprocess.Popen[bytes]
     log: Path
     address: str = ""
-    """Of the gRPC service: HOST:PORT, or unix:PATH."""
+    """Address of the gRPC service: HOST:PORT, or unix:PATH."""
     metrics_url: str = ""
 
     @property

@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 from tests.e2e.conftest import ServerProcess, launch
 
 SECONDS = float(os.environ.get("CHARLOOM_FUZZ", "0"))
-"""Of all kinds together; 0 for one short round of each."""
+"""Duration of all kinds together; 0 for one short round of each."""
 EXAMPLES = 60
 """Cases of one round: hypothesis begins each anew, with simple ones."""
 BUNDLE = ROOT / "tests" / "golden" / "lstm"

@@ -105,9 +105,7 @@ class TrialRunner:
             folder = RunFolder(self.folder.path / trial_name(trial.number))
             folder.lock()
         if trial.number == trial.place and folder.last.is_file():
-            raise RunFolderError(
-                f"{folder.path} holds a run that this sweep knows nothing of: choose another --out"
-            )
+            raise RunFolderError(f"{folder.path} holds a run that is not of this sweep: choose another --out")
         return folder
 
     def outcome(self, trial: Trial, folder: RunFolder, reporter: Reporter) -> TrialOutcome:

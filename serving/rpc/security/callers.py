@@ -1,6 +1,6 @@
 """Callers: who may call, and how much of the server each may have.
 
-It knows tokens by their hashes only, and neither calls nor models.
+Tokens are known by their hashes only.
 """
 
 import hmac

@@ -1,7 +1,4 @@
-"""A value that was read from files and is read anew when they change.
-
-It knows neither what the files hold nor who uses the value.
-"""
+"""A value that was read from files and is read anew when they change."""
 
 import logging
 from collections.abc import Callable, Sequence

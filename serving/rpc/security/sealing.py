@@ -1,7 +1,6 @@
 """Sealing: bytes that a client keeps for a server, and can neither read nor alter.
 
-It knows keys, headers and time; what is sealed is bytes to it. A sealed token is a header, which
-everybody can read, and the sealed bytes:
+What is sealed is any bytes. A sealed token is a header, which everybody can read, and the sealed bytes:
 
     offset  bytes
     0       4       magic: "CLST"
@@ -56,7 +55,7 @@ KEY_BYTES, ID_BYTES, SALT_BYTES, NONCE_BYTES, TAG_BYTES = 32, 16, 16, 12, 16
 OVERHEAD = LAYOUT.size + TAG_BYTES
 """How many bytes longer a token is than what is sealed in it."""
 MAX_BYTES = 2**20
-"""Of a token; a longer one is refused unread."""
+"""Bytes that a token may have; a longer one is refused unread."""
 MAX_PAYLOAD = MAX_BYTES - OVERHEAD
 SUBKEY_INFO = b"charloom state token 1"
 SUBKEYS = 256

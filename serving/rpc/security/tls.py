@@ -1,6 +1,6 @@
 """The server's side of TLS: its certificate, and whose clients it lets connect.
 
-It knows files and gRPC's credentials; who calls over a connection is told by `callers.py`.
+`callers.py` says who calls over a connection.
 """
 
 import ssl

@@ -165,7 +165,7 @@ def test_values_that_do_not_work_make_failed_trials(run_cli, text, small, tmp_pa
 def test_a_run_that_is_none_of_the_sweep_is_left_alone(run_cli, text, small, tmp_path):
     assert run_cli("train", text, "--out", "sweep/trial-000", *small(seed=5))[0] == 0
     code, said = run_cli("sweep", text, "--out", "sweep", *FIXED, *small())
-    assert (code, "knows nothing of" in said) == (11, True)
+    assert (code, "is not of this sweep" in said) == (11, True)
     assert load_checkpoint(tmp_path / "sweep" / "trial-000").options["run"]["seed"] == 5
 
 

@@ -1,4 +1,4 @@
-"""The walls between the rooms, and the generated code beside its source."""
+"""What each package may import, and the generated code beside its source."""
 
 import os
 import sys
