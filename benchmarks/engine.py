@@ -18,7 +18,7 @@ import openvino
 from benchmarks.bundles import make_bundle, make_run, precisions
 from benchmarks.one_call import OneCall
 from benchmarks.processes import processor
-from benchmarks.products import Products
+from benchmarks.products import ProductVariants
 from benchmarks.race import Call, race
 from benchmarks.table import print_row
 from charloom.processor import available_cores, instruction_set
@@ -70,7 +70,7 @@ class EngineBench:
         }
         model = load_checkpoint(run).model()
         shapes = list(model.step_products)
-        self.products = {precision: Products(shapes, precision) for precision in precisions()}
+        self.products = {precision: ProductVariants(shapes, precision) for precision in precisions()}
         self.one_call = OneCall(model)
         self.runtimes = {
             "one call a token": self.one_call.onnxruntime(),
