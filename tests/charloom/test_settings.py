@@ -161,7 +161,7 @@ def test_keys_in_a_variable_yield_to_a_file_on_the_command_line(taken):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--address", "a:1", "--bundle", "b"), "--address and --bundle exclude each other"),
+        (("--address", "a:1", "--bundle", "b"), "--address, --bundle and --checkpoint exclude each other"),
         (("--bundle", "b", "--model", "m"), "--model is for --address"),
         (("--address", "a:1", "--precision", "int8"), "--precision is for --bundle"),
         (("--address", "a:1", "--device", "cpu"), "--device is for --bundle"),

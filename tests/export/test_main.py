@@ -29,6 +29,7 @@ from serving.engine.config import RunnerConfig
 from serving.engine.sessions import open_session
 from serving.local import LocalModel
 from tests.conftest import PRECISIONS, needs_int8
+from training import checkpoint as checkpoint_module
 from training.checkpoint import Checkpoint, CheckpointError, find_checkpoint, load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,8 +44,8 @@ def bundle(bundle_dir):
 def worse_int8(monkeypatch):
     """Lets int8 cost a lot: its products come out half as large again."""
 
-    def build(model, precision):
-        graphs = build_graphs(model, precision)
+    def build(model, precision, builders):
+        graphs = build_graphs(model, precision, builders)
         if precision == "float32":
             return graphs
         scale = {
@@ -59,7 +60,7 @@ def worse_int8(monkeypatch):
 def graphs_of_the_best(run_dir, monkeypatch):
     """Whatever is exported, the graphs are those of the run's best checkpoint."""
     best = load_checkpoint(run_dir).model()
-    monkeypatch.setattr(module, "build_graphs", lambda _, precision: build_graphs(best, precision))
+    monkeypatch.setattr(module, "build_graphs", lambda _, *how: build_graphs(best, *how))
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def test_a_higher_cost_can_be_allowed(run_dir, tmp_path):
 
 def test_int8_is_refused_where_it_cannot_be_verified(run_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(main, "multiplies_bytes", lambda: False)
-    monkeypatch.setattr(main, "load_checkpoint", lambda _: pytest.fail("it began to work"))
+    monkeypatch.setattr(checkpoint_module, "load_checkpoint", lambda _: pytest.fail("it began to work"))
     with pytest.raises(ConfigError, match=r"precision.*int8.*VNNI"):
         export(run_dir, out=tmp_path / "b", precision=("float32", "int8"))
     assert names(tmp_path) == []

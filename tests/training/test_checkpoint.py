@@ -64,7 +64,7 @@ def test_a_damaged_training_state_is_found(run):
     [
         ({"kind": "other"}, "does not describe"),
         ({"format": 3}, "has format 3"),
-        ({"vocabulary": {"kind": "word"}}, "malformed"),
+        ({"vocabulary": {"kind": "word"}}, "unknown kind of vocabulary 'word'"),
         ({"vocabulary": {"kind": "character", "characters": ["a", "b"]}}, r"weights\.safetensors"),
         ({"options": {}}, "malformed"),
         ({"options": {"model": 3}}, "does not state the kind of its network"),
@@ -78,7 +78,7 @@ def test_a_damaged_training_state_is_found(run):
         ({"options": {"model": RECURRENT | {"version": 0}}}, "malformed"),
         ({"options": {"model": RECURRENT | {"version": None}}}, "malformed"),
         ({"options": {"model": RECURRENT | {"config": []}}}, "malformed"),
-        ({"options": {"model": RECURRENT | {"config": {"cells": -3}}}}, "malformed: cells must be"),
+        ({"options": {"model": RECURRENT | {"config": {"cells": -3}}}}, "malformed: Expected `int` >= 0"),
         ({"options": {"model": RECURRENT | {"config": {"cells": "many"}}}}, "malformed: Expected `int`"),
         ({"options": {"model": RECURRENT | {"config": {"cells": 0}}}}, "malformed: a size is left open"),
         ({"options": {"model": RECURRENT | {"config": {"colour": 3}}}}, "malformed: it has colour"),

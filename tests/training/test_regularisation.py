@@ -127,5 +127,5 @@ def test_units_between_layers_are_dropped_for_a_whole_chunk():
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("value", [-0.1, 1, float("nan")])
 def test_bad_rates_are_refused(rate, value):
-    with pytest.raises(ConfigError, match=rate.replace("_", "-")):
+    with pytest.raises(ConfigError, match=f"{rate} must be at least 0 and below 1"):
         RegularisationConfig(**{rate: value})
