@@ -103,11 +103,11 @@ def holds(mark: Meta, value: float) -> bool:
 
 
 def wrong_length(fewest: int, most: int | None, value: Any) -> str | None:
-    """What is wrong with the length of a text or a tuple."""
+    """What is wrong with the length of a text or a tuple; one that is too long may have been cut before."""
     if len(value) >= fewest and (most is None or len(value) <= most):
         return None
     of = "characters" if isinstance(value, str) else "values"
-    return f"must have {span(fewest, most)} {of}, not {len(value)}"
+    return f"must have {span(fewest, most)} {of}, not {len(value) if len(value) < fewest else 'more'}"
 
 
 def first_of(found: list[Check]) -> Check:

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 from google.protobuf.struct_pb2 import Struct
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.errors import require
 from charloom.options import (
     MAX_NAMED,
     MAX_STOPS,
@@ -71,19 +70,17 @@ def to_options(message: pb.GenerateRequest, limits: RequestLimits) -> GenerateOp
     }
     values.setdefault("max_tokens", limits.default_tokens)
     for name in values.keys() & LIST_LIMITS.keys():
-        values[name] = bounded(values[name], name)
+        values[name] = truncated(values[name], name)
     for name in ("stop_tokens", "allowed_tokens", "forbidden_tokens"):
-        values[name] = tuple(map(to_token, bounded(getattr(message, name), name)))
-    biases = bounded(message.logit_bias, "logit_bias")
+        values[name] = tuple(map(to_token, truncated(getattr(message, name), name)))
+    biases = truncated(message.logit_bias, "logit_bias")
     values["logit_bias"] = tuple((to_token(bias.token), bias.bias) for bias in biases)
     return GenerateOptions(**values)
 
 
-def bounded(entries: Sequence[T], field: str) -> Sequence[T]:
-    """Returns the entries of a field, unless there are too many: a flood is refused before it is read."""
-    most = LIST_LIMITS[field]
-    require(len(entries) <= most, field, f"must have at most {most} values, not {len(entries)}")
-    return entries
+def truncated(entries: Sequence[T], field: str) -> Sequence[T]:
+    """Returns at most one entry more than the field may have: enough to refuse it, and no flood."""
+    return entries[: LIST_LIMITS[field] + 1]
 
 
 def to_token(token: pb.Token) -> Token:

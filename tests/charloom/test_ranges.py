@@ -48,10 +48,10 @@ class Ranged:
         ("open", NAN, "must be at least 0 and below 1, not nan", []),
         ("several", (1, 101), "must be 0 to 100, not 101", [(0,), (100, 1, 2)]),
         ("several", (), "must have 1 to 3 values, not 0", []),
-        ("several", (1,) * 4, "must have 1 to 3 values, not 4", []),
+        ("several", (1,) * 4, "must have 1 to 3 values, not more", []),
         ("words", ("ok", ""), "must have 1 to 4 characters, not 0", [(), ("four",)]),
-        ("words", ("fives",), "must have 1 to 4 characters, not 5", []),
-        ("at_most", ("a",) * 3, "must have 0 to 2 values, not 3", [(), ("a", "b")]),
+        ("words", ("fives",), "must have 1 to 4 characters, not more", []),
+        ("at_most", ("a",) * 3, "must have 0 to 2 values, not more", [(), ("a", "b")]),
         ("kind", "c", "must be one of a, b, not 'c'", ["a", "b"]),
     ],
 )

@@ -70,10 +70,10 @@ def refusal(servicer: Servicer, request: Any) -> str:
     [
         (lambda n: pb.EmbedRequest(texts=[""] * n), f"texts must be 1 to 128 here, not {FLOOD}"),
         (lambda n: pb.ScoreRequest(texts=[""] * n), f"texts must be 1 to 128 here, not {FLOOD}"),
-        (lambda n: pb.GenerateRequest(stop=["a"] * n), f"stop must have at most {MAX_STOPS} values, not {FLOOD}"),
+        (lambda n: pb.GenerateRequest(stop=["a"] * n), f"stop must have 0 to {MAX_STOPS} values, not more"),
         (
             lambda n: pb.GenerateRequest(temperature=[1] * n),
-            f"temperature must have at most {MAX_TEMPERATURES} values, not {FLOOD}",
+            f"temperature must have 1 to {MAX_TEMPERATURES} values, not more",
         ),
         (
             lambda n: pb.GenerateRequest(replay=[1] * n, seed=1, max_tokens=9),
