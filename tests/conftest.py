@@ -46,7 +46,8 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Build], Pat
     The folder is theirs together, so no test may change it.
     """
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    own = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    shared = Path(os.environ.get("CHARLOOM_TEST_SHARED", own))  # which `make mutants` has for all its runs
 
     def make(name: str, build: Build) -> Path:
         folder, unfinished = shared / name, shared / f"{name}.unfinished"

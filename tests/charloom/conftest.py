@@ -1,4 +1,4 @@
-"""The command line, in this process and in fresh ones; and a bundle, for which any will do here."""
+"""The command line, in this process and in fresh ones."""
 
 import os
 import subprocess
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Finished
-from tests.serving.golden import FOLDER
 
 
 def run_python(*arguments: object, cwd: Path | None = None, **env: str) -> Finished:
@@ -23,12 +22,6 @@ def run_python(*arguments: object, cwd: Path | None = None, **env: str) -> Finis
         cwd=cwd,
         env=inherited | {"COLUMNS": "400", "OMP_WAIT_POLICY": "passive"} | env,
     )
-
-
-@pytest.fixture(scope="session")
-def bundle_dir() -> Path:
-    """A golden bundle, which is there at once."""
-    return FOLDER / "lstm"
 
 
 @pytest.fixture

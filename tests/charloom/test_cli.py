@@ -9,6 +9,13 @@ import pytest
 import charloom
 from charloom.cli import COMMANDS, EXTRAS
 from charloom.errors import how_to_install
+from tests.serving.golden import FOLDER
+
+
+@pytest.fixture
+def bundle_dir():
+    """A golden bundle: any will do here, and it is there at once."""
+    return FOLDER / "lstm"
 
 
 def failed(result, *words, code=2):
