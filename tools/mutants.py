@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("charloom", "networks", "training", "export", "serving")
 """Where fragments are looked for."""
 SECONDS = 120
-"""Of one test, after which it counts as failed: some mutants never end."""
+"""Time limit of one test, after which it counts as failed: some mutants never end."""
 FAILED = 1
 """Exit code of pytest when tests ran and some failed."""
 
