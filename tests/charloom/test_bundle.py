@@ -52,7 +52,7 @@ def test_a_whole_bundle_opens(bundle_dir):
     bundle = Bundle.open(bundle_dir)
     manifest = (bundle_dir / MANIFEST).read_bytes()
     assert bundle.digest == "sha256:" + hashlib.sha256(manifest).hexdigest()
-    assert bundle.name == "golden-lstm"
+    assert bundle.name == "small"
     assert bundle.vocabulary.size == bundle.manifest.vocabulary_size
     assert Bundle.open(str(bundle_dir)).digest == bundle.digest
     assert tuple(bundle.manifest.precisions) == PRECISIONS
