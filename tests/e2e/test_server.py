@@ -18,6 +18,7 @@ import pytest
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.client import AsyncClient, Client, RequestError
+from charloom.client.retries import RetryConfig
 from charloom.manifest import MANIFEST
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 from serving.local import LocalModel
@@ -258,7 +259,7 @@ def test_sigterm_lets_running_texts_finish_and_takes_no_others(serve: Serve) -> 
 
 def test_the_grace_period_ends(serve: Serve) -> None:
     server = serve("--grace", "0.5")
-    with Client(server.address) as client:
+    with Client(server.address, RetryConfig(max_attempts=1)) as client:
         pieces = iter(client.generate("a", max_tokens=ENDLESS))
         next(pieces)
         server.process.send_signal(signal.SIGTERM)
