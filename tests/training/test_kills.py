@@ -51,6 +51,7 @@ def test_kills_at_random_moments_change_nothing(text, small, tmp_path, run_cli):
 
 KILLED_AT = """
 import json, os, signal, sys
+import training.run  # once, for all children
 from charloom.cli import main
 
 TOUCHES = {"open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "shutil.rmtree", "os.truncate"}
