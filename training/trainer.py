@@ -33,6 +33,7 @@ from training.ranks import ALONE, Ranks
 from training.regularisation import RegularisedModel
 from training.reporting.reporter import Reporter, Status
 from training.reporting.run_reporter import Moment, RunReporter
+from training.reporting.summary import RunSummary
 from training.run_clock import RunClock
 from training.schedule import Schedule
 
@@ -104,18 +105,8 @@ class Trainer:
             training, vocabulary.start, vocabulary.find("\n"), options.batches, options.run.seed, ours
         )
         self.schedule = Schedule.of(options.run, training, self.lanes.chunks, validation)
-        self.report = RunReporter(
-            options,
-            corpus,
-            model,
-            hardware,
-            folder,
-            self.lanes,
-            self.schedule.steps,
-            reporter,
-            ranks,
-            networks,
-        )
+        summary = RunSummary(options, corpus, model, hardware, self.lanes, networks)
+        self.report = RunReporter(summary, folder, self.schedule.steps, reporter, ranks)
         self.optimizer = Optimizer(model, options.optimizer)
         self.randomness = Randomness(options.run.seed, ranks.rank, hardware.device)
         regularised = RegularisedModel(model, options.regularisation, self.randomness.shared)

@@ -6,33 +6,25 @@ character. Registries are passed in; nothing of Charloom is changed.
 
 import asyncio
 import pydoc_data.topics
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import grpc.aio
 import numpy as np
 import pytest
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.bundle import Bundle, BundleWriter
 from charloom.manifest import BundleError
-from charloom.v1.charloom_pb2_grpc import CharloomServiceStub, add_CharloomServiceServicer_to_server
+from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 from export.exporter import Exporter
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.local import LocalModel
-from serving.metrics import Metrics
 from serving.model import Model
-from serving.models import Models
-from serving.rpc.limits import ConversationLimits, RequestLimits
-from serving.rpc.security.sealing import Key, Sealer
-from serving.rpc.servicer import Servicer
-from serving.served_model import ServedModel
 from tests.charloom.vocabulary.byte_pairs import BYTE_PAIRS, BytePairBuilder, BytePairVocabulary
 from tests.conftest import ALPHABETS, PRECISIONS
 from tests.export.window import WINDOW_BUILDERS
 from tests.networks.window import WINDOWS, WindowConfig
+from tests.serving.in_process import connected
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.config import HardwareConfig, RunConfig
 from training.data.config import BatchConfig
@@ -44,6 +36,7 @@ from training.reporting.config import PreviewConfig
 from training.reporting.reporter import Reporter
 from training.run import fresh, resumed
 
+SCHEDULING = SchedulerConfig(max_streams=8, max_burst=3)
 PROMPT = "naïve 色は 🎉 the "
 
 
@@ -85,26 +78,6 @@ def bundle_path(run_folder: Path) -> Path:
 def model(bundle_path: Path, request: pytest.FixtureRequest) -> Model:
     bundle = Bundle.open(bundle_path, BYTE_PAIRS)
     return Model.of(bundle, RunnerConfig("cpu", request.param), largest_batch=16)
-
-
-@asynccontextmanager
-async def serving(model: Model) -> AsyncIterator[CharloomServiceStub]:
-    """A server of the model, with keys that every such server has."""
-    metrics = Metrics()
-    served = ServedModel(model, SchedulerConfig(max_streams=8, max_burst=3), metrics)
-    sealer = Sealer([Key("a", bytes(32))], lifetime=0)
-    servicer = Servicer(Models([served]), RequestLimits(), metrics, sealer, ConversationLimits())
-    server = grpc.aio.server()
-    add_CharloomServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    served.start()
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield CharloomServiceStub(channel)
-    finally:
-        await server.stop(0)
-        await served.stop()
 
 
 def test_it_is_read_by_nobody_without_its_registries(run_folder: Path, bundle_path: Path) -> None:
@@ -150,7 +123,11 @@ def test_a_text_goes_on_at_another_server(model: Model) -> None:
     options = {"seed": 3, "temperature": [1.3], "return_state": True}
 
     async def talk() -> None:
-        async with asyncio.timeout(120), serving(model) as first, serving(model) as second:
+        async with (
+            asyncio.timeout(120),
+            connected(model, SCHEDULING) as (first, _),
+            connected(model, SCHEDULING) as (second, _),
+        ):
             whole, _ = await generate(first, prompt=PROMPT, max_tokens=40, **options)
             for count in range(1, 40, 3):
                 begun, [state] = await generate(first, prompt=PROMPT, max_tokens=count, **options)
@@ -166,7 +143,11 @@ def test_an_interrupted_text_is_resumed_at_another_server(model: Model) -> None:
     prompt = len(vocabulary.encode(PROMPT))
 
     async def talk() -> None:
-        async with asyncio.timeout(120), serving(model) as first, serving(model) as second:
+        async with (
+            asyncio.timeout(120),
+            connected(model, SCHEDULING) as (first, _),
+            connected(model, SCHEDULING) as (second, _),
+        ):
             whole, tokens, states = "", list[int](), list[pb.State]()
             async for part in first.Generate(request):
                 whole += part.text
@@ -183,7 +164,7 @@ def test_an_interrupted_text_is_resumed_at_another_server(model: Model) -> None:
 
 def test_a_conversation_steps_back_over_characters_and_tokens(model: Model) -> None:
     async def talk() -> None:
-        async with asyncio.timeout(60), serving(model) as stub:
+        async with asyncio.timeout(60), connected(model, SCHEDULING) as (stub, _):
             call = stub.Converse()
 
             async def do(**command: object) -> pb.ConverseResponse:

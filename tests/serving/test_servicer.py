@@ -1,55 +1,27 @@
 """Conversations as calls: how many there may be, and those that are silent on either side."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import grpc
 import grpc.aio
 import pytest
 
 import charloom.v1.charloom_pb2 as pb
-from charloom.v1.charloom_pb2_grpc import CharloomServiceStub, add_CharloomServiceServicer_to_server
 from serving.engine.config import RunnerConfig, SchedulerConfig
-from serving.metrics import Metrics
 from serving.model import Model
-from serving.models import Models
 from serving.rpc.conversation import ConversationLimits
-from serving.rpc.convert import RequestLimits
-from serving.rpc.security.sealing import Key, Sealer
 from serving.rpc.servicer import Servicer
-from serving.served_model import ServedModel
 from tests.serving.golden import FOLDER
+from tests.serving.in_process import connected
 
 LETTER = "a"
 OPEN = pb.ConverseRequest(open=pb.Open())
+ONE_SLOT = SchedulerConfig(max_streams=1)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     return Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
-
-
-@asynccontextmanager
-async def connected(
-    model: Model, limits: ConversationLimits
-) -> AsyncIterator[tuple[CharloomServiceStub, Servicer]]:
-    """Serves a model that has one slot, and connects to it."""
-    metrics = Metrics()
-    served = ServedModel(model, SchedulerConfig(max_streams=1), metrics)
-    sealer = Sealer([Key("a", bytes(32))], lifetime=0)
-    servicer = Servicer(Models([served]), RequestLimits(), metrics, sealer, limits)
-    server = grpc.aio.server()
-    add_CharloomServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    served.start()
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield CharloomServiceStub(channel), servicer
-    finally:
-        await server.stop(0)
-        await served.stop()
 
 
 async def refusal(call: grpc.aio.StreamStreamCall[pb.ConverseRequest, pb.ConverseResponse]) -> str:
@@ -63,7 +35,7 @@ def test_who_opens_a_conversation_and_says_nothing_counts_until_they_go(model: M
     async def talk() -> None:
         async with (
             asyncio.timeout(60),
-            connected(model, ConversationLimits(max_conversations=1)) as (stub, servicer),
+            connected(model, ONE_SLOT, ConversationLimits(max_conversations=1)) as (stub, servicer),
         ):
             silent = stub.Converse()
             while not servicer.opening:
@@ -84,7 +56,7 @@ def test_who_opens_a_conversation_and_says_nothing_is_sent_away(model: Model) ->
     async def talk() -> None:
         async with (
             asyncio.timeout(60),
-            connected(model, ConversationLimits(opening_timeout=0.5)) as (stub, servicer),
+            connected(model, ONE_SLOT, ConversationLimits(opening_timeout=0.5)) as (stub, servicer),
         ):
             told = await refusal(stub.Converse())
             assert told == "DEADLINE_EXCEEDED: the conversation was not opened: no command came within 0.5 s"
@@ -98,7 +70,7 @@ def test_a_generation_that_waits_for_a_slot_sends_heartbeats(model: Model) -> No
     feed = pb.ConverseRequest(feed=pb.Feed(text=LETTER))
 
     async def talk() -> None:
-        async with asyncio.timeout(60), connected(model, ConversationLimits()) as (stub, servicer):
+        async with asyncio.timeout(60), connected(model, ONE_SLOT, ConversationLimits()) as (stub, servicer):
             running = stub.Generate(pb.GenerateRequest(prompt=LETTER, max_tokens=1_000_000))
             while not (await running.read()).text:
                 pass

@@ -7,14 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from charloom.printable import printable
-from networks.language_model import LanguageModel
-from networks.registry import NetworkRegistry
 from training.checkpoint import Checkpoint
-from training.data.batches import Lanes
-from training.data.corpus import Corpus
 from training.folder import RunFolder
-from training.hardware import Hardware
-from training.options import Options
 from training.progress import Progress
 from training.ranks import Ranks
 from training.reporting.preview import preview
@@ -66,46 +60,26 @@ class RunReporter:
     """
 
     def __init__(
-        self,
-        options: Options,
-        corpus: Corpus,
-        model: LanguageModel,
-        hardware: Hardware,
-        folder: RunFolder,
-        lanes: Lanes,
-        steps: int,
-        reporter: Reporter,
-        ranks: Ranks,
-        networks: NetworkRegistry,
+        self, summary: RunSummary, folder: RunFolder, steps: int, reporter: Reporter, ranks: Ranks
     ) -> None:
         """Opens nothing yet.
 
         Args:
-            options: options of the run.
-            corpus: its text.
-            model: the model that it trains.
-            hardware: what it trains on.
+            summary: describes the run.
             folder: where the log and the page go.
-            lanes: the training text as chunks.
             steps: number of steps of the whole run.
             reporter: the console.
             ranks: the processes of the run.
-            networks: the kinds of network.
 
         Raises:
             TensorBoardError: TensorBoard is asked for and not installed.
         """
-        self.options = options
-        self.corpus = corpus
-        self.model = model
-        self.hardware = hardware
+        self.summary = summary
         self.folder = folder
-        self.lanes = lanes
         self.steps = steps
         self.reporter = reporter
         self.ranks = ranks
-        self.log = RunLog(folder.path, options.run_log)
-        self.summary = RunSummary(options, corpus, model, hardware, lanes, networks)
+        self.log = RunLog(folder.path, summary.options.run_log)
         self.status_speed, self.log_speed = Speedometer(), Speedometer()
 
     def __enter__(self) -> "RunReporter":
@@ -132,7 +106,8 @@ class RunReporter:
 
     def describe(self, reason: str, resumed: Moment | None) -> None:
         """Says what is about to be trained, on what, and why open options were chosen as they are."""
-        corpus, hardware, say = self.corpus, self.hardware, self.reporter.say
+        corpus, model, hardware = self.summary.corpus, self.summary.model, self.summary.hardware
+        say = self.reporter.say
         training, validation, test = corpus.characters
         for note in corpus.notes:
             say(f"{corpus.path}: {note}")
@@ -144,7 +119,7 @@ class RunReporter:
             f"vocabulary: {corpus.vocabulary.kind}, {corpus.vocabulary.size:,} different tokens, "
             f"{sum(corpus.parts):,} in the text"
         )
-        say(f"model: {self.model.config.description}, {self.model.parameter_count():,} parameters")
+        say(f"model: {model.config.description}, {model.parameter_count():,} parameters")
         if reason:
             say(reason)
         say(
@@ -158,7 +133,7 @@ class RunReporter:
     @property
     def characters_per_step(self) -> float:
         """Characters of all lanes in a step, on average."""
-        return self.lanes.tokens_per_step * self.corpus.characters_per_token
+        return self.summary.lanes.tokens_per_step * self.summary.corpus.characters_per_token
 
     def status_due(self, step: int) -> bool:
         """Returns whether it is time to show the status, after so many steps."""
@@ -204,10 +179,11 @@ class RunReporter:
         """Samples texts by temperature and logs them; none from a model that is not trained yet."""
         if moment.step == 0:
             return []
-        seed = (self.options.run.seed, moment.step)
+        run = self.summary
+        seed = (run.options.run.seed, moment.step)
 
         def write() -> list[tuple[float, str]]:
-            samples = preview(self.model, self.corpus.vocabulary, self.options.preview, seed)
+            samples = preview(run.model, run.corpus.vocabulary, run.options.preview, seed)
             if samples:
                 self.log.add_samples(moment.step, moment.epoch, samples)
             return samples
@@ -236,17 +212,17 @@ class RunReporter:
 
     def finished(self, moment: Moment, reason: str, best: Checkpoint, progress: Progress) -> None:
         """Says how the run ended."""
+        bits = self.summary.corpus.bits_per_character(progress.best_loss, "validation")
         self.reporter.say(
             f"{reason}: {moment.epoch:.2f} epochs in {clock(moment.seconds)}; "
-            f"best validation loss {progress.best_loss:.4f} "
-            f"({self.corpus.bits_per_character(progress.best_loss, 'validation'):.3f} bits a character): "
+            f"best validation loss {progress.best_loss:.4f} ({bits:.3f} bits a character): "
             f"{self.folder.path / best.name}"
         )
         self.show(reason, progress)
 
     def tested(self, reason: str, loss: float, progress: Progress) -> None:
         """Says the loss on the test text."""
-        bits = self.corpus.bits_per_character(loss, "test")
+        bits = self.summary.corpus.bits_per_character(loss, "test")
         self.reporter.say(f"test loss {loss:.4f} ({bits:.3f} bits a character)")
         self.show(reason, progress, loss)
 
