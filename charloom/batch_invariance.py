@@ -32,6 +32,9 @@ Run = Callable[[GraphKind, Feeds], Feeds]
 """Runs one burst on the graph of a kind: feeds to outputs, arrays by name."""
 
 STEPS = 8
+STEPS_PER_SIZE = 3
+"""Steps of the bursts that run in every size. Each step runs the same kernels; the first, from the initial
+state, multiplies zeros."""
 LARGEST = 256
 """Rows of the largest batch tried, unless larger ones will run."""
 SIZES = (*range(1, 18), 23, 24, 31, 32, 33, 47, 48, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256)
@@ -142,6 +145,7 @@ def probe(subject: Subject, text: Tokens, random: np.random.Generator) -> Feeds:
 def find_padding(subject: Subject, feeds: Feeds) -> int:
     """The smallest batch size from which on every size gives the bits of the largest, in every variant."""
     runs = (subject.run, *subject.others.values())
+    feeds = cut_steps(feeds, 0, STEPS_PER_SIZE)
     whole = subject.run("plain", feeds)
     for name, other in subject.others.items():
         expect(name, other("plain", feeds), whole)
@@ -160,16 +164,17 @@ def find_padding(subject: Subject, feeds: Feeds) -> int:
 def run_split(run: Run, feeds: Feeds, subject: Subject) -> Feeds:
     """The outputs of the burst as two shorter ones, the second from the state after the first."""
     cut = STEPS // 2 - 1
-    per_step = [spec.name for spec in PLAIN_INPUTS if spec.dims[0] == "K"]
-    parts = [dict(feeds), dict(feeds)]
-    for name in per_step:
-        parts[0][name], parts[1][name] = feeds[name][:cut], feeds[name][cut:]
-    parts[1]["forced_len"] = (feeds["forced_len"] - cut).clip(min=0)
-    first = run("plain", parts[0])
-    parts[1]["last"] = first["chosen"][-1]
-    parts[1] |= {spec.name: first[spec.output] for spec in subject.state}
-    second = run("plain", parts[1])
+    first = run("plain", cut_steps(feeds, 0, cut))
+    after = {spec.name: first[spec.output] for spec in subject.state} | {"last": first["chosen"][-1]}
+    second = run("plain", cut_steps(feeds, cut, STEPS) | after)
     return second | {"chosen": np.concatenate([first["chosen"], second["chosen"]])}
+
+
+def cut_steps(feeds: Feeds, begin: int, end: int) -> Feeds:
+    """The feeds of some steps of a plain burst."""
+    per_step = [spec.name for spec in PLAIN_INPUTS if spec.dims[0] == "K"]
+    forced = (feeds["forced_len"] - begin).clip(0, end - begin)
+    return feeds | {name: feeds[name][begin:end] for name in per_step} | {"forced_len": forced}
 
 
 def read_names(subject: Subject) -> list[str]:
