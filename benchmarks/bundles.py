@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from charloom.processor import multiplies_bytes
 
 WORK = Path("build/bench")

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.sessions import inline, open_session
 from charloom.burst import Array, Feeds, TensorSpec
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from charloom.processor import available_cores
 from export.graph import GraphBuilder, Initializers, graph_input
 from export.step import PRECISIONS

@@ -16,7 +16,8 @@ from benchmarks.bundles import WORK, make_bundle, make_run, precisions
 from benchmarks.table import print_row
 from charloom.bundle import Bundle
 from charloom.burst import PLAIN_INPUTS, Feeds, neutral
-from charloom.manifest import Precision, weights_file
+from charloom.execution_class import Precision
+from charloom.manifest import weights_file
 from serving.engine.graph_reader import read_weights
 
 STEPS, BURSTS = 16, 20

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bundles import charloom
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from charloom.processor import multiplies_bytes
 
 WORK = Path("build/chaos")

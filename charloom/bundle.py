@@ -21,6 +21,7 @@ from stat import S_ISREG
 from typing import Any, Protocol
 
 from charloom.burst import GraphKind
+from charloom.execution_class import Precision
 from charloom.files import sync_folder, write_synced
 from charloom.manifest import (
     MANIFEST,
@@ -28,7 +29,6 @@ from charloom.manifest import (
     BundleError,
     File,
     Manifest,
-    Precision,
     describe_file,
     encode_manifest,
     parse_manifest,

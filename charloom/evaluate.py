@@ -6,13 +6,15 @@ It finds out which of the two a path is and loads the function that can run it; 
 import pkgutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
 
-from charloom.evaluation import Evaluation, EvaluationConfig, EvaluationError
-from charloom.manifest import MANIFEST
+from charloom.evaluation_config import EvaluationConfig, EvaluationError
+
+if TYPE_CHECKING:
+    from charloom.evaluation import Evaluation
 
 EVALUATORS = {"checkpoint": "training.evaluate:evaluate", "bundle": "serving.commands.evaluate:evaluate"}
 """Kind of model to the function that evaluates it, loaded when it is called."""
@@ -46,6 +48,8 @@ def kind(model: Path) -> str:
     Raises:
         EvaluationError: there is nothing.
     """
+    from charloom.manifest import MANIFEST
+
     if (model / MANIFEST).is_file():
         return "bundle"
     if not model.exists():
@@ -53,7 +57,7 @@ def kind(model: Path) -> str:
     return "checkpoint"
 
 
-def as_lines(evaluation: Evaluation) -> str:
+def as_lines(evaluation: "Evaluation") -> str:
     """The evaluation for people."""
     of = evaluation.of
     part = "" if of.part == "whole" else f", {of.part} part"
@@ -74,7 +78,7 @@ def as_lines(evaluation: Evaluation) -> str:
     return "".join(f"{name:17} {value}\n" for name, value in about.items())
 
 
-def as_json(evaluation: Evaluation) -> str:
+def as_json(evaluation: "Evaluation") -> str:
     """The evaluation for programs; NaN and infinity become null."""
     of = evaluation.of
     about: dict[str, Any] = {

@@ -4,6 +4,10 @@ Within one class the same request gives the same bytes, which is promise 1's rea
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float32", "int8"]
+"""The numbers in which a bundle's products are computed."""
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,20 @@ import hashlib
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 import msgspec
 import numpy as np
 
 from charloom.burst import FULL_INPUTS, GraphKind, StateSpec
 from charloom.errors import CharloomError
+from charloom.execution_class import Precision
 
 FORMAT = 3
 """The bundle format that this version reads and writes."""
 
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.json"
-
-Precision = Literal["float32", "int8"]
-"""The numbers in which a bundle's products are computed."""
 
 LARGEST_STATE = 4 * 2**20
 """Bytes that a stream's state may have, far beyond any real one."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from charloom.burst import GraphKind, StateSpec, TensorSpec
-from charloom.manifest import Graph, Precision, TensorInfo, Variant, graph_file, weights_file
+from charloom.execution_class import Precision
+from charloom.manifest import Graph, TensorInfo, Variant, graph_file, weights_file
 from export.burst import GRAPHS
 from export.step import PRECISIONS, STEP_BUILDERS, StepBuilders
 from export.weights import WeightsFile

@@ -10,13 +10,13 @@ import numpy as np
 
 import charloom
 from charloom.bundle import Bundle, BundleWriter, to_json
+from charloom.execution_class import Precision
 from charloom.manifest import (
     FORMAT,
     MODEL_NAME,
     VOCABULARY,
     Architecture,
     Manifest,
-    Precision,
     Variant,
     describe_file,
 )

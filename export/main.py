@@ -8,9 +8,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from charloom.bundle import BundleWriter
 from charloom.errors import ConfigError, require
-from charloom.manifest import MODEL_NAME, Precision
+from charloom.execution_class import Precision
 from charloom.processor import multiplies_bytes
 from charloom.ranges import check_arguments
 
@@ -43,6 +42,8 @@ def export(
     """
     import torch
 
+    from charloom.bundle import BundleWriter
+    from charloom.manifest import MODEL_NAME
     from export.exporter import Exporter, say
     from training.checkpoint import load_checkpoint
 

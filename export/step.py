@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from charloom.burst import StateSpec
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from export.graph import GraphBuilder, Value, Values
 from export.products import ByteProducts, FloatProducts, Products
 from export.recurrent import RecurrentStepBuilder

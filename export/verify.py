@@ -14,8 +14,7 @@ import torch
 from charloom.batch_invariance import BatchInvariance, Subject, check
 from charloom.burst import FULL_INPUTS, PLAIN_INPUTS, Feeds, GraphKind, StateSpec, neutral
 from charloom.errors import CharloomError
-from charloom.execution_class import ExecutionClass
-from charloom.manifest import Precision
+from charloom.execution_class import ExecutionClass, Precision
 from charloom.processor import instruction_set
 from charloom.score import bits_per_character
 from charloom.vocabulary import Tokens

@@ -20,7 +20,7 @@ import torch
 from charloom.bundle import Bundle, BundleWriter
 from charloom.burst import Feeds, GraphKind
 from charloom.errors import CharloomError
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from charloom.processor import multiplies_bytes
 from charloom.vocabulary import CharacterVocabulary
 from export.exporter import Exporter

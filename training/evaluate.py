@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 
 from charloom.errors import require
-from charloom.evaluation import Evaluation, EvaluationConfig, Precision, measured
+from charloom.evaluation import Evaluation, measured
+from charloom.evaluation_config import EvaluationConfig, Precision
 from charloom.evaluation_lanes import EvaluationLanes
 from charloom.text_file import read_text
 from charloom.vocabulary import VOCABULARIES, VocabularyKinds

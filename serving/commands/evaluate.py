@@ -12,7 +12,8 @@ import numpy as np
 from charloom.bundle import Bundle
 from charloom.burst import FULL_INPUTS, Feeds, neutral
 from charloom.errors import ConfigError
-from charloom.evaluation import Evaluation, EvaluationConfig, measured
+from charloom.evaluation import Evaluation, measured
+from charloom.evaluation_config import EvaluationConfig
 from charloom.evaluation_lanes import UNCOUNTED, EvaluationLanes
 from charloom.text_file import read_text
 from serving.engine.config import RunnerConfig

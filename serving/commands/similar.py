@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import numpy as np
 from cyclopts import Parameter
 from msgspec import Meta
 
@@ -60,6 +59,8 @@ def compare(
     Raises:
         TextError: one of them has no vector.
     """
+    import numpy as np  # which takes longer than all that `--help` needs
+
     with named([InputText(text, "the text")]):
         target = np.array(model.embed([text], skip_unknown=skip_unknown)[0])
     for group in groups(candidates):

@@ -5,16 +5,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from charloom.bundle import Bundle
 from charloom.connection import Connection
 from charloom.errors import require
 from charloom.ranges import check_ranges
 from serving.commands.text_model import TextModel
 from serving.engine.config import Device, RunnerConfig, RunnerPrecision
+
+if TYPE_CHECKING:
+    from charloom.bundle import Bundle
 
 BUILDER = "export.exporter:build_bundle"
 """What makes a bundle of a checkpoint; it needs torch, and is imported when it is called."""
@@ -72,7 +74,7 @@ class Source:
 
             yield LocalModel(self._local(), RunnerConfig(self.device, self.precision))
 
-    def _local(self) -> Path | Bundle:
+    def _local(self) -> "Path | Bundle":
         """The bundle, or what the exporter makes of the checkpoint, in memory."""
         if self.bundle is not None:
             return self.bundle

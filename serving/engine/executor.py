@@ -7,8 +7,7 @@ import numpy as np
 
 from charloom.bundle import Bundle
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, pad, take
-from charloom.execution_class import ExecutionClass
-from charloom.manifest import Precision
+from charloom.execution_class import ExecutionClass, Precision
 from charloom.processor import available_cores, instruction_set, multiplies_bytes
 from serving.engine.autotune import Autotuner
 from serving.engine.config import RunnerConfig

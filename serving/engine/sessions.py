@@ -8,7 +8,8 @@ import onnxruntime
 
 from charloom.bundle import Bundle
 from charloom.burst import INPUTS, Feeds, GraphKind
-from charloom.manifest import BundleError, Precision
+from charloom.execution_class import Precision
+from charloom.manifest import BundleError
 from serving.engine.graph_reader import GraphError, read_weights
 from serving.engine.runner import ProviderError, RunError
 

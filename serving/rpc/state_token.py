@@ -10,7 +10,7 @@ import numpy as np
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.burst import Array, StateSpec
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from charloom.options import MAX_WINDOW, InvalidRequestError, Violation
 from serving.engine.request import Request
 from serving.engine.snapshot import Snapshot, State

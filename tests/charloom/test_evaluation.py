@@ -10,7 +10,8 @@ import pytest
 
 from charloom.errors import ConfigError
 from charloom.evaluate import as_json, as_lines
-from charloom.evaluation import Evaluation, EvaluationConfig, EvaluationError, Measured, measured
+from charloom.evaluation import Evaluation, Measured, measured
+from charloom.evaluation_config import EvaluationConfig, EvaluationError
 from charloom.vocabulary import CharacterVocabulary
 from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
 

@@ -9,7 +9,7 @@ from charloom.cli import COMMANDS, build_app
 from charloom.help import default_shown, labelled
 from charloom.settings import Settings, options
 
-HEAVY = {"torch", "onnx", "onnx_ir", "onnxruntime", "optuna", "grpc", "textual", "sqlalchemy"}
+HEAVY = {"torch", "numpy", "onnx", "onnx_ir", "onnxruntime", "optuna", "grpc", "textual", "sqlalchemy"}
 IMPORTED = """
 import json, sys
 from charloom.cli import main

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from charloom.options import GenerateOptions
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from charloom.bundle import Bundle
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, neutral, take
 from charloom.errors import ConfigError
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from serving.engine import executor as module
 from serving.engine import sessions, strategies
 from serving.engine.config import RunnerConfig

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from charloom.manifest import BundleError, Precision
+from charloom.execution_class import Precision
+from charloom.manifest import BundleError
 from serving.engine.config import RunnerConfig
 from serving.model import Model
 from tests.conftest import PRECISIONS

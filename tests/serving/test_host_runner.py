@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.burst import INPUTS, OUTPUTS, Feeds, GraphKind, StateSpec, neutral
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from serving.engine.config import RunnerConfig
 from serving.engine.executor import Executor
 from serving.engine.host_runner import HostRunner

@@ -13,7 +13,7 @@ import pytest
 
 from charloom.batch_invariance import BatchInvarianceError
 from charloom.burst import Feeds, GraphKind
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from serving.engine import executor as module
 from serving.engine import strategies
 from serving.engine.config import RunnerConfig

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from charloom.batch_invariance import same
 from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, INPUTS, OUTPUTS, Feeds, GraphKind, neutral, take
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from charloom.vocabulary import CharacterVocabulary
 from networks.recurrent.config import RecurrentConfig
 from serving.engine.config import RunnerConfig

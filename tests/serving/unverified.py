@@ -5,7 +5,7 @@ from typing import Any
 
 from charloom.batch_invariance import BatchInvariance
 from charloom.bundle import Bundle, BundleWriter
-from charloom.manifest import Precision
+from charloom.execution_class import Precision
 from charloom.vocabulary import CharacterVocabulary
 from export.exporter import Exporter
 from export.verify import Outcome

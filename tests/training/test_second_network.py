@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from charloom.evaluation import EvaluationConfig
+from charloom.evaluation_config import EvaluationConfig
 from charloom.vocabulary import CharacterVocabulary
 from tests.networks.window import WINDOWS, WindowConfig
 from training.checkpoint import CheckpointError, load_checkpoint, load_training_state
