@@ -127,7 +127,7 @@ def options(arguments: Iterable[Argument]) -> Iterator[Argument]:
 
 def has(arguments: ArgumentCollection, option: str) -> bool:
     """Whether a command has an option."""
-    return arguments.get(option, None) is not None
+    return any(one.name == option for one in options(arguments))
 
 
 def variable(command: str, option: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.scrape import scrape, total
 from charloom.ready import ready_in
+from tests.forks import ForkedProcess
 
 PATIENCE = 60
 """Seconds to wait for a server to start or to end."""
@@ -23,7 +24,7 @@ PATIENCE = 60
 class ServerProcess:
     """A `charloom serve` that runs."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     log: Path
     address: str = ""
     """Address of the gRPC service: HOST:PORT, or unix:PATH."""
@@ -63,18 +64,23 @@ class ServerProcess:
         self.process.wait()
 
 
-CHARLOOM = ("-m", "charloom")
+def launch(bundle: Path, log: Path, *options: str, program: Sequence[str] = ()) -> ServerProcess:
+    """Begins to start a server, on free ports unless they are given; it writes to the log.
 
-
-def launch(bundle: Path, log: Path, *options: str, program: Sequence[str] = CHARLOOM) -> ServerProcess:
-    """Begins to start a server, on free ports unless they are given; it writes to the log."""
-    command = [sys.executable, *program, "serve", str(bundle), *options]
+    It is a fork that has its imports, or else Python with a program of its own.
+    """
+    words = ["serve", str(bundle), *options]
     for name in ("--port", "--metrics-port"):
         if name not in options:
-            command += [name, "0"]
+            words += [name, "0"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CHARLOOM_")}
+    process: subprocess.Popen[bytes] | ForkedProcess
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stderr=file, env=clean, cwd=log.parent)
+        if program:
+            command = [sys.executable, *program, *words]
+            process = subprocess.Popen(command, stderr=file, env=clean, cwd=log.parent)
+        else:
+            process = ForkedProcess(words, stderr=file.fileno(), env=clean, cwd=log.parent)
     return ServerProcess(process, log)
 
 
@@ -87,7 +93,7 @@ class Servers:
         self.servers: list[ServerProcess] = []
 
     def start(
-        self, *options: str, bundle: Path | None = None, program: Sequence[str] = CHARLOOM
+        self, *options: str, bundle: Path | None = None, program: Sequence[str] = ()
     ) -> ServerProcess:
         """Starts one and waits until it is ready."""
         log = self._folder / f"server{len(self.servers)}.log"
