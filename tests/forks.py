@@ -46,7 +46,7 @@ class ForkedProcess:
         pipe: tuple[int, ...] = ()
         if stderr == subprocess.PIPE:
             reading, stderr = pipe = os.pipe()
-            self.stderr = open(reading, encoding="utf-8")  # noqa: SIM115
+            self.stderr = open(reading, encoding="utf-8")  # noqa: SIM115, PTH123
         self.args = list(map(str, words))
         nothing = os.open(os.devnull, os.O_RDWR)
         context = get_context("forkserver")

@@ -92,9 +92,7 @@ class Servers:
         self._folder = folder
         self.servers: list[ServerProcess] = []
 
-    def start(
-        self, *options: str, bundle: Path | None = None, program: Sequence[str] = ()
-    ) -> ServerProcess:
+    def start(self, *options: str, bundle: Path | None = None, program: Sequence[str] = ()) -> ServerProcess:
         """Starts one and waits until it is ready."""
         log = self._folder / f"server{len(self.servers)}.log"
         server = launch(bundle or self._bundle, log, *options, program=program)

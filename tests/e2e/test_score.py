@@ -1,8 +1,6 @@
 """`charloom score` and `charloom similar`, from a server and from a bundle alike."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,9 +92,7 @@ def test_a_table_and_json_say_the_same(run: Run, bundle_dir: Path, lines: Path) 
 def test_whole_files_are_texts_and_tokens_are_readable(run: Run, bundle_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("a\nb", encoding="utf-8")
     (tmp_path / "two.txt").write_text("If", encoding="utf-8")
-    command = [sys.executable, "-m", "charloom", "score", "--bundle", bundle_dir, "--tokens"]
-    files = ["one.txt", "two.txt"]
-    result = subprocess.run([*command, *files], check=True, capture_output=True, text=True, cwd=tmp_path)
+    result = run("score", "--bundle", bundle_dir, "--tokens", "one.txt", "two.txt", cwd=tmp_path)
     rows = [line.split() for line in result.stdout.splitlines()]
     assert [row[-1] for row in rows] == ["text", "one.txt", "'a'", "'\\n'", "'b'", "two.txt", "'I'", "'f'"]
 
