@@ -89,15 +89,15 @@ MUTANTS = (
     ),
     Mutant(
         "a stop string that begins at the end of a burst goes out in part",
-        "max(map(len, self.stops)) - 1, len(text)",
-        "max(map(len, self.stops)) - 2, len(text)",
-        ("tests/serving/test_outbox.py",),
+        "max(map(len, self.strings), default=1) - 1, len(text)",
+        "max(map(len, self.strings), default=2) - 2, len(text)",
+        ("tests/serving/test_detokenizer.py",),
     ),
     Mutant(
         "a stop string ends a text that has one token less than min_tokens",
         "guarded + 1 - len(stop)",
         "guarded - len(stop)",
-        ("tests/serving/test_outbox.py",),
+        ("tests/serving/test_detokenizer.py",),
     ),
     Mutant(
         "states are scattered to the slots in reverse",
@@ -113,8 +113,8 @@ MUTANTS = (
     ),
     Mutant(
         "a replay after a stop reads one token less",
-        "return tokens[: position - self.snapshot.position]",
-        "return tokens[: position - self.snapshot.position - 1]",
+        "return tokens[: position - self.position]",
+        "return tokens[: position - self.position - 1]",
         SNAPSHOTS,
     ),
     Mutant(
@@ -131,13 +131,13 @@ MUTANTS = (
     ),
     Mutant(
         "temperatures take turns from the first token of a burst",
-        "turns = self.generated[rows] + np.arange(self.length)[:, None]",
-        "turns = 0 * self.generated[rows] + np.arange(self.length)[:, None]",
+        "generated = self.generated[rows] + np.arange(self.length)[:, None]",
+        "generated = 0 * self.generated[rows] + np.arange(self.length)[:, None]",
         ("tests/serving/test_batch.py", "tests/serving/test_independence.py"),
     ),
     Mutant(
         "the stream that has just run stays first in turn",
-        "self._speaking.move_to_end(stream)",
+        "self._generating.move_to_end(stream)",
         "pass",
         ("tests/serving/test_scheduler.py",),
     ),
@@ -155,15 +155,15 @@ MUTANTS = (
     ),
     Mutant(
         "padding stays in what a burst gives",
-        "return named if padded is feeds else take(named, FULL_OUTPUTS, np.arange(rows))",
-        "return named",
-        ("tests/serving/test_runner.py", "tests/serving/test_models.py"),
+        "return outputs if padded is feeds else take(outputs, FULL_OUTPUTS, np.arange(rows))",
+        "return outputs",
+        ("tests/serving/test_executor.py", "tests/serving/test_model.py"),
     ),
     Mutant(
         "the check of exactness compares nothing",
         "return all(bits(one[name]) == bits(other[name]) for name in other)",
         "return True",
-        ("tests/charloom/test_exactness.py",),
+        ("tests/charloom/test_batch_invariance.py",),
     ),
     Mutant(
         "a bundle's files are not compared with their digests",
@@ -191,33 +191,33 @@ MUTANTS = (
     ),
     Mutant(
         "a client replays tokens that the state has already",
-        "self.known = len(self.tokens) - (response.position - response.state.position)",
-        "self.known = len(self.tokens) - (response.position - response.state.position) - 1",
+        "self.state_tokens = len(self.tokens) - (response.position - response.state.position)",
+        "self.state_tokens = len(self.tokens) - (response.position - response.state.position) - 1",
         ("tests/charloom/client/test_journal.py",),
     ),
     Mutant(
         "a client tries once more than it should",
-        "self.failures >= self.config.attempts",
-        "self.failures > self.config.attempts",
+        "self.failures >= self.config.max_attempts",
+        "self.failures > self.config.max_attempts",
         ("tests/charloom/client/test_retries.py",),
     ),
     Mutant(
         "an LSTM's forget gate is off",
         "c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)",
         "c = torch.sigmoid(f + 1e-3) * c + torch.sigmoid(i) * torch.tanh(g)",
-        ("tests/networks/test_step.py",),
+        ("tests/networks/recurrent/test_step.py",),
     ),
     Mutant(
         "a held-out loss is divided by one token too many",
-        "hardware, pause, ranks)) / len(text)",
-        "hardware, pause, ranks)) / (len(text) + 1)",
+        ") / len(text)",
+        ") / (len(text) + 1)",
         ("tests/training/test_evaluation.py",),
     ),
     Mutant(
         "the last tokens of a held-out text do not count",
         "self.time = -(-len(text) // self.count)",
         "self.time = len(text) // self.count",
-        ("tests/charloom/test_protocol.py",),
+        ("tests/charloom/test_evaluation_lanes.py",),
     ),
     Mutant(
         "the learning rate rises one step late",
@@ -227,7 +227,7 @@ MUTANTS = (
     ),
     Mutant(
         "no state is carried from chunk to chunk",
-        "self.state = tuple(part.detach().float() for part in state)",
+        "self.state = self.model.detached(state)",
         "pass",
         TRAINER,
     ),
@@ -239,8 +239,8 @@ MUTANTS = (
     ),
     Mutant(
         "the state is lost with an evaluation in mid-epoch",
-        "self.last_evaluation_seconds = progress.evaluation_seconds - before",
-        "self.last_evaluation_seconds = progress.evaluation_seconds - before; self.state = "
+        "self.last_evaluation_seconds = self.clock.evaluation_seconds - before",
+        "self.last_evaluation_seconds = self.clock.evaluation_seconds - before; self.state = "
         "self.model.initial_state(len(self.lanes.ours))",
         TRAINER,
     ),
@@ -248,7 +248,31 @@ MUTANTS = (
         "what is dropped is the same in every step",
         "self.randomness.begin(self.progress.step)",
         "self.randomness.begin(0)",
-        ("tests/training/test_masks.py", *TRAINER),
+        ("tests/training/test_regularisation.py", *TRAINER),
+    ),
+    Mutant(
+        "a state token keeps no seed that the server drew",
+        "begun.seed, begun.max_tokens = request.seed, request.max_tokens",
+        "begun.max_tokens = request.max_tokens",
+        ("tests/serving/test_state_token.py",),
+    ),
+    Mutant(
+        "files of a checkpoint are not synced",
+        "write_synced(partial / name, data)",
+        "(partial / name).write_bytes(data)",
+        ("tests/charloom/test_files.py", "tests/training/test_checkpoint.py"),
+    ),
+    Mutant(
+        "a checkpoint gets its name before its files are written",
+        "partial.mkdir()\n",
+        "partial.mkdir()\n        partial = partial.rename(folder)\n",
+        ("tests/charloom/test_files.py", "tests/training/test_checkpoint.py"),
+    ),
+    Mutant(
+        "a graph is not compared with its digest as it is opened",
+        "graph = bundle.graph(precision, kind)",
+        "graph = (bundle.path / bundle.manifest.precisions[precision].graphs[kind].file).read_bytes()",
+        ("tests/serving/test_sessions.py",),
     ),
     Mutant(
         "lanes begin at the same place of the text in every epoch",
