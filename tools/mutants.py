@@ -248,7 +248,7 @@ MUTANTS = (
         "what is dropped is the same in every step",
         "self.randomness.begin(self.progress.step)",
         "self.randomness.begin(0)",
-        ("tests/training/test_regularisation.py", *TRAINER),
+        ("tests/training/test_randomness.py",),
     ),
     Mutant(
         "a state token keeps no seed that the server drew",
