@@ -25,7 +25,7 @@ from tests.e2e.conftest import ServerProcess, launch
 
 SECONDS = float(os.environ.get("CHARLOOM_FUZZ", "0"))
 """Duration of all kinds together; 0 for one short round of each."""
-EXAMPLES = 60
+EXAMPLES = 60 if SECONDS else 24
 """Cases of one round: hypothesis begins each anew, with simple ones."""
 BUNDLE = ROOT / "tests" / "golden" / "lstm"
 KEY = Key("fuzz", bytes(range(32)))

@@ -1,20 +1,49 @@
-"""Fakes for the engine: a runner of known tokens over the letters of the alphabet."""
+"""What the tests of serving share: models, numbers of cases, and fakes for the engine.
+
+The fake is a runner of known tokens over the letters of the alphabet.
+"""
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from string import ascii_lowercase
 
 import numpy as np
 import pytest
 
 from charloom.burst import OUTPUTS, Feeds, GraphKind
+from charloom.execution_class import Precision
 from charloom.vocabulary import CharacterVocabulary, Tokens
-from serving.engine.config import SchedulerConfig
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request
 from serving.engine.runner import RunError, Runner
 from serving.engine.scheduler import StepCost
 from serving.engine.slots import Slots
 from serving.engine.snapshot import State
+from serving.model import Model
+
+LARGEST = 64
+"""Rows of the largest batch that these tests run."""
+
+
+def in_two_lengths(few: int, many: int) -> pytest.MarkDecorator:
+    """Tells a test how many cases hypothesis draws for it: few in `make test`, many in `make test-all`."""
+    return pytest.mark.parametrize("cases", [few, pytest.param(many, marks=pytest.mark.slow)])
+
+
+LoadOnce = Callable[..., Model]
+
+
+@pytest.fixture(scope="session")
+def load_once() -> LoadOnce:
+    """Loads models that tests share: load_once(path, precision, threads=1). No test may change them."""
+
+    @cache
+    def load(path: Path, precision: Precision, threads: int = 1) -> Model:
+        return Model.load(path, RunnerConfig("cpu", precision, threads), LARGEST)
+
+    return load
 
 
 class AlphabetRunner:

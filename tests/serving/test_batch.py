@@ -13,10 +13,11 @@ from charloom.burst import FULL_INPUTS, PLAIN_INPUTS
 from charloom.options import GenerateOptions
 from charloom.vocabulary import CharacterVocabulary
 from serving.engine.batch import Batch
-from serving.engine.config import RunnerConfig
 from serving.engine.request import prepare
 from serving.engine.stream import Stream
 from serving.model import Model
+from tests.conftest import PRECISIONS
+from tests.serving.conftest import LoadOnce
 
 LETTERS = CharacterVocabulary(ascii_lowercase)
 EVERYTHING: dict[str, Any] = {
@@ -145,8 +146,8 @@ def test_recent_are_the_newest_of_all_tokens(window: int, bursts: list[str], oth
 
 
 @pytest.fixture(scope="module")
-def model(bundle_dir: Path) -> Model:
-    return Model.load(bundle_dir, RunnerConfig(device="cpu"))
+def model(load_once: LoadOnce, bundle_dir: Path) -> Model:
+    return load_once(bundle_dir, PRECISIONS[-1])
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

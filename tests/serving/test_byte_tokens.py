@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.options import GenerateOptions, InvalidRequestError
@@ -18,9 +18,11 @@ from serving.engine.token_rules import TokenRules
 from serving.engine.update import Update
 from serving.local import run
 from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
-from tests.serving.conftest import AlphabetRunner
+from tests.serving.conftest import AlphabetRunner, in_two_lengths
 
 BYTES = BytePairVocabulary()
+STREAMS = 50
+"""As many as a text here has tokens."""
 SEQUENCE = BYTES.encode("é你 the 🚀\n\nand e\u0301 x你")
 
 
@@ -33,8 +35,8 @@ class SequenceRunner(AlphabetRunner):
 
 def make_engine(burst: int) -> Engine:
     """An engine whose bursts have up to so many steps."""
-    config = SchedulerConfig(max_streams=4, max_waiting=4, max_burst=burst, latency_budget=1e9)
-    engine = Engine(SequenceRunner(), BYTES, config)
+    config = SchedulerConfig(max_streams=STREAMS, max_burst=burst, latency_budget=1e9)
+    engine = Engine(SequenceRunner(streams=STREAMS), BYTES, config)
     engine.scheduler.cost.learn(1, 1, 1e-9)
     return engine
 
@@ -43,6 +45,15 @@ def updates(request: Request, burst: int) -> list[Update]:
     """What comes of a request in bursts of up to so many steps."""
     engine = make_engine(burst)
     return [update for _, update in run(engine, [engine.submit(request)])]
+
+
+def together(requests: list[Request], burst: int) -> list[list[Update]]:
+    """What comes of many requests at once."""
+    engine = make_engine(burst)
+    found: list[list[Update]] = [[] for _ in requests]
+    for index, update in run(engine, engine.submit_all(requests)):
+        found[index].append(update)
+    return found
 
 
 def text(found: list[Update]) -> str:
@@ -54,39 +65,55 @@ def expected(count: int, prompt: int = 0) -> str:
     return BYTES.decode(np.resize(np.roll(SEQUENCE, -prompt), count))
 
 
-@given(count=st.integers(1, 60), burst=st.integers(1, 9), prompt=st.sampled_from(["", "a", "the é"]))
-def test_no_burst_cuts_a_character(count: int, burst: int, prompt: str) -> None:
-    read = BYTES.encode(prompt)
-    found = updates(Request(read, count, 0), burst)
-    for update in found:
-        assert "\ufffd" not in update.text
-        assert len(update.texts) == len(update.sampled)
-    assert sum(len(update.sampled) for update in found) == count
-    assert text(found) == expected(count, len(read)).removesuffix("\ufffd")
-    assert found[-1].position == len(read) + count
+@in_two_lengths(40, 200)
+def test_no_burst_cuts_a_character(cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(count=st.integers(1, 60), burst=st.integers(1, 9), prompt=st.sampled_from(["", "a", "the é"]))
+    def check(count: int, burst: int, prompt: str) -> None:
+        read = BYTES.encode(prompt)
+        found = updates(Request(read, count, 0), burst)
+        for update in found:
+            assert "\ufffd" not in update.text
+            assert len(update.texts) == len(update.sampled)
+        assert sum(len(update.sampled) for update in found) == count
+        assert text(found) == expected(count, len(read)).removesuffix("\ufffd")
+        assert found[-1].position == len(read) + count
+
+    check()
 
 
-@given(count=st.integers(1, 50), interval=st.integers(1, 9), burst=st.integers(1, 9))
-def test_a_text_goes_on_from_a_state_in_the_middle_of_a_character(
-    count: int, interval: int, burst: int
-) -> None:
-    request = Request(BYTES.encode("a"), count, 0, state_interval=interval, returns_state=True)
-    found = updates(request, burst)
-    for place, update in enumerate(found, 1):
-        if update.snapshot is None:
-            continue
-        before = update.snapshot.position - request.start
-        rest = replace(request, prompt=no_tokens(), origin=update.snapshot, before=before)
-        assert text(found[:place]) + text(updates(rest, burst)) == text(found)
+@in_two_lengths(40, 200)
+def test_a_text_goes_on_from_a_state_in_the_middle_of_a_character(cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(count=st.integers(1, 50), interval=st.integers(1, 9), burst=st.integers(1, 9))
+    def check(count: int, interval: int, burst: int) -> None:
+        request = Request(BYTES.encode("a"), count, 0, state_interval=interval, returns_state=True)
+        found = updates(request, burst)
+        places, rests = [], []
+        for place, update in enumerate(found, 1):
+            if update.snapshot is not None:
+                before = update.snapshot.position - request.start
+                places.append(place)
+                rests.append(replace(request, prompt=no_tokens(), origin=update.snapshot, before=before))
+        assert places
+        for place, rest in zip(places, together(rests, burst), strict=True):
+            assert text(found[:place]) + text(rest) == text(found)
+
+    check()
 
 
-@given(count=st.integers(1, 50), known=st.integers(0, 50), burst=st.integers(1, 9))
-def test_a_text_goes_on_after_tokens_that_are_replayed(count: int, known: int, burst: int) -> None:
-    request = Request(BYTES.encode("é"), count, 0)
-    whole = updates(request, 50)
-    tokens = np.concatenate([update.sampled.tokens for update in whole])[: min(known, count - 1)]
-    rest = updates(replace(request, replay=tokens), burst)
-    assert BYTES.decode(tokens) + text(rest) == text(whole)
+@in_two_lengths(40, 200)
+def test_a_text_goes_on_after_tokens_that_are_replayed(cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(count=st.integers(1, 50), known=st.integers(0, 50), burst=st.integers(1, 9))
+    def check(count: int, known: int, burst: int) -> None:
+        request = Request(BYTES.encode("é"), count, 0)
+        whole = updates(request, 50)
+        tokens = np.concatenate([update.sampled.tokens for update in whole])[: min(known, count - 1)]
+        rest = updates(replace(request, replay=tokens), burst)
+        assert BYTES.decode(tokens) + text(rest) == text(whole)
+
+    check()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import charloom.v1.charloom_pb2 as pb
 from charloom.bundle import Bundle
 from charloom.vocabulary import Tokens
-from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.config import SchedulerConfig
 from serving.engine.history import History, Tail
 from serving.engine.request import Request
 from serving.engine.snapshot import Snapshot
@@ -34,6 +34,7 @@ from serving.rpc.security.sealing import Key, Sealer
 from serving.served_model import ServedModel
 from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
 from tests.conftest import PRECISIONS
+from tests.serving.conftest import LoadOnce, in_two_lengths
 from tests.serving.golden import CELLS, FOLDER
 from tests.serving.test_snapshot import run, same
 
@@ -53,9 +54,18 @@ def near_states() -> Iterator[None]:
 @pytest.fixture(
     scope="module", params=[(cell, precision) for cell in CELLS for precision in PRECISIONS], ids="-".join
 )
-def model(request: pytest.FixtureRequest) -> Model:
+def any_model(load_once: LoadOnce, request: pytest.FixtureRequest) -> Model:
+    """For what depends on the state that a model has."""
     cell, precision = request.param
-    return Model.load(FOLDER / cell, RunnerConfig("cpu", precision, threads=1), largest_batch=8)
+    return load_once(FOLDER / cell, precision)
+
+
+@pytest.fixture(
+    scope="module", params=["lstm", *(pytest.param(c, marks=pytest.mark.slow) for c in CELLS[1:])]
+)
+def model(load_once: LoadOnce, request: pytest.FixtureRequest) -> Model:
+    """For what does not."""
+    return load_once(FOLDER / request.param, PRECISIONS[-1])
 
 
 class Talk:
@@ -140,10 +150,14 @@ COMMANDS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(commands=COMMANDS)
-def test_every_branch_stands_where_its_tokens_lead(model: Model, commands: list[tuple[str, int]]) -> None:
-    asyncio.run(follow(model, commands))
+@in_two_lengths(8, 40)
+def test_every_branch_stands_where_its_tokens_lead(any_model: Model, cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(commands=COMMANDS)
+    def check(commands: list[tuple[str, int]]) -> None:
+        asyncio.run(follow(any_model, commands))
+
+    check()
 
 
 async def follow(model: Model, commands: list[tuple[str, int]]) -> None:
@@ -341,11 +355,10 @@ def test_a_client_who_leaves_in_the_middle_leaves_no_task(model: Model) -> None:
             while not (await anext(talk.events)).generated.text:
                 pass
             await talk.events.aclose()
-            for _ in range(10):
+            while not asyncio.all_tasks() <= before:
                 await asyncio.sleep(0.01)
-            assert asyncio.all_tasks() <= before
 
-    asyncio.run(talk_on())
+    asyncio.run(asyncio.wait_for(talk_on(), 60))
 
 
 BYTES = BytePairVocabulary(
@@ -360,51 +373,55 @@ BYTE_COMMANDS = st.lists(
 
 
 @pytest.fixture(scope="module")
-def byte_model() -> Model:
-    model = Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
+def byte_model(load_once: LoadOnce) -> Model:
+    model = load_once(FOLDER / "lstm", "float32")
     bundle = model.bundle
     return Model(Bundle(bundle.files, bundle.manifest, bundle.digest, BYTES), model.executor)
 
 
-@settings(max_examples=60, deadline=None)
-@given(commands=BYTE_COMMANDS)
-def test_what_is_heard_is_the_text_of_the_stream_whatever_a_token_is(
-    byte_model: Model, commands: list[tuple[str, int]]
-) -> None:
-    async def talk_on() -> None:
-        async with Talk(byte_model, max_history=10_000) as talk:
-            heard = ""
-            for kind, number in commands:
-                if kind == "generate":
-                    parts = await talk.text(max_tokens=number % 9, seed=number)
-                    heard += "".join(part.text for part in parts)
-                elif kind in ("text", "ids"):
-                    text = ["é", "the 你", "🚀\n", "", "a 你 你"][number % 5]
-                    ids = [number % BYTES.size] * (number % 3) if kind == "ids" else []
-                    fed = (await talk.ask(feed=pb.Feed(text=text, token_ids=ids))).fed
-                    heard += fed.text if fed.HasField("text") else text
-                else:
-                    limit = len(heard) if kind == "characters" else len(tail(talk).tokens)
-                    count = number % (min(limit, 6) + 1)
-                    event = await talk.ask(rewind=pb.Rewind(**{kind: count}))
-                    if event.HasField("failed"):  # the rest of a token holds what no text has
-                        assert "U+FFFD" in event.failed.message
-                        continue
-                    gone = event.rewound.text
-                    assert heard.endswith(gone)
-                    heard = heard.removesuffix(gone)
-                    if kind == "characters":
-                        assert len(gone) == count
-                        assert not BYTES.decoder(tail(talk).tokens).unfinished
-                assert heard == "".join(tail(talk).texts)
-            for text, command in {
-                "must be at most": pb.Rewind(characters=len(heard) + 1),
-                "none of the model's 25 tokens": pb.Feed(token_ids=[25]),
-            }.items():
-                kind = "feed" if isinstance(command, pb.Feed) else "rewind"
-                assert text in (await talk.ask(**{kind: command})).failed.message
+@in_two_lengths(20, 100)
+def test_what_is_heard_is_the_text_of_the_stream_whatever_a_token_is(byte_model: Model, cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(commands=BYTE_COMMANDS)
+    def check(commands: list[tuple[str, int]]) -> None:
+        asyncio.run(follow_bytes(byte_model, commands))
 
-    def tail(talk: Talk) -> Tail:
-        return talk.conversation._workers[""].branch.history.tail(BYTES)
+    check()
 
-    asyncio.run(talk_on())
+
+async def follow_bytes(model: Model, commands: list[tuple[str, int]]) -> None:
+    async with Talk(model, max_history=10_000) as talk:
+        heard = ""
+        for kind, number in commands:
+            if kind == "generate":
+                parts = await talk.text(max_tokens=number % 9, seed=number)
+                heard += "".join(part.text for part in parts)
+            elif kind in ("text", "ids"):
+                text = ["é", "the 你", "🚀\n", "", "a 你 你"][number % 5]
+                ids = [number % BYTES.size] * (number % 3) if kind == "ids" else []
+                fed = (await talk.ask(feed=pb.Feed(text=text, token_ids=ids))).fed
+                heard += fed.text if fed.HasField("text") else text
+            else:
+                limit = len(heard) if kind == "characters" else len(tail(talk).tokens)
+                count = number % (min(limit, 6) + 1)
+                event = await talk.ask(rewind=pb.Rewind(**{kind: count}))
+                if event.HasField("failed"):  # the rest of a token holds what no text has
+                    assert "U+FFFD" in event.failed.message
+                    continue
+                gone = event.rewound.text
+                assert heard.endswith(gone)
+                heard = heard.removesuffix(gone)
+                if kind == "characters":
+                    assert len(gone) == count
+                    assert not BYTES.decoder(tail(talk).tokens).unfinished
+            assert heard == "".join(tail(talk).texts)
+        for text, command in {
+            "must be at most": pb.Rewind(characters=len(heard) + 1),
+            "none of the model's 25 tokens": pb.Feed(token_ids=[25]),
+        }.items():
+            kind = "feed" if isinstance(command, pb.Feed) else "rewind"
+            assert text in (await talk.ask(**{kind: command})).failed.message
+
+
+def tail(talk: Talk) -> Tail:
+    return talk.conversation._workers[""].branch.history.tail(BYTES)

@@ -8,15 +8,15 @@ import pytest
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.options import MAX_STOPS, MAX_TEMPERATURES
-from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.config import SchedulerConfig
 from serving.metrics import Metrics
-from serving.model import Model
 from serving.models import Models
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.convert import RequestLimits
 from serving.rpc.security.sealing import Key, Sealer
 from serving.rpc.servicer import Servicer
 from serving.served_model import ServedModel
+from tests.serving.conftest import LoadOnce
 from tests.serving.golden import FOLDER
 
 FLOOD = 300_000
@@ -40,8 +40,8 @@ class Context:
 
 
 @pytest.fixture(scope="module")
-def servicer() -> Servicer:
-    model = Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
+def servicer(load_once: LoadOnce) -> Servicer:
+    model = load_once(FOLDER / "lstm", "float32")
     metrics = Metrics()
     served = ServedModel(model, SchedulerConfig(), metrics)
     sealer = Sealer([Key("a", bytes(32))], lifetime=0)

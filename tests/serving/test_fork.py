@@ -7,7 +7,7 @@ from string import ascii_lowercase
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.options import InvalidRequestError
@@ -15,9 +15,9 @@ from serving.engine.engine import Engine
 from serving.engine.stream import Stream
 from serving.engine.update import Finish, Update
 from serving.errors import BurstError, DeadlineError, DrainingError, OverloadedError
+from tests.serving.conftest import in_two_lengths
 
 Make = Callable[..., Any]
-FUNCTION_SCOPED = [HealthCheck.function_scoped_fixture]
 
 
 def drain(engine: Engine) -> dict[Stream, list[Update]]:
@@ -51,31 +51,33 @@ def follows(letter: str, length: int) -> str:
     return "".join(ascii_lowercase[(place + i) % 26] for i in range(length))
 
 
-@settings(deadline=None, suppress_health_check=FUNCTION_SCOPED)
-@given(
-    n=st.integers(1, 7),
-    prompt=st.text("abcxyz", max_size=30),
-    length=st.integers(1, 20),
-    slots=st.integers(1, 8),
-    burst=st.integers(1, 9),
-)
-def test_the_prompt_is_read_once_whatever_room_there_is(
-    make_engine: Make, ask: Make, n: int, prompt: str, length: int, slots: int, burst: int
-) -> None:
-    engine = make_engine(max_streams=slots, max_waiting=8, max_burst=burst)
-    streams = engine.submit_texts(ask(prompt, max_tokens=length), n)
-    read, texts = 0, dict.fromkeys(streams, "")
-    while not engine.empty:
-        report = engine.step()
-        read += report.read
-        for update in report.updates:
-            texts[update.stream] += update.text
-            assert update.position == len(prompt) + update.stream.released
-    assert read == len(prompt)
-    assert [stream.request.seed for stream in streams] == list(range(n))
-    # Without a prompt the start token, 26, is followed by b.
-    assert set(texts.values()) == {follows(prompt[-1] if prompt else "a", length)}
-    assert is_clean(engine, streams)
+@in_two_lengths(50, 300)
+def test_the_prompt_is_read_once_whatever_room_there_is(make_engine: Make, ask: Make, cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(
+        n=st.integers(1, 7),
+        prompt=st.text("abcxyz", max_size=30),
+        length=st.integers(1, 20),
+        slots=st.integers(1, 8),
+        burst=st.integers(1, 9),
+    )
+    def check(n: int, prompt: str, length: int, slots: int, burst: int) -> None:
+        engine = make_engine(max_streams=slots, max_waiting=8, max_burst=burst)
+        streams = engine.submit_texts(ask(prompt, max_tokens=length), n)
+        read, texts = 0, dict.fromkeys(streams, "")
+        while not engine.empty:
+            report = engine.step()
+            read += report.read
+            for update in report.updates:
+                texts[update.stream] += update.text
+                assert update.position == len(prompt) + update.stream.released
+        assert read == len(prompt)
+        assert [stream.request.seed for stream in streams] == list(range(n))
+        # Without a prompt the start token, 26, is followed by b.
+        assert set(texts.values()) == {follows(prompt[-1] if prompt else "a", length)}
+        assert is_clean(engine, streams)
+
+    check()
 
 
 def test_every_text_goes_on_from_the_state_after_the_prompt(make_engine: Make, ask: Make) -> None:
@@ -103,28 +105,30 @@ def test_the_reading_ends_with_the_prompt_and_others_do_not_wait(
     assert [rows for rows, _ in runner.bursts[:3]] == [2, 2, 4]
 
 
-@settings(deadline=None, suppress_health_check=FUNCTION_SCOPED, max_examples=200)
-@given(
-    cancelled=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=6),
-    slots=st.integers(1, 6),
-    prompt=st.sampled_from(["", "a", "abcdefghijklmnopqrst"]),
-)
-def test_cancelling_some_leaves_the_others_as_they_are(
-    make_engine: Make, ask: Make, cancelled: list[tuple[int, int]], slots: int, prompt: str
-) -> None:
-    engine = make_engine(max_streams=slots, max_waiting=6)
-    streams = engine.submit_texts(ask(prompt, max_tokens=12), 5)
-    texts = dict.fromkeys(streams, "")
-    for step in range(200):
-        for index, when in cancelled:
-            if when == step:
-                engine.abort(streams[index])
-        for update in engine.step().updates:
-            texts[update.stream] += update.text
-    assert engine.empty
-    whole = follows(prompt[-1] if prompt else "a", 12)
-    assert all(t == whole or (s.aborted and whole.startswith(t)) for s, t in texts.items())
-    assert is_clean(engine, streams)
+@in_two_lengths(60, 500)
+def test_cancelling_some_leaves_the_others_as_they_are(make_engine: Make, ask: Make, cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(
+        cancelled=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=6),
+        slots=st.integers(1, 6),
+        prompt=st.sampled_from(["", "a", "abcdefghijklmnopqrst"]),
+    )
+    def check(cancelled: list[tuple[int, int]], slots: int, prompt: str) -> None:
+        engine = make_engine(max_streams=slots, max_waiting=6)
+        streams = engine.submit_texts(ask(prompt, max_tokens=12), 5)
+        texts = dict.fromkeys(streams, "")
+        for step in range(200):
+            for index, when in cancelled:
+                if when == step:
+                    engine.abort(streams[index])
+            for update in engine.step().updates:
+                texts[update.stream] += update.text
+        assert engine.empty
+        whole = follows(prompt[-1] if prompt else "a", 12)
+        assert all(t == whole or (s.aborted and whole.startswith(t)) for s, t in texts.items())
+        assert is_clean(engine, streams)
+
+    check()
 
 
 def test_cancelling_all_while_the_prompt_is_read_frees_their_places_at_once(

@@ -15,6 +15,7 @@ from charloom.manifest import BundleError
 from serving.engine.config import RunnerConfig
 from serving.model import Model
 from tests.conftest import PRECISIONS
+from tests.serving.conftest import LoadOnce
 from tests.serving.golden import BY_CLASS, CELLS, EVERYWHERE, FOLDER, ask, everywhere, read_texts
 from tests.serving.unverified import write_unverified
 from tools.golden import VOCABULARY, GoldenError, golden_model, merge
@@ -40,9 +41,9 @@ def load(path: Path, precision: Precision) -> Model:
 
 
 @pytest.fixture(scope="module")
-def golden(cell: str, precision: Precision) -> Model:
+def golden(load_once: LoadOnce, cell: str, precision: Precision) -> Model:
     try:
-        return load(FOLDER / cell, precision)
+        return load_once(FOLDER / cell, precision)
     except BundleError as error:
         pytest.fail(f"a bundle of an older version is refused: {error}; {ANEW}")
 

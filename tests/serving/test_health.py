@@ -14,7 +14,9 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-def test_says_how_services_are_and_tells_who_watches() -> None:
+def test_says_how_services_are_and_tells_who_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.rpc.health.POLL_SECONDS", 0.02)
+
     async def main() -> None:
         health = Health()
         server = grpc.aio.server()

@@ -9,14 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.burst import INPUTS, OUTPUTS, Feeds, GraphKind, StateSpec, neutral
-from charloom.execution_class import Precision
-from serving.engine.config import RunnerConfig
 from serving.engine.executor import Executor
 from serving.engine.host_runner import HostRunner
 from serving.engine.runner import RunError, Runner
 from serving.engine.snapshot import State
-from serving.model import Model
 from tests.conftest import PRECISIONS
+from tests.serving.conftest import LoadOnce, in_two_lengths
 from tests.serving.golden import CELLS, FOLDER
 
 SLOTS = 6
@@ -74,66 +72,75 @@ def same(one: State, other: State) -> bool:
     )
 
 
-@given(specs=SPECS, verbs=VERBS)
-def test_slots_hold_what_a_table_of_states_holds(
-    specs: list[StateSpec], verbs: list[tuple[str, list[int], int]]
-) -> None:
-    function = Scrambler(specs)
-    runner: Runner = HostRunner(function, SLOTS)
-    expected = [fresh(specs) for _ in range(SLOTS)]
-    saved: list[tuple[State, State]] = []  # as the runner gave it, and as it has to stay
-    for slot in range(SLOTS):
-        runner.reset(slot)
-    for verb, slots, number in verbs:
-        first, second = slots[:2]
-        match verb:
-            case "reset":
-                runner.reset(first)
-                expected[first] = fresh(specs)
-            case "copy":
-                runner.copy(first, second)
-                expected[second] = expected[first]
-            case "snapshot":
-                saved.append((runner.snapshot(first), expected[first]))
-            case "restore" if saved:
-                state, known = saved[number % len(saved)]
-                runner.restore(first, state)
-                expected[first] = known
-            case "run":
-                last = (np.arange(len(slots)) + number).astype(np.int64)
-                feeds = {"last": last, "forced": last[None]}
-                outputs = runner.run("read", feeds, slots)
-                assert outputs.keys() == {"chosen"}
-                for row, slot in enumerate(slots):
-                    alone = {name: array[row : row + 1] for name, array in feeds.items() if name == "last"}
-                    found = function.run(
-                        "read", alone | {"forced": last[None, row : row + 1]} | expected[slot]
-                    )
-                    expected[slot] = {spec.name: found[spec.output] for spec in specs}
-        assert all(same(runner.snapshot(slot), expected[slot]) for slot in range(SLOTS))
-        assert all(same(state, known) for state, known in saved), "a snapshot is a copy"
+@in_two_lengths(50, 300)
+def test_slots_hold_what_a_table_of_states_holds(cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(specs=SPECS, verbs=VERBS)
+    def check(specs: list[StateSpec], verbs: list[tuple[str, list[int], int]]) -> None:
+        function = Scrambler(specs)
+        runner: Runner = HostRunner(function, SLOTS)
+        expected = [fresh(specs) for _ in range(SLOTS)]
+        saved: list[tuple[State, State]] = []  # as the runner gave it, and as it has to stay
+        for slot in range(SLOTS):
+            runner.reset(slot)
+        for verb, slots, number in verbs:
+            first, second = slots[:2]
+            match verb:
+                case "reset":
+                    runner.reset(first)
+                    expected[first] = fresh(specs)
+                case "copy":
+                    runner.copy(first, second)
+                    expected[second] = expected[first]
+                case "snapshot":
+                    saved.append((runner.snapshot(first), expected[first]))
+                case "restore" if saved:
+                    state, known = saved[number % len(saved)]
+                    runner.restore(first, state)
+                    expected[first] = known
+                case "run":
+                    last = (np.arange(len(slots)) + number).astype(np.int64)
+                    feeds = {"last": last, "forced": last[None]}
+                    outputs = runner.run("read", feeds, slots)
+                    assert outputs.keys() == {"chosen"}
+                    for row, slot in enumerate(slots):
+                        alone = {
+                            name: array[row : row + 1] for name, array in feeds.items() if name == "last"
+                        }
+                        found = function.run(
+                            "read", alone | {"forced": last[None, row : row + 1]} | expected[slot]
+                        )
+                        expected[slot] = {spec.name: found[spec.output] for spec in specs}
+            assert all(same(runner.snapshot(slot), expected[slot]) for slot in range(SLOTS))
+            assert all(same(state, known) for state, known in saved), "a snapshot is a copy"
+
+    check()
 
 
-@given(specs=SPECS)
-def test_a_burst_that_fails_leaves_every_slot_as_it_was(specs: list[StateSpec]) -> None:
-    runner = HostRunner(Scrambler(specs), 3)
-    for slot in range(3):
-        runner.reset(slot)
-    tokens = np.array([4, 5])
-    runner.run("read", {"last": tokens, "forced": tokens[None]}, [2, 0])
-    before = [runner.snapshot(slot) for slot in range(3)]
-    with pytest.raises(RunError):
-        runner.run("read", {"last": np.array([1, -1]), "forced": tokens[None]}, [0, 1])
-    assert all(same(runner.snapshot(slot), state) for slot, state in enumerate(before))
+@in_two_lengths(20, 100)
+def test_a_burst_that_fails_leaves_every_slot_as_it_was(cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(specs=SPECS)
+    def check(specs: list[StateSpec]) -> None:
+        runner = HostRunner(Scrambler(specs), 3)
+        for slot in range(3):
+            runner.reset(slot)
+        tokens = np.array([4, 5])
+        runner.run("read", {"last": tokens, "forced": tokens[None]}, [2, 0])
+        before = [runner.snapshot(slot) for slot in range(3)]
+        with pytest.raises(RunError):
+            runner.run("read", {"last": np.array([1, -1]), "forced": tokens[None]}, [0, 1])
+        assert all(same(runner.snapshot(slot), state) for slot, state in enumerate(before))
+
+    check()
 
 
 @pytest.fixture(
     scope="module", params=[(cell, precision) for cell in CELLS for precision in PRECISIONS], ids="-".join
 )
-def executor(request: pytest.FixtureRequest) -> Executor:
+def executor(load_once: LoadOnce, request: pytest.FixtureRequest) -> Executor:
     cell, precision = request.param
-    held: Precision = precision
-    return Model.load(FOLDER / cell, RunnerConfig("cpu", held, threads=1), largest_batch=8).executor
+    return load_once(FOLDER / cell, precision).executor
 
 
 @settings(deadline=None, max_examples=20)

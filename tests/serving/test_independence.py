@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charloom.options import GenerateOptions, seed_of
-from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request, prepare
 from serving.engine.sampled_tokens import concatenate
@@ -18,6 +18,7 @@ from serving.engine.stream import Stream
 from serving.engine.update import Finish, Update
 from serving.model import Model
 from tests.conftest import PRECISIONS
+from tests.serving.conftest import LoadOnce, in_two_lengths
 
 PROMPTS = ("", "a", "The statement", "Съешь ", "for x in range(10):\n    print(x)\n" * 3, "👩‍🚀")
 SEEDS = st.integers(0, 3) | st.integers(0, 2**64 - 1)
@@ -82,8 +83,8 @@ GUESTS = st.builds(
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)
-def model(bundle_dir: Path, request: pytest.FixtureRequest) -> Model:
-    return Model.load(bundle_dir, RunnerConfig(device="cpu", precision=request.param))
+def model(load_once: LoadOnce, bundle_dir: Path, request: pytest.FixtureRequest) -> Model:
+    return load_once(bundle_dir, request.param, threads=2)
 
 
 @dataclass(frozen=True)
@@ -132,21 +133,24 @@ def outcomes(engine: Engine, script: Iterator[list[Stream]]) -> dict[Stream, Out
     return {stream: outcome(of_stream) for stream, of_stream in updates.items()}
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.large_base_example],
-)
-@given(
-    # Left to itself, hypothesis seldom draws a long list, and company is the point here.
-    guests=st.sampled_from([1, 5, 20, 40]).flatmap(lambda n: st.lists(GUESTS, min_size=n, max_size=n)),
-    slots=st.sampled_from([1, 16, 64, 64]),
-    batch=st.sampled_from([2, 7, 32, 256]),
-    burst=st.sampled_from([1, 3, 7, 16]),
-)
-def test_any_company_leaves_every_text_as_it_is_alone(
-    model: Model, guests: list[Guest], slots: int, batch: int, burst: int
-) -> None:
+@in_two_lengths(4, 30)
+def test_any_company_leaves_every_text_as_it_is_alone(model: Model, cases: int) -> None:
+    @settings(max_examples=cases, suppress_health_check=[HealthCheck.large_base_example])
+    @given(
+        # Left to itself, hypothesis seldom draws a long list, and company is the point here.
+        guests=st.sampled_from([5, 1, 20, 40]).flatmap(lambda n: st.lists(GUESTS, min_size=n, max_size=n)),
+        slots=st.sampled_from([64, 64, 16, 1]),
+        batch=st.sampled_from([32, 256, 7, 2]),
+        burst=st.sampled_from([7, 16, 3, 1]),
+    )
+    def check(guests: list[Guest], slots: int, batch: int, burst: int) -> None:
+        check_company(model, guests, slots, batch, burst)
+
+    check()
+
+
+def check_company(model: Model, guests: list[Guest], slots: int, batch: int, burst: int) -> None:
+    """Whether the texts of some guests in one engine are those of each alone."""
     config = SchedulerConfig(
         max_streams=slots, max_batch=batch, max_waiting=120, max_burst=burst, latency_budget=9
     )

@@ -9,7 +9,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from charloom.burst import FULL_OUTPUTS, INPUTS, Feeds, GraphKind, take
-from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.executor import Executor
 from serving.engine.host_runner import HostRunner
@@ -30,14 +30,16 @@ from serving.engine.stream import Stream
 from serving.engine.update import Update
 from serving.model import Model
 from tests.conftest import needs_int8
+from tests.serving.conftest import LARGEST, LoadOnce
 from tests.serving.test_independence import FILTERS, PROMPTS, Guest, Outcome, outcome, outcome_alone
 
-NUMBERS = range(*map(int, os.environ.get("CHARLOOM_INTERLEAVINGS", "0:60").split(":")))
-"""Those to run: from the first to before the last."""
+NUMBERS = {"float32": "0:9", "int8": "9:18"}
+"""Those to run, unless CHARLOOM_INTERLEAVINGS says which: from the first to before the last. The engine does
+not know in which precision it runs, so that each has others."""
 NEWS = 500
 """Interleavings from one line of progress to the next."""
 GUESTS = 300
-MOST_STREAMS = 64
+MOST_STREAMS = LARGEST
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ class Known:
 
     guest: Guest
     request: Request
-    alone: tuple[Outcome, ...]
+    model: Model
+
+    @cached_property
+    def alone(self) -> tuple[Outcome, ...]:
+        return tuple(outcome_alone(self.model, self.guest, index) for index in range(self.guest.n))
 
 
 class OneStrategy:
@@ -68,16 +74,15 @@ class Scene:
 
 
 @pytest.fixture(scope="module", params=["float32", pytest.param("int8", marks=needs_int8)])
-def scene(bundle_dir: Path, request: pytest.FixtureRequest) -> Scene:
+def scene(load_once: LoadOnce, bundle_dir: Path, request: pytest.FixtureRequest) -> Scene:
     """On one thread, and on two by every strategy."""
-    one, two = (RunnerConfig(device="cpu", precision=request.param, threads=n) for n in (1, 2))
-    alone, model = Model.load(bundle_dir, one), Model.load(bundle_dir, two)
+    alone, model = (load_once(bundle_dir, request.param, threads) for threads in (1, 2))
     others = (OneStrategy(model.executor, strategy) for strategy in model.executor.strategies)
     functions = (alone.executor, *others)
     assert len({str(function.execution_class) for function in functions}) == 1
     random = Random(GUESTS)
-    guests = tuple(known(random_guest(random), alone) for _ in range(GUESTS))
-    return Scene(alone, functions, guests)
+    guests = (random_guest(random) for _ in range(GUESTS))
+    return Scene(alone, functions, tuple(Known(guest, guest.request(alone), alone) for guest in guests))
 
 
 def random_guest(random: Random) -> Guest:
@@ -98,11 +103,6 @@ def random_guest(random: Random) -> Guest:
         stays=None,
         cancels=0,
     )
-
-
-def known(guest: Guest, model: Model) -> Known:
-    alone = tuple(outcome_alone(model, guest, index) for index in range(guest.n))
-    return Known(guest, guest.request(model), alone)
 
 
 class Shuffling:
@@ -213,11 +213,12 @@ def interleave(number: int, scene: Scene) -> Counter[str]:
 @pytest.mark.timeout(0)
 def test_no_interleaving_changes_a_byte(scene: Scene) -> None:
     precision = scene.model.executor.precision
+    numbers = range(*map(int, os.environ.get("CHARLOOM_INTERLEAVINGS", NUMBERS[precision]).split(":")))
     seen: Counter[str] = Counter()
-    for done, number in enumerate(NUMBERS, 1):
+    for done, number in enumerate(numbers, 1):
         seen += interleave(number, scene)
-        if done % NEWS == 0 or done == len(NUMBERS):
-            print(f"{precision}: {done} of {len(NUMBERS)} interleavings, of {seen['streams']} streams "
+        if done % NEWS == 0 or done == len(numbers):
+            print(f"{precision}: {done} of {len(numbers)} interleavings, of {seen['streams']} streams "
                   f"({seen['cancelled']} given up), {seen['bursts']} bursts, {seen['tokens']} tokens; "
                   "all as alone", flush=True)  # fmt: skip
     assert min(seen[what] for what in ("streams", "cancelled", "bursts", "tokens")) > 0

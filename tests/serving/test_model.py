@@ -20,19 +20,18 @@ from serving.engine.config import RunnerConfig
 from serving.engine.executor import Executor
 from serving.model import Model
 from tests.conftest import PRECISIONS
+from tests.serving.golden import FOLDER
 
 Rows = Callable[[GraphKind, Feeds], bool | npt.NDArray[np.bool_]]
 Load = Callable[..., Model]
 
 
 @pytest.fixture(params=PRECISIONS)
-def load(
-    request: pytest.FixtureRequest, bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Model]:
-    """Loads the bundle on a runner that is off by the least bit in the rows that `when` finds."""
+def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Model]:
+    """Loads a bundle on a runner that is off by the least bit in the rows that `when` finds."""
     precision: Precision = request.param
 
-    def make(when: Rows = lambda kind, feeds: False, threads: int = 1) -> Model:
+    def make(when: Rows = lambda kind, feeds: False, threads: int = 1, path: Path = FOLDER / "lstm") -> Model:
         class Broken(Executor):
             def _run_padded(self, threads: int, kind: GraphKind, feeds: Feeds) -> Feeds:
                 outputs = super()._run_padded(threads, kind, feeds)
@@ -41,14 +40,14 @@ def load(
                 return outputs
 
         monkeypatch.setattr(module, "Executor", Broken)
-        return Model.load(bundle_dir, RunnerConfig("cpu", precision, threads))
+        return Model.load(path, RunnerConfig("cpu", precision, threads))
 
     return make
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_real_runner_is_exact(load: Load, threads: int) -> None:
-    model = load(threads=threads)
+def test_a_real_runner_is_exact(load: Load, bundle_dir: Path, threads: int) -> None:
+    model = load(threads=threads, path=bundle_dir)
     verification = model.bundle.manifest.precisions[model.executor.precision].verification
     assert model.executor.padding == verification["padding"]
     assert str(model.executor.execution_class) == verification["execution_class"]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.errors import ConfigError
@@ -12,6 +12,7 @@ from charloom.vocabulary import CharacterVocabulary
 from serving.engine.config import SchedulerConfig
 from serving.engine.scheduler import Plan, Scheduler, StepCost, efficient_seconds
 from serving.engine.stream import Stream
+from tests.serving.conftest import in_two_lengths
 
 Make = Callable[..., Any]
 LETTERS = CharacterVocabulary("abc")
@@ -122,30 +123,33 @@ def test_a_stream_whose_reader_has_fallen_behind_gives_its_turn_to_others(ask: M
     assert run(subject).streams == [paused]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    batch=st.integers(2, 6),
-    streams=st.integers(1, 20),
-    arrivals=st.lists(st.integers(0, 6), min_size=40, max_size=40),
-)
-def test_every_stream_has_its_turn_whatever_arrives(
-    ask: Make, batch: int, streams: int, arrivals: list[int]
-) -> None:
+@in_two_lengths(50, 300)
+def test_every_stream_has_its_turn_whatever_arrives(ask: Make, cases: int) -> None:
     """No stream waits longer than it takes all that run to pass through half of a batch."""
-    subject = speaking(ask, streams, max_batch=batch)
-    waited = dict.fromkeys(subject.running, 0)  # bursts since its last turn
-    most = 0
-    for arriving in arrivals:
-        for _ in range(arriving):
-            waited[join(subject, Stream(ask("a" * 7, max_tokens=1), LETTERS))] = 0
-        most = max(most, len(waited))
-        turn = run(subject).streams
-        waited = {stream: 0 if stream in turn else bursts + 1 for stream, bursts in waited.items()}
-        assert max(waited.values()) <= -(-most // (batch // 2))
-        for stream in turn:
-            if stream.steps_left == 0:
-                subject.remove(stream)
-                del waited[stream]
+
+    @settings(max_examples=cases)
+    @given(
+        batch=st.integers(2, 6),
+        streams=st.integers(1, 20),
+        arrivals=st.lists(st.integers(0, 6), min_size=40, max_size=40),
+    )
+    def check(batch: int, streams: int, arrivals: list[int]) -> None:
+        subject = speaking(ask, streams, max_batch=batch)
+        waited = dict.fromkeys(subject.running, 0)  # bursts since its last turn
+        most = 0
+        for arriving in arrivals:
+            for _ in range(arriving):
+                waited[join(subject, Stream(ask("a" * 7, max_tokens=1), LETTERS))] = 0
+            most = max(most, len(waited))
+            turn = run(subject).streams
+            waited = {stream: 0 if stream in turn else bursts + 1 for stream, bursts in waited.items()}
+            assert max(waited.values()) <= -(-most // (batch // 2))
+            for stream in turn:
+                if stream.steps_left == 0:
+                    subject.remove(stream)
+                    del waited[stream]
+
+    check()
 
 
 @pytest.mark.parametrize(

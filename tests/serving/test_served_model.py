@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from charloom.bundle import Bundle
 from charloom.burst import Feeds, GraphKind
-from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.config import SchedulerConfig
 from serving.engine.host_runner import HostRunner
 from serving.engine.request import Request
 from serving.engine.runner import RunError
@@ -23,6 +23,7 @@ from serving.rpc.convert import RequestLimits
 from serving.rpc.security.sealing import Key, Sealer
 from serving.served_model import ServedModel
 from serving.server import LIVENESS, SERVICE, SERVING, Server, ServerConfig, health_service
+from tests.serving.conftest import LoadOnce
 from tests.serving.golden import FOLDER
 from tests.serving.test_thread import read
 
@@ -30,8 +31,8 @@ SCHEDULING = SchedulerConfig(max_streams=4, max_waiting=4)
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
+def model(load_once: LoadOnce) -> Model:
+    return load_once(FOLDER / "lstm", "float32")
 
 
 def named(model: Model, name: str) -> Model:
@@ -109,6 +110,8 @@ def test_what_is_counted_of_no_model_stays() -> None:
 def test_a_model_whose_bursts_fail_is_not_ready_and_recovers(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("serving.engine.thread.MAX_SLEEP", 0.02)
+
     async def serve() -> None:
         served = ServedModel(model, SCHEDULING, Metrics())
         served.start()

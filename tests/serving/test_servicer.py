@@ -7,10 +7,11 @@ import grpc.aio
 import pytest
 
 import charloom.v1.charloom_pb2 as pb
-from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.config import SchedulerConfig
 from serving.model import Model
 from serving.rpc.conversation import ConversationLimits
 from serving.rpc.servicer import Servicer
+from tests.serving.conftest import LoadOnce
 from tests.serving.golden import FOLDER
 from tests.serving.in_process import connected
 
@@ -20,8 +21,8 @@ ONE_SLOT = SchedulerConfig(max_streams=1)
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
+def model(load_once: LoadOnce) -> Model:
+    return load_once(FOLDER / "lstm", "float32")
 
 
 async def refusal(call: grpc.aio.StreamStreamCall[pb.ConverseRequest, pb.ConverseResponse]) -> str:

@@ -1,42 +1,50 @@
 """Saved at any token, gone on from anywhere: the text is to the byte that of a stream that was left alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.vocabulary import no_tokens
 from serving.engine.async_engine import merge
-from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.config import SchedulerConfig
+from serving.engine.engine import Engine
 from serving.engine.request import Request
 from serving.engine.sampled_tokens import SampledTokens, concatenate
 from serving.engine.snapshot import Snapshot
+from serving.engine.stream import Stream
 from serving.engine.update import Finish, Update
 from serving.errors import DrainingError
 from serving.model import Model
 from tests.conftest import PRECISIONS
+from tests.serving.conftest import LARGEST, LoadOnce, in_two_lengths
 from tests.serving.test_independence import GUESTS, Guest
-
-SETTINGS = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)
-def model(bundle_dir: Path, request: pytest.FixtureRequest) -> Model:
-    return Model.load(bundle_dir, RunnerConfig(device="cpu", precision=request.param))
+def model(load_once: LoadOnce, bundle_dir: Path, request: pytest.FixtureRequest) -> Model:
+    return load_once(bundle_dir, request.param)
 
 
 def updates(model: Model, request: Request, burst: int = 11, n: int = 1) -> list[list[Update]]:
     """What comes of the texts of one request, in bursts of up to so many steps."""
-    config = SchedulerConfig(max_streams=4, max_burst=burst, latency_budget=9)
-    engine = model.engine(config)
-    streams = engine.submit_texts(request, n)
+    engine = model.engine(SchedulerConfig(max_streams=4, max_burst=burst, latency_budget=9))
+    return drain(engine, engine.submit_texts(request, n))
+
+
+def together(model: Model, requests: Sequence[Request], burst: int) -> list[list[Update]]:
+    """What comes of many requests at once."""
+    engine = model.engine(SchedulerConfig(max_streams=LARGEST, max_burst=burst, latency_budget=9))
+    return drain(engine, engine.submit_all(requests))
+
+
+def drain(engine: Engine, streams: list[Stream]) -> list[list[Update]]:
+    """Steps an engine until nothing is left; the updates of each stream."""
     found: list[list[Update]] = [[] for _ in streams]
     while not engine.empty:
         for update in engine.step().updates:
@@ -79,76 +87,85 @@ def saved(found: list[Update]) -> Iterator[tuple[int, Snapshot]]:
     return ((i + 1, update.snapshot) for i, update in enumerate(found) if update.snapshot is not None)
 
 
-@SETTINGS
-@given(guest=GUESTS, interval=st.integers(1, 9), bursts=st.tuples(*[st.sampled_from([1, 4, 7, 30])] * 2))
-def test_a_text_goes_on_from_every_place_where_it_was_saved(
-    model: Model, guest: Guest, interval: int, bursts: tuple[int, int]
-) -> None:
-    request = replace(guest.request(model), returns_state=True, state_interval=interval)
-    whole = run(model, request, bursts[0])
-    tokens, said = chosen(whole).tokens, text(whole)
-    for count, snapshot in saved(whole):
-        released = snapshot.position - request.start
-        assert 0 <= released <= len(tokens)
-        assert snapshot.position == whole[count - 1].position
-        rest = run(model, go_on(request, snapshot), bursts[1])
-        assert text(whole[:count]) + text(rest) == said
-        assert chosen(rest).tokens.tolist() == tokens[released:].tolist()
-        assert chosen(rest).logprobs.tobytes() == chosen(whole).logprobs[released:].tobytes()
+@in_two_lengths(25, 60)
+def test_a_text_goes_on_from_every_place_where_it_was_saved(model: Model, cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(guest=GUESTS, interval=st.integers(1, 9), bursts=st.tuples(*[st.sampled_from([1, 4, 7, 30])] * 2))
+    def check(guest: Guest, interval: int, bursts: tuple[int, int]) -> None:
+        request = replace(guest.request(model), returns_state=True, state_interval=interval)
+        whole = run(model, request, bursts[0])
+        tokens, said = chosen(whole).tokens, text(whole)
+        places = list(saved(whole))
+        assert places
+        rests = together(model, [go_on(request, snapshot) for _, snapshot in places], bursts[1])
+        for (count, snapshot), rest in zip(places, rests, strict=True):
+            released = snapshot.position - request.start
+            assert 0 <= released <= len(tokens)
+            assert snapshot.position == whole[count - 1].position
+            assert text(whole[:count]) + text(rest) == said
+            assert chosen(rest).tokens.tolist() == tokens[released:].tolist()
+            assert chosen(rest).logprobs.tobytes() == chosen(whole).logprobs[released:].tobytes()
+            assert rest[-1].finish == whole[-1].finish
+            assert rest[-1].stream.released == whole[-1].stream.released
+            assert same(rest[-1].snapshot, whole[-1].snapshot)
+
+    check()
+
+
+@in_two_lengths(25, 60)
+def test_a_text_goes_on_after_the_tokens_that_its_reader_has(model: Model, cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(guest=GUESTS, which=st.integers(0, 1000), where=st.integers(0, 1000))
+    def check(guest: Guest, which: int, where: int) -> None:
+        request = replace(guest.request(model), returns_state=True, state_interval=5)
+        whole = run(model, request)
+        tokens = chosen(whole).tokens
+        origins = [None, *(snapshot for _, snapshot in saved(whole))]
+        origin = origins[which % len(origins)]  # how many there are follows from how fast bursts are
+        begun = request if origin is None else go_on(request, origin)
+        held = begun.before + where % (len(tokens) - begun.before + 1)
+        rest = run(model, replace(begun, replay=tokens[begun.before : held]))
+        assert chosen(rest).tokens.tolist() == tokens[held:].tolist()
+        assert text(rest) == text(whole)[held:]
         assert rest[-1].finish == whole[-1].finish
-        assert rest[-1].stream.released == whole[-1].stream.released
         assert same(rest[-1].snapshot, whole[-1].snapshot)
 
-
-@SETTINGS
-@given(guest=GUESTS, which=st.integers(0, 1000), where=st.integers(0, 1000))
-def test_a_text_goes_on_after_the_tokens_that_its_reader_has(
-    model: Model, guest: Guest, which: int, where: int
-) -> None:
-    request = replace(guest.request(model), returns_state=True, state_interval=5)
-    whole = run(model, request)
-    tokens = chosen(whole).tokens
-    origins = [None, *(snapshot for _, snapshot in saved(whole))]
-    origin = origins[which % len(origins)]  # how many there are follows from how fast bursts are
-    begun = request if origin is None else go_on(request, origin)
-    held = begun.before + where % (len(tokens) - begun.before + 1)
-    rest = run(model, replace(begun, replay=tokens[begun.before : held]))
-    assert chosen(rest).tokens.tolist() == tokens[held:].tolist()
-    assert text(rest) == text(whole)[held:]
-    assert rest[-1].finish == whole[-1].finish
-    assert same(rest[-1].snapshot, whole[-1].snapshot)
+    check()
 
 
-@SETTINGS
-@given(guest=GUESTS, cut=st.integers(0, 40))
-def test_a_prompt_may_be_read_in_parts(model: Model, guest: Guest, cut: int) -> None:
-    request = guest.request(model)
-    first = replace(request, prompt=request.prompt[:cut], max_tokens=0, min_tokens=0, returns_state=True)
-    (read,) = run(model, first)
-    assert (read.finish, read.text, read.position) == (Finish.LENGTH, "", len(first.prompt))
-    second = replace(request, prompt=request.prompt[cut:], origin=read.snapshot)
-    for of_parts, whole in zip(updates(model, second, n=2), updates(model, request, n=2), strict=True):
-        assert text(of_parts) == text(whole)
-        assert chosen(of_parts).logprobs.tobytes() == chosen(whole).logprobs.tobytes()
+@in_two_lengths(10, 40)
+def test_a_prompt_may_be_read_in_parts(model: Model, cases: int) -> None:
+    @settings(max_examples=cases)
+    @given(guest=GUESTS, cut=st.integers(0, 40))
+    def check(guest: Guest, cut: int) -> None:
+        request = guest.request(model)
+        first = replace(request, prompt=request.prompt[:cut], max_tokens=0, min_tokens=0, returns_state=True)
+        (read,) = run(model, first)
+        assert (read.finish, read.text, read.position) == (Finish.LENGTH, "", len(first.prompt))
+        second = replace(request, prompt=request.prompt[cut:], origin=read.snapshot)
+        for of_parts, whole in zip(updates(model, second, n=2), updates(model, request, n=2), strict=True):
+            assert text(of_parts) == text(whole)
+            assert chosen(of_parts).logprobs.tobytes() == chosen(whole).logprobs.tobytes()
+
+    check()
 
 
-@SETTINGS
-@given(guest=GUESTS, burst=st.sampled_from([1, 4, 30]))
+@in_two_lengths(10, 40)
 def test_a_text_that_is_scored_has_the_log_probabilities_of_one_that_is_generated(
-    model: Model, guest: Guest, burst: int
+    model: Model, cases: int
 ) -> None:
-    request = replace(guest.request(model), logprobs=3, stop=(), min_tokens=0)
-    written = chosen(run(model, request))
-    scored = chosen(
-        run(
-            model,
-            Request(request.prompt, len(written), 0, logprobs=3, replay=written.tokens, scored=True),
-            burst,
-        )
-    )
-    assert scored.tokens.tolist() == written.tokens.tolist()
-    assert scored.logprobs.tobytes() == written.logprobs.tobytes()
-    assert scored.top_tokens.tolist() == written.top_tokens.tolist()
+    @settings(max_examples=cases)
+    @given(guest=GUESTS, burst=st.sampled_from([1, 4, 30]))
+    def check(guest: Guest, burst: int) -> None:
+        request = replace(guest.request(model), logprobs=3, stop=(), min_tokens=0)
+        written = chosen(run(model, request))
+        known = Request(request.prompt, len(written), 0, logprobs=3, replay=written.tokens, scored=True)
+        scored = chosen(run(model, known, burst))
+        assert scored.tokens.tolist() == written.tokens.tolist()
+        assert scored.logprobs.tobytes() == written.logprobs.tobytes()
+        assert scored.top_tokens.tolist() == written.top_tokens.tolist()
+
+    check()
 
 
 @pytest.mark.parametrize("steps", range(1, 6))

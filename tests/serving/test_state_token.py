@@ -10,7 +10,7 @@ import pytest
 import charloom.v1.charloom_pb2 as pb
 from charloom.burst import StateSpec
 from charloom.options import MAX_WINDOW, InvalidRequestError
-from serving.engine.config import RunnerConfig, SchedulerConfig
+from serving.engine.config import SchedulerConfig
 from serving.engine.request import Request
 from serving.errors import OtherBundleError
 from serving.metrics import Metrics
@@ -21,6 +21,7 @@ from serving.rpc.convert import RequestLimits, Text
 from serving.rpc.resolver import MAX_NAME, Resolver, fresh, resumed
 from serving.rpc.security.sealing import Key, Sealer
 from serving.served_model import ServedModel
+from tests.serving.conftest import LoadOnce
 from tests.serving.golden import FOLDER
 from tests.serving.test_snapshot import chosen, run
 
@@ -28,9 +29,8 @@ OPTIONS: dict[str, Any] = {"seed": 3, "max_tokens": 9, "top_k": 4, "stop": ["x"]
 
 
 @pytest.fixture(scope="module")
-def model() -> ServedModel:
-    model = Model.load(FOLDER / "lstm", RunnerConfig("cpu", "float32", threads=1), largest_batch=8)
-    return ServedModel(model, SchedulerConfig(max_streams=4), Metrics())
+def model(load_once: LoadOnce) -> ServedModel:
+    return ServedModel(load_once(FOLDER / "lstm", "float32"), SchedulerConfig(max_streams=4), Metrics())
 
 
 @pytest.fixture

@@ -68,20 +68,22 @@ class Broken(AlphabetRunner):
 
 
 def test_alive_means_that_bursts_advance_or_nothing_is_runnable(
-    make_engine: Make, ask: Make, runner: Any
+    make_engine: Make, ask: Make, runner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("serving.engine.thread.MAX_SLEEP", 60.0)
     gate, reports = Gate(runner), []
     engine = make_engine(gate)
     thread = EngineThread(engine, reports.append, "test")
     thread.start()
-    time.sleep(0.7)
-    assert thread.healthy(patience=0.6)  # asleep, however long
+    assert soon(lambda: thread._asleep)
+    time.sleep(0.15)
+    assert thread.healthy(patience=0.1)  # asleep, however long
     engine.submit(ask())
     thread.wake()
     assert soon(lambda: not thread.healthy(patience=0.1))  # a burst does not end
     gate.open.set()
     assert soon(lambda: any(u.finish for r in reports for u in r.updates))
-    assert soon(lambda: thread.healthy(patience=0.6))
+    assert soon(lambda: thread.healthy(patience=0.1))
     thread.stop()
     assert not thread.healthy(patience=60)
 
@@ -115,8 +117,13 @@ class Failing(WrappedRunner):
 
 
 def test_an_engine_whose_bursts_fail_finds_out_without_traffic_and_recovers_without(
-    make_engine: Make, ask: Make, runner: Any, caplog: pytest.LogCaptureFixture
+    make_engine: Make,
+    ask: Make,
+    runner: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("serving.engine.thread.MAX_SLEEP", 0.02)
     failing, reports = Failing(runner), []
     engine = make_engine(failing)
     thread = EngineThread(engine, reports.append, "test")
@@ -127,10 +134,10 @@ def test_an_engine_whose_bursts_fail_finds_out_without_traffic_and_recovers_with
     thread.wake()
     assert soon(lambda: thread.failing)
     assert thread.healthy(patience=60)  # as patient with failures as with a burst that does not end
-    assert soon(lambda: not thread.healthy(patience=0.6))
+    assert soon(lambda: not thread.healthy(patience=0.1))
     failing.fails = False
     assert soon(lambda: not thread.failing)
-    assert thread.healthy(patience=0.6)
+    assert thread.healthy(patience=60)
     assert caplog.text.count("bursts in a row have failed") == 1
     assert engine.empty
     assert engine.slots.used == 0
@@ -230,11 +237,12 @@ def test_a_reader_of_several_texts_gets_each_apart(make_engine: Make, ask: Make)
 
 def test_a_reader_that_comes_back_wakes_its_paused_stream(make_engine: Make, ask: Make) -> None:
     async def scenario() -> None:
-        made = []
-        engine = AsyncEngine(make_engine(buffer_tokens=8), "test", lambda r: made.append(r.generated))
+        made: list[int] = []
+        inner = make_engine(buffer_tokens=8)
+        engine = AsyncEngine(inner, "test", lambda report: made.append(report.generated))
         engine.start()
         reader = engine.submit_texts(ask("a", max_tokens=100), None)
-        await asyncio.sleep(0.3)
+        assert await asyncio.to_thread(soon, lambda: sum(made) > 0 and not inner.ready)
         assert sum(made) < 30  # it has paused
         text, end = await read(reader)
         assert len(text) == 100

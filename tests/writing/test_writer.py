@@ -138,10 +138,21 @@ class WritingBytes(Writing):
     likely = tuple(dict.fromkeys(vocabulary.encode("é你🚀 the a.\n\ne\u0301").tolist()))
 
 
-Writing.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+class WritingLong(Writing):
+    """Many more of them."""
+
+
+class WritingBytesLong(WritingBytes):
+    """Many more of them."""
+
+
+FEW, MANY = (settings(max_examples=cases, stateful_step_count=30) for cases in (20, 150))
+Writing.TestCase.settings = WritingBytes.TestCase.settings = FEW
+WritingLong.TestCase.settings = WritingBytesLong.TestCase.settings = MANY
 TestWriting = Writing.TestCase
-WritingBytes.TestCase.settings = Writing.TestCase.settings
 TestWritingBytes = WritingBytes.TestCase
+TestWritingLong = pytest.mark.slow(WritingLong.TestCase)
+TestWritingBytesLong = pytest.mark.slow(WritingBytesLong.TestCase)
 
 
 def writer(**options: object) -> tuple[Writer, FakeSession]:
