@@ -80,21 +80,22 @@ def adjust(scores, given, recent, index):
 def probabilities(scores, temperature):
     """Softmax at a temperature; at 0, all of it on the likeliest token, the first of equals."""
     if temperature == 0:
-        return np.eye(len(scores))[scores.argmax()]
+        return np.float64(np.arange(len(scores)) == scores.argmax())
     mass = np.exp((scores - scores.max()) / temperature)
     return mass / mass.sum()
 
 
 def keep_likeliest(mass, top_k, min_p, typical_p, top_p):
     """Top-k, min-p, typical and top-p, each of what the former left."""
-    kept = [int(token) for token in np.argsort(-mass, kind="stable") if mass[token] > 0]
+    kept = np.argsort(-mass, kind="stable")
+    kept = kept[mass[kept] > 0]
     if top_k:
         kept = kept[:top_k]
-    kept = [token for token in kept if mass[token] >= min_p * mass.max()]
-    p = {token: mass[token] / mass[kept].sum() for token in kept}
-    entropy = -sum(p[token] * np.log(p[token]) for token in kept)
-    typical = fewest(sorted(kept, key=lambda token: abs(entropy + np.log(p[token]))), mass, typical_p)
-    nucleus = fewest([token for token in kept if token in typical], mass, top_p)
+    kept = kept[mass[kept] >= min_p * mass.max()]
+    p = mass[kept] / mass[kept].sum()
+    entropy = -(p * np.log(p)).sum()
+    typical = fewest(kept[np.argsort(np.abs(entropy + np.log(p)), kind="stable")], mass, typical_p)
+    nucleus = fewest(kept[np.isin(kept, typical)], mass, top_p)
     return np.where(np.isin(np.arange(len(mass)), nucleus), mass, 0)
 
 

@@ -1,5 +1,6 @@
-"""Small real parts for the tests of training: a text, options that train in a moment, a trainer."""
+"""Small real parts for the tests of training: a text, options that train in a moment, a trainer, a clock."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def one_thread() -> None:
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
     path = tmp_path / "verse.txt"
-    path.write_text("".join(f"{i}. {VERSE}" for i in range(60)))
+    path.write_text("".join(f"{i}. {VERSE}" for i in range(30)))
     return path
 
 
@@ -121,3 +122,31 @@ def small() -> Callable[..., tuple[str, ...]]:
         return tuple(word for name, value in options.items() for word in (f"--{name}", str(value)))
 
     return arguments
+
+
+@pytest.fixture
+def after_steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], object]], None]:
+    """Has something done after every step of all trainings in this process; it gets the number of steps."""
+
+    def arrange(act: Callable[[int], object]) -> None:
+        def step(trainer: Trainer) -> None:
+            take_step(trainer)
+            act(trainer.progress.step)
+
+        take_step = Trainer.step
+        monkeypatch.setattr(Trainer, "step", step)
+
+    return arrange
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Stops the clock that runs go by; it goes on by so many seconds when it is told to."""
+    now = time.monotonic()
+
+    def advance(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    return advance

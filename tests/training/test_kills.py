@@ -10,10 +10,18 @@ import time
 
 import pytest
 
+from tests.training.conftest import VERSE
 from training.checkpoint import load_checkpoint, load_training_state
 
 SAVING = {"evaluate-every": 25, "save-minutes": 1e-5, "keep": 1, "threads": 1, "patience": 0}
 """Saves after nearly every step, so that a kill meets a save more often than not."""
+
+
+@pytest.fixture
+def text(text):
+    """Twice as much of it, so that a run is not over too soon."""
+    text.write_text("".join(f"{i}. {VERSE}" for i in range(60)))
+    return text
 
 
 def evaluations(run):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from charloom.errors import ConfigError
+from tests.training.conftest import VERSE
 from training.checkpoint import CheckpointError, load_checkpoint, load_training_state
 from training.ranks import Ranks
 
@@ -18,6 +19,13 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "
 STANDALONE = ("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0")
 EXACT = {"dropout": 0, "threads": 1, "patience": 0}
 SAVING = EXACT | {"save-minutes": 1e-5, "keep": 0}
+
+
+@pytest.fixture
+def text(text):
+    """Twice as much of it, so that a run is not over too soon."""
+    text.write_text("".join(f"{i}. {VERSE}" for i in range(60)))
+    return text
 
 
 def torchrun(*arguments, before=()):

@@ -37,6 +37,13 @@ def trained(windowed, make_trainer, out):
     return trainer
 
 
+def begun(windowed, make_trainer, out):
+    """Makes a run of a single step."""
+    trainer = make_trainer(windowed, out, networks=WINDOWS)
+    trainer.advance()
+    trainer.save()
+
+
 def test_it_learns(windowed, make_trainer, tmp_path):
     longer = replace(windowed, run=replace(windowed.run, epochs=6))
     trainer = trained(longer, make_trainer, tmp_path / "run")
@@ -44,31 +51,32 @@ def test_it_learns(windowed, make_trainer, tmp_path):
     assert last < first - 1
 
 
-@pytest.mark.parametrize("steps", [1, 7, 33])
-def test_it_resumes_to_the_bit_with_a_state_of_integers(steps, windowed, make_trainer, tmp_path):
+def test_it_resumes_to_the_bit_with_a_state_of_integers(windowed, make_trainer, tmp_path):
     whole = trained(windowed, make_trainer, tmp_path / "whole")
-    part = make_trainer(windowed, tmp_path / "parts", networks=WINDOWS)
-    part.evaluate()
-    for _ in range(steps):
-        part.step()
-        if part.due():
-            part.evaluate()
-    part.save()
-    kept = load_training_state(tmp_path / "parts" / "last").tensors["state.latest"]
-    assert (kept.dtype, kept.shape) == (torch.int64, (4, 5))
-    assert torch.equal(kept, part.state[0])
-    torch.manual_seed(99)
-    rest = make_trainer(windowed, tmp_path / "parts", resume=True, networks=WINDOWS)
-    assert torch.equal(rest.state[0], kept)
-    rest.run()
-    assert losses(rest) == losses(whole)
-    assert all(
-        torch.equal(a, b) for a, b in zip(rest.model.parameters(), whole.model.parameters(), strict=True)
-    )
+    for steps in (1, 7, 33):
+        run = tmp_path / f"{steps} steps"
+        part = make_trainer(windowed, run, networks=WINDOWS)
+        part.evaluate()
+        for _ in range(steps):
+            part.step()
+            if part.due():
+                part.evaluate()
+        part.save()
+        kept = load_training_state(run / "last").tensors["state.latest"]
+        assert (kept.dtype, kept.shape) == (torch.int64, (4, 5))
+        assert torch.equal(kept, part.state[0])
+        torch.manual_seed(99)
+        rest = make_trainer(windowed, run, resume=True, networks=WINDOWS)
+        assert torch.equal(rest.state[0], kept)
+        rest.run()
+        assert losses(rest) == losses(whole)
+        assert all(
+            torch.equal(a, b) for a, b in zip(rest.model.parameters(), whole.model.parameters(), strict=True)
+        )
 
 
 def test_a_rank_takes_its_lanes_of_the_state(windowed, make_trainer, text, tmp_path):
-    trained(windowed, make_trainer, tmp_path / "run")
+    begun(windowed, make_trainer, tmp_path / "run")
     state = load_training_state(tmp_path / "run" / "last")
     corpus, hardware = read_corpus(text, windowed.corpus), resolve(windowed.hardware)
     folder = RunFolder(tmp_path / "run")
@@ -80,7 +88,7 @@ def test_a_rank_takes_its_lanes_of_the_state(windowed, make_trainer, text, tmp_p
 
 @pytest.mark.parametrize("harm", ["name", "shape", "type"])
 def test_a_state_of_another_form_is_refused(harm, windowed, make_trainer, tmp_path):
-    trained(windowed, make_trainer, tmp_path / "run")
+    begun(windowed, make_trainer, tmp_path / "run")
     state = load_training_state(tmp_path / "run" / "last")
     window = state.tensors.pop("state.latest")
     match harm:
@@ -136,7 +144,7 @@ def test_evaluation_preview_and_page(windowed, make_trainer, text, tmp_path):
 
 
 def test_it_starts_from_another_one_of_its_kind(windowed, make_trainer, tmp_path):
-    trained(windowed, make_trainer, tmp_path / "run")
+    begun(windowed, make_trainer, tmp_path / "run")
     source = load_checkpoint(tmp_path / "run", WINDOWS)
     vocabulary = CharacterVocabulary("xe y")
     model = WINDOWS.build(source.config, vocabulary.inputs, vocabulary.size)
@@ -151,7 +159,7 @@ def test_it_starts_from_another_one_of_its_kind(windowed, make_trainer, tmp_path
 
 
 def test_without_its_registry_it_is_refused_by_name(windowed, make_trainer, tmp_path):
-    trained(windowed, make_trainer, tmp_path / "run")
+    begun(windowed, make_trainer, tmp_path / "run")
     with pytest.raises(CheckpointError, match=r"checkpoint\.json cannot be used: .*kind 'window'"):
         load_checkpoint(tmp_path / "run")
 

@@ -1,18 +1,22 @@
-"""`charloom sweep` with real trainings, alone, in two processes, stopped and killed."""
+"""`charloom sweep` with real trainings, alone, beside another one, stopped and killed."""
 
 import csv
 import fcntl
 import os
 import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.training.sweeping.conftest import stop_heartbeat
 from training.checkpoint import load_checkpoint, load_training_state
 from training.sweeping.folder import SweepFolder
 from training.sweeping.outcome import Row, TrialOutcome
@@ -185,36 +189,72 @@ def test_a_sweep_is_no_place_for_a_run(run_cli, text, small, tmp_path):
     assert (tmp_path / "sweep" / "best").read_text() == before
 
 
-def test_a_trial_takes_as_long_as_it_may(run_cli, text, small, tmp_path):
-    options = small(epochs=100_000, evaluate_every=20)
-    code, said = run_cli(
-        "sweep", text, "--out", "sweep", "--trials", 1, "--trial-minutes", 0.02, *FIXED, *options
-    )
+def test_a_trial_takes_as_long_as_it_may(run_cli, after_steps, pass_time, text, small, tmp_path):
+    after_steps(lambda step: pass_time(1))
+    options = ("--trials", 1, "--trial-minutes", 0.5, *FIXED, *small(epochs=100_000, evaluate_every=20))
+    code, said = run_cli("sweep", text, "--out", "sweep", *options)
     assert code == 0, said
     (row,) = rows(tmp_path / "sweep")
-    assert 0 < float(row["epochs"]) < 100_000
+    assert float(row["seconds"]) == 30
+    assert 0 < float(row["epochs"]) < 2
 
 
+def ended_in(said):
+    """The trials that a process brought to their end, by what it said."""
+    return set(re.findall(r"^(trial-\d+)  (?:done|pruned)", said, re.MULTILINE))
+
+
+def expect_best(out):
+    """The best checkpoint is that of the lowest loss in the table."""
+    best = min(float(row["validation_loss"]) for row in rows(out))
+    assert load_checkpoint(out / "best").summary["best_validation_loss"] == best
+
+
+def test_a_sweep_that_joins_another_one_takes_the_trials_that_are_left(
+    run_cli, after_steps, text, small, tmp_path, monkeypatch
+):
+    """It is called between two steps of the other one, and stopped where it would wait for that."""
+    sweep, joined = ("sweep", text, "--out", "sweep", "--trials", 4, *VARY, *small()), []
+
+    def join(step):
+        if joined:
+            return
+        joined.append(step)
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
+            joined[:] = run_cli(*sweep)
+
+    after_steps(join)
+    code, said = run_cli(*sweep)
+    assert (code, ended_in(said)) == (0, {"trial-000"}), said
+    code, said = joined
+    assert (code, ended_in(said)) == (130, {"trial-001", "trial-002", "trial-003"}), said
+    assert "waiting for 1 trial of other processes" in said
+    assert "stopped between two trials; the same command goes on" in said
+    assert [row["trial"] for row in rows(tmp_path / "sweep")] == [f"trial-00{i}" for i in range(4)]
+    expect_best(tmp_path / "sweep")
+
+
+@pytest.mark.slow
 def test_two_processes_share_the_trials(start, small, tmp_path):
     out = tmp_path / "sweep"
     out.mkdir()
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        processes = [start(out, "--trials", 6, *VARY, *small(epochs=3)) for _ in range(2)]
+        processes = [start(out, "--trials", 6, *VARY, *small(epochs=10)) for _ in range(2)]
         while sum(f" {process.pid} " in Path("/proc/locks").read_text() for process in processes) < 2:
             assert all(process.poll() is None for process in processes)
             time.sleep(0.1)  # until both stand before the lock, and begin together
     said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
-    ended = [set(re.findall(r"^(trial-\d+)  (?:done|pruned)", text, re.MULTILINE)) for text in said]
+    ended = list(map(ended_in, said))
     assert ended[0]
     assert ended[1]
     assert not ended[0] & ended[1]
     table = rows(out)
     assert {row["trial"] for row in table} == ended[0] | ended[1]
     assert len(table) == 6
-    best = min(float(row["validation_loss"]) for row in table)
-    assert load_checkpoint(out / "best").summary["best_validation_loss"] == best
+    expect_best(out)
 
 
 def undisturbed(run_cli, text, tmp_path, options):
@@ -228,36 +268,74 @@ def evaluations(checkpoint):
     return [entry | {"seconds": 0} for entry in progress["evaluations"]]
 
 
-LONG = {"epochs": 8, "evaluate_every": 25, "patience": 0}
+LONG = {"epochs": 2, "evaluate_every": 20, "patience": 0}
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+"""What stops a sweep, and its exit code then."""
 
 
-def test_a_killed_trial_goes_on_where_it_was_saved(start, run_cli, text, small, tmp_path):
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_stopped_sweep_goes_on_with_the_same_command(number, run_cli, after_steps, text, small, tmp_path):
     out, options = tmp_path / "sweep", small(**LONG)
-    sweep = ("--trials", 2, "--stale-seconds", 2, *FIXED, *options)
-    process = start(out, *sweep)
-    wait_for(process, r"trial-000  epoch [1-9]")
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    code, said = run_cli("sweep", text, "--out", out, *sweep)
-    assert code == 0, said
-    assert "trial-000  goes on at epoch" in said
-    assert [row["trial"] for row in rows(out)][:1] == ["trial-000"]
-    assert [row["outcome"] for row in rows(out)] == ["done", "done"]
-    assert evaluations(out / "trial-000") == undisturbed(run_cli, text, tmp_path, options)
+    sweep = ("sweep", text, "--out", out, "--trials", 1, *FIXED, *options)
+    whole = undisturbed(run_cli, text, tmp_path, options)
+    after_steps(lambda step: step == 33 and signal.raise_signal(number))
+    code, said = run_cli(*sweep)
+    assert code == SIGNALS[number]
+    assert "stopped in trial-000; the same command goes on" in said
+    code, said = run_cli(*sweep)
+    assert (code, "trial-000  goes on at epoch" in said) == (0, True), said
+    assert [(row["trial"], row["outcome"]) for row in rows(out)] == [("trial-000", "done")]
+    assert evaluations(out / "trial-000") == whole
 
 
-def test_a_stopped_sweep_goes_on_with_the_same_command(start, run_cli, text, small, tmp_path):
+def copy_sweep(folder, copy):
+    """Copies a sweep's folder as it is at this moment, which is what a kill would leave of it."""
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(f"{DATABASE}*"))
+    with (
+        closing(sqlite3.connect(folder / DATABASE)) as database,
+        closing(sqlite3.connect(copy / DATABASE)) as copied,
+    ):
+        database.backup(copied)
+
+
+def test_a_killed_trial_goes_on_where_it_was_saved(run_cli, after_steps, text, small, tmp_path):
     options = small(**LONG)
-    sweep, whole = ("--trials", 1, *FIXED, *options), undisturbed(run_cli, text, tmp_path, options)
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        out = tmp_path / f"sweep {code}"
-        process = start(out, *sweep)
-        wait_for(process, r"trial-000  epoch [1-9]")
-        process.send_signal(number)
-        said = process.stderr.read()
-        assert process.wait() == code
-        assert "stopped in trial-000; the same command goes on" in said
-        assert "Traceback" not in said
-        assert run_cli("sweep", text, "--out", out, *sweep)[0] == 0
-        assert [(row["trial"], row["outcome"]) for row in rows(out)] == [("trial-000", "done")]
-        assert evaluations(out / "trial-000") == whole
+    sweep = ("--trials", 2, *FIXED, *options)
+    whole = undisturbed(run_cli, text, tmp_path, options)
+    left = tmp_path / "killed" / "sweep"
+
+    def kill(step):
+        if step == 33 and not left.exists():
+            copy_sweep(tmp_path / "sweep", left)
+            signal.raise_signal(signal.SIGTERM)  # nobody needs the original any more
+
+    after_steps(kill)
+    assert run_cli("sweep", text, "--out", "sweep", *sweep)[0] == 143
+    stop_heartbeat(0, left)
+    code, said = run_cli("sweep", text, "--out", left, *sweep)
+    assert code == 0, said
+    assert "trial-000  goes on at epoch 0.65" in said  # as it was evaluated, after 20 of 31 steps
+    assert [row["trial"] for row in rows(left)][:1] == ["trial-000"]
+    assert [row["outcome"] for row in rows(left)] == ["done", "done"]
+    assert evaluations(left / "trial-000") == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [*SIGNALS, signal.SIGKILL])
+def test_a_trial_of_a_process_that_was_stopped_or_killed_goes_on(
+    number, start, run_cli, text, small, tmp_path
+):
+    # It says more than a pipe holds, so it is not over before the signal comes, however long that takes.
+    out, options = tmp_path / "sweep", small(epochs=60, evaluate_every=300, print_every=1, patience=0)
+    sweep = ("--trials", 1, "--stale-seconds", 2, *FIXED, *options)
+    process = start(out, *sweep)
+    wait_for(process, r"trial-000  step 310 ")
+    process.send_signal(number)
+    said = process.stderr.read()
+    assert process.wait() == SIGNALS.get(number, -number)
+    assert ("stopped in trial-000; the same command goes on" in said) == (number in SIGNALS)
+    assert "Traceback" not in said
+    code, said = run_cli("sweep", text, "--out", out, *sweep)
+    assert (code, "trial-000  goes on at epoch" in said) == (0, True), said
+    assert [(row["trial"], row["outcome"]) for row in rows(out)] == [("trial-000", "done")]
+    assert evaluations(out / "trial-000") == undisturbed(run_cli, text, tmp_path, options)
