@@ -32,8 +32,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed ## Train, export, serve and stream, in about two minutes (TEXT=path for your own text)
 	@$(BIN)/python -m tools.demo $(if $(TEXT),"$(TEXT)")
 
-# As many processes as cores share the tests: threads beside them would only wait for each other.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+# About as many processes as cores share the tests: threads beside them would only wait for each other. What is
+# compiled is kept, even where the environment forbids it: each of the many processes would compile it anew.
+TESTS := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test: $(VENV)/.installed ## Run the tests (minutes)
 	$(TESTS) -m "not slow" --dist worksteal

@@ -23,6 +23,7 @@ from hypothesis import settings
 
 from benchmarks.bundles import precisions
 from charloom.cli import main
+from charloom.processor import available_cores
 
 # Machines are slow at times; no test is about that.
 settings.register_profile("patient", deadline=None)
@@ -33,6 +34,11 @@ PRECISIONS = precisions()
 """What this processor can run."""
 needs_int8 = pytest.mark.skipif("int8" not in PRECISIONS, reason="this processor has no VNNI")
 ALPHABETS = "Съешь же ещё этих мягких французских булок. 色は匂へど散りぬるを。 naïve café 👩‍🚀🎉\n"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Runs one process of tests more than there are cores, since many tests wait for a server."""
+    return available_cores() + 1
 
 
 Build = Callable[[Path], object]

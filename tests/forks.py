@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, BinaryIO, NoReturn
 
 from charloom.cli import main
 
@@ -27,8 +27,6 @@ IMPORTS = [
     "serving.engine.async_engine",
     "serving.main",
     "serving.metrics",
-    "training.run",
-    "training.sweeping.study",
 ]
 """What is imported before the fork. Not onnxruntime: its import starts a thread, which no fork would have."""
 
@@ -36,28 +34,19 @@ IMPORTS = [
 class ForkedProcess:
     """A `charloom` that runs, with the methods of `subprocess.Popen` that tests use."""
 
-    stderr: TextIO | None = None
-    """Its standard error, if it was started with a pipe for it."""
-
     def __init__(
-        self, words: Sequence[object], *, stderr: int, env: Mapping[str, str], cwd: Path | None = None
+        self, words: Sequence[object], *, stderr: BinaryIO, env: Mapping[str, str], cwd: Path
     ) -> None:
-        """Starts `charloom WORDS`; `stderr` is the number of an open file, or `subprocess.PIPE`."""
-        pipe: tuple[int, ...] = ()
-        if stderr == subprocess.PIPE:
-            reading, stderr = pipe = os.pipe()
-            self.stderr = open(reading, encoding="utf-8")  # noqa: SIM115, PTH123
+        """Starts `charloom WORDS`, which reads nothing and writes its standard error into a file."""
         self.args = list(map(str, words))
-        nothing = os.open(os.devnull, os.O_RDWR)
         context = get_context("forkserver")
         context.set_forkserver_preload(IMPORTS)
-        starting = (self.args, Streams(nothing, nothing, stderr), dict(env), cwd or Path.cwd())
-        self._process = context.Process(target=run, args=starting, daemon=True)
-        try:
+        with Path(os.devnull).open("r+b") as nothing:
+            streams = Streams(nothing.fileno(), nothing.fileno(), stderr.fileno())
+            self._process = context.Process(
+                target=run, args=(self.args, streams, dict(env), cwd), daemon=True
+            )
             self._process.start()
-        finally:
-            for descriptor in (nothing, *pipe[1:]):
-                os.close(descriptor)
         assert self._process.pid is not None
         self.pid = self._process.pid
 

@@ -80,7 +80,7 @@ def launch(bundle: Path, log: Path, *options: str, program: Sequence[str] = ()) 
             command = [sys.executable, *program, *words]
             process = subprocess.Popen(command, stderr=file, env=clean, cwd=log.parent)
         else:
-            process = ForkedProcess(words, stderr=file.fileno(), env=clean, cwd=log.parent)
+            process = ForkedProcess(words, stderr=file, env=clean, cwd=log.parent)
     return ServerProcess(process, log)
 
 
