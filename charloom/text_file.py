@@ -5,6 +5,7 @@ A text of any length comes in pieces, so that it needs no memory of its length.
 
 import codecs
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -24,6 +25,10 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+
+WINDOWS_ONLY = re.compile("[\udc80-\udc9f]")
+"""A malformed byte from 0x80 to 0x9f, as `surrogateescape` decodes it."""
 
 
 class UnreadableTextError(CharloomError):
@@ -56,15 +61,18 @@ class Changes:
 
     mark: bool = False
     """It dropped a byte order mark."""
-    ends: int = 0
+    windows_ends: int = 0
     """Line ends that it made of \\r\\n."""
+    lone_returns: int = 0
+    """Line ends that it made of a \\r by itself."""
 
     def notes(self) -> tuple[str, ...]:
         """The changes in words."""
         notes = ["dropped the byte order mark at its beginning"] if self.mark else []
-        if self.ends:
-            were = "line end \\n that was" if self.ends == 1 else "line ends \\n that were"
-            notes.append(f"made {self.ends:,} {were} \\r\\n")
+        for count, end in ((self.windows_ends, "\\r\\n"), (self.lone_returns, "\\r alone")):
+            if count:
+                were = "line end \\n that was" if count == 1 else "line ends \\n that were"
+                notes.append(f"made {count:,} {were} {end}")
         return tuple(notes)
 
 
@@ -150,12 +158,15 @@ def plain(pieces: Iterable[str], changes: Changes) -> Iterator[str]:
         held = "\r" if piece.endswith("\r") else ""
         piece = piece.removesuffix("\r")
         if "\r" in piece:
-            changes.ends += piece.count("\r\n")
-            piece = piece.replace("\r\n", "\n")
+            windows = piece.count("\r\n")
+            changes.windows_ends += windows
+            changes.lone_returns += piece.count("\r") - windows
+            piece = piece.replace("\r\n", "\n").replace("\r", "\n")
         if piece:
             yield piece
     if held:
-        yield held
+        changes.lone_returns += 1
+        yield "\n"
 
 
 def decoded(data: Iterator[bytes], name: str, *, nul: bool) -> Iterator[str]:
@@ -189,7 +200,7 @@ def decoded(data: Iterator[bytes], name: str, *, nul: bool) -> Iterator[str]:
                 before += len(block)
         raise EncodingError(
             f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {place}, line {line}; "
-            "convert it first, for example with iconv -f latin1 -t utf-8"
+            f"convert it first, for example with iconv -f {narrow_encoding(error.object)} -t utf-8"
         ) from error
 
 
@@ -220,6 +231,15 @@ def check(block: bytes, name: str, before: int, *, nul: bool) -> None:
         )
     if not nul and (place := block.find(0)) >= 0:
         raise BinaryTextError(f"{name} is no text: it holds a NUL byte at byte {before + place}")
+
+
+def narrow_encoding(data: bytes) -> str:
+    """The encoding of one byte a character that bytes which are no UTF-8 most likely have.
+
+    Windows has quotation marks and dashes where latin1 has the control characters 0x80 to 0x9f.
+    """
+    malformed = data.decode("utf-8", "surrogateescape")
+    return "cp1252" if WINDOWS_ONLY.search(malformed) else "latin1"
 
 
 def wide_encoding(data: bytes) -> str | None:

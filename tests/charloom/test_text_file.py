@@ -62,6 +62,30 @@ def test_byte_order_mark_and_windows_line_ends_are_normalised(tmp_path):
     assert read_text(path)[1] == ("made 1 line end \\n that was \\r\\n",)
 
 
+def test_returns_alone_are_line_ends_as_well(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"one\rtwo\r\nthree\r\rfour\r")
+    text, notes = read_text(path)
+    assert text == "one\ntwo\nthree\n\nfour\n"
+    assert notes == ("made 1 line end \\n that was \\r\\n", "made 4 line ends \\n that were \\r alone")
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        (b"caf\xe9 cr\xe8me", "latin1"),
+        (b"caf\xe9 \x93cr\xe8me\x94", "cp1252"),
+        (b"\x80 9.99", "cp1252"),
+        ("“naïve” ".encode() + b"caf\xe9", "latin1"),
+    ],
+)
+def test_the_likeliest_encoding_is_named(tmp_path, data, encoding):
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    with pytest.raises(EncodingError, match=f"iconv -f {encoding} -t utf-8"):
+        read_text(path)
+
+
 def lines_of(path: Path) -> list[tuple[int, str]]:
     with opened(path) as stream:
         return list(numbered_lines(read_stream(stream, str(path))))
@@ -74,7 +98,7 @@ def test_lines_are_those_of_the_text_however_it_is_cut(text: str, piece: int, tm
     assume(not any(text_file.wide_encoding(data[:end]) for end in range(len(data) + 1)))
     path = tmp_path / "a.txt"
     path.write_bytes(data)
-    plain = text.replace("\r\n", "\n")
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
     expected = plain.removesuffix("\n").split("\n") if plain else []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_file, "PIECE", piece)

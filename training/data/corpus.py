@@ -62,7 +62,7 @@ class Corpus:
     digest: str
     """SHA-256 of the text as it is trained on."""
     notes: tuple[str, ...]
-    """What reading the file changed in it."""
+    """What reading the file changed in it, and what in it is hardly meant."""
     folder: Path | None = None
     """Where the ids are kept, in a file; else they are kept in memory."""
 
@@ -159,9 +159,22 @@ def read_corpus(
         characters=characters,
         parts=count_tokens(path, vocabulary, characters, digested),
         digest=digested,
-        notes=changes.notes(),
+        notes=(*changes.notes(), *control_notes(vocabulary)),
         folder=folder,
     )
+
+
+def control_notes(vocabulary: Vocabulary) -> list[str]:
+    """Says which control characters a text has, beside line ends and tabs; they come of a wrong encoding."""
+    controls = (*range(32), *range(127, 160))
+    found = [code for code in controls if chr(code) not in "\n\t" and vocabulary.find(chr(code)) is not None]
+    if not found:
+        return []
+    names = ", ".join(f"U+{code:04X}" for code in found)
+    note = f"has the control characters {names}, which the model learns to write"
+    if any(code >= 128 for code in found):
+        note += "; was it cp1252 that was converted as latin1?"
+    return [note]
 
 
 def count_tokens(path: Path, vocabulary: Vocabulary, characters: Parts, digested: str) -> Parts:

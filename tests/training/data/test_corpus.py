@@ -166,3 +166,22 @@ def test_a_pipe_is_refused(tmp_path):
 def test_impossible_divisions_are_refused(fractions):
     with pytest.raises(ConfigError, match="fraction"):
         CorpusConfig(*fractions)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tabs\tand\nlines", []),
+        ("bell \x07", ["has the control characters U+0007, which the model learns to write"]),
+        (
+            "\x93so\x94",
+            [
+                "has the control characters U+0093, U+0094, which the model learns to write; "
+                "was it cp1252 that was converted as latin1?"
+            ],
+        ),
+    ],
+)
+def test_control_characters_are_named(text, said, tmp_path):
+    (tmp_path / "a.txt").write_text(text, "utf-8")
+    assert list(read_corpus(tmp_path / "a.txt", CorpusConfig()).notes) == said
