@@ -16,6 +16,7 @@ from typing import Any
 from charloom.bundle import Bundle
 from charloom.options import GenerateOptions, check
 from charloom.score import Score
+from serving.commands.text_model import TextEnding, TextPiece
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.engine import Engine
@@ -59,8 +60,8 @@ class LocalModel:
             InvalidRequestError: the prompt or an option cannot be used.
         """
         texts = [""] * n
-        for index, piece, _ in self.stream(prompt, GenerateOptions(**options), n=n):
-            texts[index] += piece
+        for piece in self.stream(prompt, GenerateOptions(**options), n=n):
+            texts[piece.index] += piece.text
         return texts
 
     def generate_to_file(self, path: str | Path, prompt: str = "", *, n: int = 1, **options: Any) -> None:
@@ -79,10 +80,8 @@ class LocalModel:
         """Generates n texts at each of several temperatures."""
         return {t: self.generate(prompt, n=n, temperature=t, **options) for t in temperatures}
 
-    def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Iterator[tuple[int, str, bool]]:
+    def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Iterator[TextPiece]:
         """Generates n texts at the same time and yields their pieces as they are made.
-
-        A piece comes with the index of its text before it, and after it whether the text is complete.
 
         Raises:
             InvalidRequestError: the prompt or an option cannot be used.
@@ -92,7 +91,8 @@ class LocalModel:
         request = prepare(prompt, options, self.model.bundle.vocabulary)
         engine = self._engine(n)
         for index, update in run(engine, engine.submit_texts(request, n)):
-            yield index, update.text, update.final
+            ending = update.finish and TextEnding(update.finish.value, update.stream.released)
+            yield TextPiece(index, update.text, ending)
 
     def score(self, texts: Sequence[str], prompt: str = "", *, skip_unknown: bool = False) -> list[Score]:
         """Returns the log-probability of each token of each text, read after the prompt.

@@ -4,25 +4,32 @@ Standard output gets the text alone, so that it pipes; everything else goes to s
 """
 
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TextIO
 
+import msgspec
 from cyclopts import Parameter
 from msgspec import Meta
 
+from charloom.errors import require
 from charloom.flags import Flags
-from charloom.options import check, choose_seed
+from charloom.options import check, choose_seed, seed_of
+from serving.commands.input_texts import read_whole
 from serving.commands.output import destination
 from serving.commands.source import Source
-from serving.commands.text_model import Pieces
+from serving.commands.text_model import TextPiece
 
 
 def generate(
     *,
     source: Annotated[Source, Parameter(name="*")] = Source(),
     prompt: str = "",
+    prompt_file: Path | None = None,
     n: Annotated[int, Meta(ge=1), Parameter(name=["--n", "-n"])] = 1,
+    separator: str = "\n",
+    json: bool = False,
     output: Path | None = None,
     options: Annotated[Flags, Parameter(name="*")] = Flags(),
 ) -> None:
@@ -30,36 +37,61 @@ def generate(
 
     Args:
         source: Where the model is.
-        prompt: Text to continue; it is not repeated in the output.
+        prompt: Text to continue; it is not repeated in the output. A single dash: read standard input.
+        prompt_file: UTF-8 file of the text to continue, up to its last newline and with it.
         n: Texts to generate; each has the seed after that of the one before it.
+        separator: Text behind each of several texts, by default a newline.
+        json: Write each text as a JSON object on a line, for programs.
         output: File to write to instead of standard output.
         options: How to generate.
     """
     check(options, n)
+    require(prompt_file is None or not prompt, "prompt_file", "excludes --prompt")
+    if prompt == "-" or prompt_file is not None:
+        prompt = read_whole(prompt_file)
     with source.open() as model, destination(output) as file:
-        if options.seed is None:
-            options = replace(options, seed=choose_seed())
-            print(f"charloom: seed {options.seed}", file=sys.stderr)  # noqa: T201
-        write(model.stream(prompt, options, n=n), n, file)
+        if (seed := options.seed) is None:
+            seed = choose_seed()
+            print(f"charloom: seed {seed}", file=sys.stderr)  # noqa: T201
+        pieces = in_order(model.stream(prompt, replace(options, seed=seed), n=n))
+        if json:
+            write_json(pieces, seed, file)
+        else:
+            write(pieces, separator if n > 1 else "\n" if file.isatty() else "", file)
 
 
-def write(pieces: Pieces, n: int, file: TextIO) -> None:
-    """Writes the texts in order, each as it is made once those before it are out.
-
-    A single text is written as it is; of several, each is ended by a newline.
-    """
-    end = "\n" if n > 1 or file.isatty() else ""
-    held: dict[int, str] = {}
-    complete: set[int] = set()
+def in_order(pieces: Iterable[TextPiece]) -> Iterator[TextPiece]:
+    """The pieces of each text after all those of the texts before it, each as soon as that lets it."""
+    held: dict[int, TextPiece] = {}
     current = 0
-    for index, text, final in pieces:
-        held[index] = held.get(index, "") + text
-        if final:
-            complete.add(index)
-        while current in held:
-            file.write(held.pop(current))
-            if current not in complete:
-                break
-            file.write(end)
-            current += 1
+    for piece in pieces:
+        before = held.get(piece.index)
+        held[piece.index] = replace(piece, text=before.text + piece.text) if before else piece
+        while (ready := held.pop(current, None)) is not None:
+            yield ready
+            current += ready.ending is not None
+
+
+def write(pieces: Iterable[TextPiece], end: str, file: TextIO) -> None:
+    """Writes texts as they come, each with something behind it."""
+    for piece in pieces:
+        file.write(piece.text if piece.ending is None else piece.text + end)
         file.flush()
+
+
+def write_json(pieces: Iterable[TextPiece], seed: int, file: TextIO) -> None:
+    """Writes each text that is complete as a line of JSON; the first has the seed."""
+    text = ""
+    for piece in pieces:
+        text += piece.text
+        if piece.ending is not None:
+            about = {
+                "index": piece.index,
+                "seed": seed_of(seed, piece.index),
+                "text": text,
+                "finish": piece.ending.finish,
+                "tokens": piece.ending.tokens,
+            }
+            file.write(msgspec.json.encode(about).decode() + "\n")
+            file.flush()
+            text = ""

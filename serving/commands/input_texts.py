@@ -77,6 +77,15 @@ def texts_of(file: Path | None, *, lines: bool) -> Iterator[InputText]:
             yield InputText(text, name)
 
 
+def read_whole(file: Path | None) -> str:
+    """The whole text of a file, or of standard input; it may be empty.
+
+    Raises:
+        CharloomError: it cannot be read, or is not UTF-8.
+    """
+    return "".join(text.text for text in texts_of(file, lines=False))
+
+
 def groups(texts: Iterable[InputText]) -> Iterator[list[InputText]]:
     """The texts, some at a time."""
     group: list[InputText] = []

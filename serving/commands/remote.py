@@ -11,7 +11,7 @@ from typing import TypeVar
 from charloom.client import Client, RequestError
 from charloom.options import GenerateOptions, InvalidRequestError, Violation, seed_of
 from charloom.score import Score
-from serving.commands.text_model import Pieces
+from serving.commands.text_model import TextEnding, TextPiece
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class RemoteModel:
         self.client = client
         self.name = name
 
-    def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Pieces:
+    def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Iterator[TextPiece]:
         """Generates n texts, several at a time; fewer where there is not room for so many."""
         assert options.seed is not None, "all texts but the first call's have seeds that follow from it"
         done, most = 0, MAX_TEXTS
@@ -38,7 +38,9 @@ class RemoteModel:
                     generation = self.client.generate(prompt, model=self.name, n=count, **vars(seeded))
                 for piece in generation.pieces():
                     begun = True
-                    yield done + piece.index, piece.text, piece.index in generation.endings
+                    ending = generation.endings.get(piece.index)
+                    ended = None if ending is None else TextEnding(ending.reason, ending.generated_tokens)
+                    yield TextPiece(done + piece.index, piece.text, ended)
                 done += count
             except RequestError as error:
                 # Once there is text, the client has tried all that there is to try.

@@ -1,20 +1,38 @@
 """What the commands need of a model, be it on a server or in this process."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from charloom.options import GenerateOptions
 from charloom.score import Score
 
-Pieces = Iterator[tuple[int, str, bool]]
-"""Pieces of n texts as they are generated: index of the text, what was added, whether it is complete."""
+
+@dataclass(frozen=True)
+class TextEnding:
+    """How a text ended."""
+
+    finish: str
+    """Why: length or stop."""
+    tokens: int
+    """Tokens that were generated."""
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """What was added to one of several texts."""
+
+    index: int
+    text: str
+    ending: TextEnding | None = None
+    """Set once the text is complete."""
 
 
 class TextModel(Protocol):
     """A model that generates, scores and embeds texts."""
 
-    def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Pieces:
-        """Generates n texts."""
+    def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Iterator[TextPiece]:
+        """Generates n texts at the same time, piece by piece."""
         ...
 
     def score(self, texts: Sequence[str], prompt: str = "", *, skip_unknown: bool = False) -> list[Score]:

@@ -1,5 +1,6 @@
 """`charloom generate` as a user of a shell meets it."""
 
+import json
 import os
 import signal
 import socket
@@ -70,6 +71,40 @@ def test_one_source_of_a_model_is_needed(generate: Run, run_dir: Path, bundle_di
     nowhere = generate("--checkpoint", run_dir / "nowhere", "--seed", 1)
     assert nowhere.returncode == 9
     assert "no checkpoint at" in nowhere.stderr
+
+
+def test_several_texts_can_be_told_apart(
+    generate: Run, serve_all: Serve, from_bundle: tuple[object, ...], bundle_dir: Path
+) -> None:
+    several = (*from_bundle[2:], "-n", 3, "--prompt", "The ")
+    texts = LocalModel(bundle_dir).generate("The ", n=3, max_tokens=30, seed=1)
+    for source in (("--bundle", bundle_dir), ("--address", serve_all().address)):
+        lines = generate(*source, *several, "--json").stdout.splitlines()
+        assert [json.loads(line) for line in lines] == [
+            {"index": i, "seed": 1 + i, "text": text, "finish": "length", "tokens": 30}
+            for i, text in enumerate(texts)
+        ]
+        said = generate(*source, *several, "--separator", "<end>").stdout
+        assert said == "".join(f"{text}<end>" for text in texts)
+        stop = texts[0][9:12]
+        ended = json.loads(
+            generate(*source, *several[:4], "--prompt", "The ", "--stop", stop, "--json").stdout
+        )
+        assert (ended["finish"], ended["text"]) == ("stop", texts[0][: texts[0].index(stop)])
+
+
+def test_a_prompt_may_come_from_a_file_or_a_pipe(
+    generate: Run, from_bundle: tuple[object, ...], tmp_path: Path
+) -> None:
+    expected = generate(*from_bundle, "--prompt", "If a\nclass\n").stdout
+    (tmp_path / "prompt.txt").write_bytes(b"If a\r\nclass\n")
+    assert generate(*from_bundle, "--prompt-file", tmp_path / "prompt.txt").stdout == expected
+    assert generate(*from_bundle, "--prompt", "-", stdin="If a\nclass\n").stdout == expected
+    assert generate(*from_bundle, "--prompt", "-").stdout == generate(*from_bundle).stdout
+    both = generate(*from_bundle, "--prompt", "a", "--prompt-file", tmp_path / "prompt.txt")
+    assert (both.returncode, "--prompt-file excludes --prompt" in both.stderr) == (2, True)
+    nowhere = generate(*from_bundle, "--prompt-file", tmp_path / "nowhere.txt")
+    assert (nowhere.returncode, "nowhere.txt" in nowhere.stderr) == (3, True)
 
 
 def test_an_output_file_appears_whole(generate: Run, from_bundle: tuple[object, ...], tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ class Generating:
 
 def texts_of(*calls: tuple[int, RequestError | None]) -> list[str]:
     model = RemoteModel(cast(Client, Generating(*calls)), "m")
-    return [text for _, text, _ in model.stream("", GenerateOptions(seed=1))]
+    return [piece.text for piece in model.stream("", GenerateOptions(seed=1))]
 
 
 def test_a_full_server_is_asked_again_before_there_is_text() -> None:
