@@ -48,6 +48,12 @@ class InputText:
             return printable(self.file, strict=True)
         return printable(self.text[:BEGINNING], strict=True) + ("…" if len(self.text) > BEGINNING else "")
 
+    @property
+    def columns(self) -> tuple[str, str, str]:
+        """Its file, its line and, of a line, its text; that may have tabs itself, and so comes last."""
+        name = printable(self.file, strict=True)
+        return (name, "", "") if self.line is None else (name, str(self.line), self.text)
+
 
 def read_input_texts(files: Sequence[Path], *, lines: bool) -> Iterator[InputText]:
     """The texts of files, or of standard input if none is named: whole, or one a line that is not empty.

@@ -15,6 +15,7 @@ from serving.commands.source import Source
 from serving.commands.text_model import TextModel
 
 HEADER = f"{'nats':>12} {'nats/token':>10} {'bits/char':>10} {'perplexity':>10}  text\n"
+COLUMNS = "nats\tnats/token\tbits/char\tperplexity\tfile\tline\ttext\n"
 
 
 def score(
@@ -29,7 +30,9 @@ def score(
 ) -> None:
     """Say how surprising texts are to a model, on a server (--address) or in a bundle (--bundle).
 
-    For each text: the nats of all of it, of a token on the average, bits a character, perplexity.
+    For each text: the nats of all of it, of a token on the average, bits a character, perplexity. A
+    terminal gets a table in which long lines are cut; a file or a pipe gets whole lines with their
+    numbers, between tabs.
 
     Args:
         files: UTF-8 files, a text each; standard input if none is named.
@@ -42,8 +45,12 @@ def score(
         json: Write a JSON object a line, for programs.
         sort: List the most surprising text first, by nats a token.
     """
-    render = as_json if json else as_table
     with source.open() as model, destination() as file:
+        header, render = HEADER, as_table
+        if json:
+            header, render = "", as_json
+        elif not file.isatty():
+            header, render = COLUMNS, as_columns
         scored = score_all(model, read_input_texts(files, lines=lines), prompt, skip_unknown=skip_unknown)
         rows: Iterable[tuple[float, str]] = (
             (score.nats_per_token, render(text, score, tokens=tokens)) for text, score in scored
@@ -51,9 +58,7 @@ def score(
         if sort:
             rows = sorted(rows, key=lambda row: -row[0])
         for number, (_, row) in enumerate(rows):
-            if number == 0 and not json:
-                file.write(HEADER)
-            file.write(row)
+            file.write(row if number else header + row)
             file.flush()
 
 
@@ -80,6 +85,14 @@ def as_table(text: InputText, score: Score, *, tokens: bool) -> str:
     line = f"{numbers} {score.perplexity:10.4g}  {text.label}\n"
     listed = zip(score.token_texts, score.logprobs, strict=True) if tokens else ()
     return line + "".join(f"{logprob:12.4f}  {token!r}\n" for token, logprob in listed)
+
+
+def as_columns(text: InputText, score: Score, *, tokens: bool) -> str:
+    """A line for programs, and one for each token if they are wanted: all of it, between tabs."""
+    numbers = (score.nats, score.nats_per_token, score.bits_per_character, score.perplexity)
+    line = "\t".join([*(f"{number:.6g}" for number in numbers), *text.columns])
+    listed = zip(score.token_texts, score.logprobs, strict=True) if tokens else ()
+    return line + "\n" + "".join(f"{logprob:.6g}\t{token!r}\n" for token, logprob in listed)
 
 
 def as_json(text: InputText, score: Score, *, tokens: bool) -> str:

@@ -29,7 +29,8 @@ def similar(
 ) -> None:
     """Find the lines most like a text to a model, on a server (--address) or in a bundle (--bundle).
 
-    Likeness is the inner product of the vectors in which the model holds the two texts: at most 1.
+    Likeness is the inner product of the vectors in which the model holds the two texts: at most 1. A
+    file or a pipe gets it with the line's file, number and text, between tabs.
 
     Args:
         text: Text to compare with.
@@ -44,11 +45,13 @@ def similar(
     with source.open() as model, destination() as file:
         compared = compare(model, text, read_input_texts(files, lines=True), skip_unknown=skip_unknown)
         for similarity, found in heapq.nlargest(n, compared, key=lambda pair: pair[0]):
-            file.write(
-                as_json(similarity, found)
-                if json
-                else f"{similarity:9.6f}  {printable(found.text, strict=True)}\n"
-            )
+            if json:
+                line = as_json(similarity, found)
+            elif file.isatty():
+                line = f"{similarity:9.6f}  {printable(found.text, strict=True)}\n"
+            else:
+                line = "\t".join([f"{similarity:.6f}", *found.columns]) + "\n"
+            file.write(line)
 
 
 def compare(

@@ -1,6 +1,7 @@
 """`charloom score` and `charloom similar`, from a server and from a bundle alike."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,18 @@ Run = Callable[..., Finished]
 @pytest.fixture
 def run(in_process: Run) -> Run:
     return in_process
+
+
+@pytest.fixture
+def on_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Runs `charloom` with a terminal as its standard output; gives its lines."""
+
+    def lines(*arguments: object, **options: Any) -> list[str]:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.stdout, "isatty", lambda: True)
+            return run(*arguments, **options).stdout.splitlines()
+
+    return lines
 
 
 @pytest.fixture
@@ -69,7 +82,9 @@ def test_scores_are_the_same_from_either_source(
         assert local.stdout == run("score", "--address", server.address, "--lines", *options, lines).stdout
 
 
-def test_a_table_and_json_say_the_same(run: Run, bundle_dir: Path, lines: Path) -> None:
+def test_a_table_and_json_say_the_same(
+    run: Run, on_terminal: Callable[..., list[str]], bundle_dir: Path, lines: Path
+) -> None:
     given = "\n".join(LINES)
     command = ("score", "--bundle", bundle_dir, "--lines")
     objects = [
@@ -82,19 +97,42 @@ def test_a_table_and_json_say_the_same(run: Run, bundle_dir: Path, lines: Path) 
         assert found["nats"] == score.nats == -sum(logprob for _, logprob in found["logprobs"])
         assert "".join(token for token, _ in found["logprobs"]) == found["text"]
         assert found["perplexity"] == score.perplexity
+    strangest = max(objects, key=lambda found: found["nats_per_token"])
     header, *rows = run(*command, "--sort", lines).stdout.splitlines()
-    assert header.split() == ["nats", "nats/token", "bits/char", "perplexity", "text"]
-    averages = [float(row.split()[1]) for row in rows]
+    assert header.split("\t") == ["nats", "nats/token", "bits/char", "perplexity", "file", "line", "text"]
+    averages = [float(row.split("\t")[1]) for row in rows]
     assert averages == sorted(averages, reverse=True)
-    assert rows[0].endswith(max(objects, key=lambda found: found["nats_per_token"])["text"])
+    assert rows[0].split("\t")[4:] == [str(lines), str(strangest["line"]), strangest["text"]]
+    header, *rows = on_terminal(*command, "--sort", lines)
+    assert header.split() == ["nats", "nats/token", "bits/char", "perplexity", "text"]
+    assert rows[0].endswith(strangest["text"])
+
+
+def test_lines_are_whole_in_a_file_and_cut_on_a_terminal(
+    run: Run, on_terminal: Callable[..., list[str]], bundle_dir: Path, tmp_path: Path
+) -> None:
+    long = "class " * 20
+    (tmp_path / "long.txt").write_text(f"\n{long}\n")
+    for command in ("score", "similar"):
+        words = (
+            command,
+            "--bundle",
+            bundle_dir,
+            *(("a",) if command == "similar" else ("--lines",)),
+            "long.txt",
+        )
+        assert run(*words, cwd=tmp_path).stdout.splitlines()[-1].split("\t")[-3:] == ["long.txt", "2", long]
+        assert "\t" not in "".join(on_terminal(*words, cwd=tmp_path))
+    assert on_terminal("score", "--bundle", bundle_dir, "--lines", tmp_path / "long.txt")[-1].endswith("…")
 
 
 def test_whole_files_are_texts_and_tokens_are_readable(run: Run, bundle_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("a\nb", encoding="utf-8")
     (tmp_path / "two.txt").write_text("If", encoding="utf-8")
     result = run("score", "--bundle", bundle_dir, "--tokens", "one.txt", "two.txt", cwd=tmp_path)
-    rows = [line.split() for line in result.stdout.splitlines()]
-    assert [row[-1] for row in rows] == ["text", "one.txt", "'a'", "'\\n'", "'b'", "two.txt", "'I'", "'f'"]
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [row[-1] for row in rows] == ["text", "", "'a'", "'\\n'", "'b'", "", "'I'", "'f'"]
+    assert [row[4] for row in rows if len(row) > 4] == ["file", "one.txt", "two.txt"]
 
 
 def test_a_file_may_have_any_name(run: Run, bundle_dir: Path, tmp_path: Path) -> None:
@@ -133,7 +171,7 @@ def test_the_most_similar_come_first_from_either_source(
     assert local.returncode == 0, local.stderr
     rows = local.stdout.splitlines()
     assert len(rows) == 3
-    assert rows[0] == " 1.000000  The statement is executed."
+    assert rows[0] == f"1.000000\t{lines}\t1\tThe statement is executed."
     assert [row.split()[0] for row in rows] == sorted((row.split()[0] for row in rows), reverse=True)
     query = ("The statement is executed.", lines, "-n", 3)
     assert run("similar", *query, "--address", server.address).stdout == local.stdout
@@ -153,7 +191,7 @@ def test_more_texts_than_a_call_may_bring(run: Run, serve_all: Serve, lines: Pat
     assert [row["line"] for row in rows] == list(range(1, 301))
     assert len({row["nats"] for row in rows}) == 1
     result = run("similar", "abc", "--address", server.address, "-n", 1000, stdin="abc\n" * 300)
-    assert result.stdout == " 1.000000  abc\n" * 300
+    assert result.stdout == "".join(f"1.000000\tstandard input\t{i}\tabc\n" for i in range(1, 301))
 
 
 def test_an_argument_that_is_not_utf8_is_refused_without_a_traceback(
