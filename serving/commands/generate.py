@@ -28,7 +28,7 @@ def generate(
     prompt: str = "",
     prompt_file: Path | None = None,
     n: Annotated[int, Meta(ge=1), Parameter(name=["--n", "-n"])] = 1,
-    separator: str = "\n",
+    separator: str | None = None,
     json: bool = False,
     output: Path | None = None,
     options: Annotated[Flags, Parameter(name="*")] = Flags(),
@@ -40,7 +40,7 @@ def generate(
         prompt: Text to continue; it is not repeated in the output. A single dash: read standard input.
         prompt_file: UTF-8 file of the text to continue, up to its last newline and with it.
         n: Texts to generate; each has the seed after that of the one before it.
-        separator: Text behind each of several texts, by default a newline.
+        separator: Text behind each of several texts, instead of a newline.
         json: Write each text as a JSON object on a line, for programs.
         output: File to write to instead of standard output.
         options: How to generate.
@@ -57,7 +57,8 @@ def generate(
         if json:
             write_json(pieces, seed, file)
         else:
-            write(pieces, separator if n > 1 else "\n" if file.isatty() else "", file)
+            newline = "\n" if n > 1 or file.isatty() else ""
+            write(pieces, separator if n > 1 and separator is not None else newline, file)
 
 
 def in_order(pieces: Iterable[TextPiece]) -> Iterator[TextPiece]:
