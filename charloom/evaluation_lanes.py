@@ -40,10 +40,10 @@ class EvaluationLanes:
         firsts = np.arange(1, self.count) * self.time
         return self._fed(np.arange(-min(PRIME, self.time), 0)[:, None] + firsts)
 
-    def chunks(self) -> Iterator[tuple[Tokens, Tokens]]:
-        """What the lanes are fed and should answer, each [S, B], chunk after chunk."""
-        for first in range(0, self.time, CHUNK):
-            steps = np.arange(first, min(first + CHUNK, self.time))
+    def chunks(self, length: int = CHUNK) -> Iterator[tuple[Tokens, Tokens]]:
+        """What the lanes are fed and should answer, each [S, B], S at most `length`, chunk after chunk."""
+        for first in range(0, self.time, length):
+            steps = np.arange(first, min(first + length, self.time))
             places = steps[:, None] + np.arange(self.count) * self.time  # [S, B]
             yield self._fed(places), self._wanted(places)
 

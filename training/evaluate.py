@@ -37,7 +37,7 @@ def evaluate(
     begun = time.monotonic()
     with enough_memory(lambda: f"no memory to measure {path}: lower --lanes, or try --device cpu"):
         model = checkpoint.model().to(hardware.device)
-        loss = held_out_loss(model, of.tokens, vocabulary.start, hardware, lanes=config.lanes)
+        loss = held_out_loss(model, of.tokens, vocabulary.start, hardware, lanes=config.lanes).mean
     return Evaluation(
         model=checkpoint.name,
         kind="checkpoint",

@@ -23,11 +23,13 @@ class Progress:
     best_loss: float = math.inf
     stale: int = 0
     """Evaluations since the best one."""
+    held_out: int = 0
+    """Tokens that each evaluation measures, as many as the first did; 0 before that."""
     evaluations: list[dict[str, Any]] = field(default_factory=list)
 
     def check(self) -> None:
         """Raises ValueError unless it is what a checkpoint can hold."""
-        for name in ("step", "loss_steps", "logged_steps", "stale"):
+        for name in ("step", "loss_steps", "logged_steps", "stale", "held_out"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise ValueError(f"its {name} is no count")

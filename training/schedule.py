@@ -20,6 +20,12 @@ READINGS = 10
 SPARING = 3
 """Tokens to train on for each that is evaluated, at the least; it takes a third of the time."""
 
+WHOLE = 65_536
+"""Tokens that every evaluation may measure, however short the run."""
+
+SHARE = 0.05
+"""Share of a time limit that an evaluation may take."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -31,6 +37,8 @@ class Schedule:
     """Time limit in seconds; 0 for none."""
     interval: int
     """Steps between evaluations."""
+    held_out: int = 0
+    """Tokens that an evaluation measures, at the most."""
 
     @classmethod
     def of(cls, config: RunConfig, tokens: int, chunks: int, held_out: int = 0) -> "Schedule":
@@ -40,16 +48,22 @@ class Schedule:
             config: the configuration, in which lengths may be left open.
             tokens: tokens of the training text.
             chunks: steps of an epoch.
-            held_out: tokens of an evaluation.
+            held_out: tokens of the held-out text.
         """
         epochs = config.epochs or min(MOST, ENOUGH / tokens)
         steps = max(1, round(epochs * chunks))
+        held_out = min(held_out, max(WHOLE, int(epochs * tokens) // (READINGS * SPARING)))
         rest = math.ceil(SPARING * held_out * chunks / tokens)
         return cls(
             steps=steps,
             seconds=config.max_minutes * 60,
             interval=config.evaluate_every or max(min(chunks, steps // READINGS), APART, rest),
+            held_out=held_out,
         )
+
+    def enough(self, tokens: int, seconds: float) -> bool:
+        """Returns whether the first evaluation has measured enough tokens, or for long enough."""
+        return tokens >= self.held_out or 0 < self.seconds * SHARE <= seconds
 
     def progress(self, step: int, seconds: float) -> float:
         """Returns the share of the run that is done, by steps or by time, whichever is further."""

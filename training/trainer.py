@@ -21,7 +21,7 @@ from training.checkpoint import Checkpoint, CheckpointError, TrainingState, load
 from training.data.batches import Lanes, as_tensor
 from training.data.corpus import Corpus, ShortTextError
 from training.data.reader import Reader
-from training.evaluation import held_out_loss
+from training.evaluation import HeldOutLoss, held_out_loss
 from training.folder import RunFolder
 from training.hardware import Hardware
 from training.interrupt import Interrupt, Interruption, StoppedError
@@ -312,9 +312,13 @@ class Trainer:
         training = self.training_loss()
         before = self.clock.evaluation_seconds
         with self.clock.evaluating():
-            loss = self.held_out_loss(self.corpus.validation, "validating")
+            measured = self.held_out_loss(self.corpus.validation, "validating")
+        loss = measured.mean
         self.last_evaluation_seconds = self.clock.evaluation_seconds - before
         self.check(loss)
+        if not progress.held_out:
+            progress.held_out = measured.tokens
+            self.say_what_is_measured(measured.tokens)
         bits = self.corpus.bits_per_character(loss, "validation")
         best = loss < progress.best_loss
         progress.best_loss = min(loss, progress.best_loss)
@@ -352,15 +356,39 @@ class Trainer:
         self.report.record(self.moment(), training, validation)
         progress.logged_total, progress.logged_steps = total, progress.loss_steps
 
-    def held_out_loss(self, text: Ids, doing: str) -> float:
-        """Measures the loss over a text that the model is not trained on; a signal may interrupt it."""
+    def say_what_is_measured(self, tokens: int) -> None:
+        """Says so if evaluations measure a part of the validation text only."""
+        if tokens < len(self.corpus.validation):
+            self.reporter.say(
+                f"each evaluation measures {tokens:,} of {len(self.corpus.validation):,} validation tokens, "
+                "in pieces from all over them, so that it takes no more than its share of the time"
+            )
+
+    def held_out_loss(self, text: Ids, doing: str) -> HeldOutLoss:
+        """Measures the loss over a text that the model is not trained on; a signal may interrupt it.
+
+        The first evaluation ends as the schedule says, all others after as many tokens.
+        """
+        begun = time.monotonic()
+
+        def enough(tokens: int) -> bool:
+            if self.progress.held_out:
+                return tokens >= self.progress.held_out
+            (seconds,) = self.ranks.highest(time.monotonic() - begun if self.ranks.first else 0)
+            return self.schedule.enough(tokens, seconds)
 
         def pause(share: float) -> None:
             self.reporter.busy(doing, share)
             self.check_interrupt()
 
         return held_out_loss(
-            self.model, text, self.corpus.vocabulary.start, self.hardware, pause, ranks=self.ranks
+            self.model,
+            text,
+            self.corpus.vocabulary.start,
+            self.hardware,
+            pause,
+            ranks=self.ranks,
+            enough=enough,
         )
 
     def save(self, *, best: bool = False) -> None:
@@ -444,7 +472,7 @@ class Trainer:
         self.report.finished(self.moment(), reason, best, self.progress)
         if len(self.corpus.test):
             self.model.load_state_dict(best.weights)
-            loss = self.held_out_loss(self.corpus.test, "testing")
+            loss = self.held_out_loss(self.corpus.test, "testing").mean
             self.report.tested(reason, loss, self.progress)
         return best
 

@@ -34,7 +34,8 @@ def one_lane(model, text):
 def test_a_short_text_is_one_fresh_stream(model, length):
     hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
     expected = one_lane(model, text_of(length))
-    assert evaluation.held_out_loss(model, text_of(length), START, hardware) == pytest.approx(expected, 1e-5)
+    found = evaluation.held_out_loss(model, text_of(length), START, hardware)
+    assert (found.mean, found.tokens) == (pytest.approx(expected, 1e-5), length)
 
 
 def test_many_lanes_count_every_character_once(model):
@@ -43,7 +44,7 @@ def test_many_lanes_count_every_character_once(model):
     text = text_of(3 * PIECE + 1001)
     expected = one_lane(model, text)
     model.train()
-    assert evaluation.held_out_loss(model, text, START, hardware) == pytest.approx(expected, 1e-5)
+    assert evaluation.held_out_loss(model, text, START, hardware).mean == pytest.approx(expected, 1e-5)
     assert model.training
 
 
@@ -52,7 +53,7 @@ def test_lanes_can_be_asked_for(model, lanes):
     hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
     text = text_of(9_000)
     loss = evaluation.held_out_loss(model, text, START, hardware, lanes=lanes)
-    assert loss == pytest.approx(one_lane(model, text), 1e-6 if lanes == 1 else 1e-4)
+    assert loss.mean == pytest.approx(one_lane(model, text), 1e-6 if lanes == 1 else 1e-4)
 
 
 def test_it_pauses_before_every_chunk_and_can_be_ended_there(model):
@@ -68,6 +69,25 @@ def test_it_pauses_before_every_chunk_and_can_be_ended_there(model):
     with pytest.raises(KeyboardInterrupt):
         evaluation.held_out_loss(model, text_of(3 * CHUNK), START, hardware, end)
     assert model.training
+
+
+def test_it_ends_where_it_has_read_enough(model):
+    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+    text = text_of(4 * PIECE)
+    found = evaluation.held_out_loss(model, text, START, hardware, lanes=4, enough=lambda n: n >= 1500)
+    assert found.tokens == 2 * 4 * CHUNK
+    beginnings = [text[lane * PIECE :][: 2 * CHUNK] for lane in range(4)]
+    assert found.mean == pytest.approx(np.mean([one_lane(model, part) for part in beginnings]), 1e-2)
+
+
+def test_chunks_of_a_large_vocabulary_are_short(model, monkeypatch):
+    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+    text, lengths = text_of(1000), []
+    model.register_forward_pre_hook(lambda _, arguments: lengths.append(len(arguments[0])))
+    whole = evaluation.held_out_loss(model, text, START, hardware).mean
+    monkeypatch.setattr(evaluation, "SCORES", 6 * 100)
+    assert evaluation.held_out_loss(model, text, START, hardware).mean == pytest.approx(whole, 1e-6)
+    assert lengths == [256, 256, 256, 232] + [100] * 10
 
 
 def test_a_measurement_without_enough_memory_says_so(run_cli, text, small, monkeypatch):

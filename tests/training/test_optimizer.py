@@ -83,10 +83,17 @@ def test_the_schedule_fills_in_what_is_left_open():
     assert Schedule.of(RunConfig(), 10_000, 5).steps == 100 * 5
     assert Schedule.of(RunConfig(), 10**9, 10**6).steps == 15_000
     assert Schedule.of(RunConfig(), 10**9, 10**6).interval == 1_500
-    assert Schedule.of(RunConfig(), 10**9, 10**6, 10**6).interval == 3_000
+    long = Schedule.of(RunConfig(), 10**9, 10**6, 10**6)
+    assert (long.interval, long.held_out) == (1_500, 500_000)
+    assert Schedule.of(RunConfig(), 10**9, 10**6, 400_000).held_out == 400_000
+    assert Schedule.of(RunConfig(epochs=0.01), 10**6, 500, 10**5).held_out == 65_536
     assert Schedule.of(RunConfig(epochs=0.5), 1_000_000, 500).steps == 250
     assert Schedule.of(RunConfig(epochs=1e-9), 1_000_000, 500).steps == 1
     assert Schedule.of(RunConfig(), 10_000, 5).interval == 250
+    assert not Schedule(70, 0, 3, held_out=1000).enough(999, 1e9)
+    assert Schedule(70, 0, 3, held_out=1000).enough(1000, 0)
+    assert not Schedule(70, 120, 3, held_out=1000).enough(999, 5.9)
+    assert Schedule(70, 120, 3, held_out=1000).enough(1, 6)
     timed = Schedule.of(RunConfig(epochs=7, max_minutes=2, evaluate_every=3), 1000, 10)
     assert timed == Schedule(70, 120, 3)
     assert timed.progress(7, 60) == 0.5

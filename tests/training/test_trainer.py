@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from networks.recurrent.config import RecurrentConfig
+from training import evaluation
 from training.checkpoint import load_checkpoint, load_training_state
 from training.data.corpus import read_corpus
 from training.folder import RunFolder
@@ -299,3 +300,18 @@ def test_evaluations_count_into_neither_speed_nor_steps_to_come(options, make_tr
     to_come = -(-steps // options.run.evaluate_every) * passes
     assert status.seconds_left == pytest.approx(steps * trainer.clock.training_seconds() + to_come)
     assert trainer.clock.training_seconds() < 5
+
+
+def test_every_evaluation_measures_as_much_as_the_first(options, make_trainer, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluation, "SCORES", 32 * 40)
+    trainer = make_trainer(options, tmp_path / "run")
+    chunk, whole = 32 * 40 // trainer.corpus.vocabulary.size, len(trainer.corpus.validation)
+    trainer.schedule = replace(trainer.schedule, held_out=chunk + 1)
+    trainer.evaluate()
+    assert trainer.progress.held_out == 2 * chunk < whole
+    assert f"each evaluation measures {2 * chunk} of {whole}" in capsys.readouterr().err
+    again = make_trainer(options, tmp_path / "run", resume=True)
+    assert again.held_out_loss(again.corpus.validation, "validating").tokens == 2 * chunk
+    again.step()
+    again.evaluate()
+    assert "each evaluation" not in capsys.readouterr().err
