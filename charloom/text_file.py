@@ -143,7 +143,7 @@ def refuse_pipe(path: Path) -> None:
         if path.is_fifo():
             raise UnreadableTextError(
                 f"cannot read the text {path}: it is a pipe, and training reads a text twice; "
-                "write it to a file first"
+                "write it to a file first, or give it as standard input, which is a dash"
             )
 
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -185,11 +185,13 @@ def spare_others(folder: Path, names: Collection[str]) -> None:
             raise RunFolderError(f"{folder} has a {name} that no training wrote: choose another --out")
 
 
-def spare_text(folder: Path, names: Collection[str], text: Path) -> None:
+def spare_texts(folder: Path, names: Collection[str], texts: Iterable[Path]) -> None:
     """Raises RunFolderError if a text to train on is one of the files of such names in a folder."""
     # Not by Path.resolve, which bears no link that leads to itself.
-    if os.path.realpath(text) in {os.path.realpath(folder / name) for name in names}:
-        raise RunFolderError(f"training would write to {text} itself: choose another --out")
+    written = {os.path.realpath(folder / name) for name in names}
+    for text in texts:
+        if os.path.realpath(text) in written:
+            raise RunFolderError(f"training would write to {text} itself: choose another --out")
 
 
 def is_pointer(path: Path) -> bool:

@@ -6,6 +6,7 @@ trains, so that `--help` is quick.
 """
 
 import os
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,7 +57,7 @@ def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
 
 
 def train(
-    text: Path,
+    text: list[Path],
     /,
     *,
     out: Path,
@@ -69,7 +70,7 @@ def train(
     """Train a model on a text.
 
     Args:
-        text: File of the text to learn, in UTF-8.
+        text: Files of the text to learn, in UTF-8, folders of such, or patterns; a dash is standard input.
         out: Folder of the run, where its checkpoints and report go.
         preset: Named set of options in place of the defaults; options that you give still win.
         resume: Go on with the run in the folder, with its options.
@@ -79,8 +80,9 @@ def train(
     """
     from training.checkpoint import load_checkpoint
     from training.data.corpus import ShortTextError, read_corpus
+    from training.data.texts import found_texts
     from training.defaults import settled
-    from training.folder import FILES, RunFolder, spare_text
+    from training.folder import FILES, RunFolder, spare_texts
     from training.hardware import enough_memory, resolve
     from training.interrupt import StoppedError
     from training.ranks import Ranks
@@ -92,19 +94,25 @@ def train(
 
     # Every rank of a training raises these alike.
     alike = (TensorBoardError, ResumeError, ShortTextError, TransferError, DivergedError, StoppedError)
-    with Ranks.of(os.environ) as ranks, RunFolder(out) as folder, ranks.error_once(*alike):
+    with (
+        ExitStack() as spool,
+        Ranks.of(os.environ) as ranks,
+        RunFolder(out) as folder,
+        ranks.error_once(*alike),
+    ):
         if ranks.from_first(lambda: ranks.restarts > 0 and folder.holds_run_of(ranks.job)):
             # torchrun has started all again, with what it was given for the beginning
             options = options if resume else stored_options(load_checkpoint(folder.last))
             resume, overwrite, init_from = True, False, None
 
         def look() -> "Corpus":
-            spare_text(out, FILES, text)
+            texts = spool.enter_context(found_texts(text, out))
+            spare_texts(out, FILES, texts.files)
             if out.is_dir():
                 folder.lock()
             folder.check(resume=resume, overwrite=overwrite)
             ranks.lanes(options.batches.batch)
-            return read_corpus(text, options.corpus, out)
+            return read_corpus(texts, options.corpus, out)
 
         def occupy() -> None:
             folder.lock()

@@ -68,7 +68,7 @@ def resumed(
     stored = stored_options(last)
     before, now = stored.flat(), options.flat()
     if last.summary["text"]["sha256"] != corpus.digest:
-        raise ResumeError(f"{corpus.path} is not the text that the run in {folder.path} is trained on")
+        raise ResumeError(f"{corpus.texts.name} is not the text that the run in {folder.path} is trained on")
     if stored.model.kind != options.model.kind:
         raise ResumeError(
             f"the run in {folder.path} trains a network {stored.model.kind}, not {options.model.kind}"

@@ -458,7 +458,8 @@ class Trainer:
         if self.saved_step != self.progress.step:
             self.save()
         self.show("stopped; --resume goes on")
-        text, out = shlex.quote(str(self.corpus.path)), shlex.quote(str(self.folder.path))
+        texts = self.corpus.texts
+        text, out = shlex.join(texts.words or map(str, texts.files)), shlex.quote(str(self.folder.path))
         return StoppedError(
             f"stopped at epoch {self.epoch:.2f}, and saved; go on with: "
             f"charloom train {text} --out {out} --resume",

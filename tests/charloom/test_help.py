@@ -68,7 +68,7 @@ def test_ranges_and_defaults_are_shown(cli, command, words):
 @pytest.mark.parametrize(
     ("command", "usage"),
     [
-        ("train", "charloom train TEXT --out PATH [OPTIONS]"),
+        ("train", "charloom train TEXT... --out PATH [OPTIONS]"),
         ("score", "charloom score [FILES...] [OPTIONS]"),
         ("serve", "charloom serve BUNDLE... [OPTIONS]"),
         ("generate", "charloom generate [OPTIONS]"),
@@ -108,4 +108,4 @@ def test_defaults_without_the_marks_of_python(default, shown):
 
 def test_an_option_that_is_needed_is_labelled_with_what_it_takes(arguments):
     needed = {labelled(one) for one in arguments("sweep") if one.required}
-    assert needed == {"TEXT", "--out PATH"}
+    assert needed == {"TEXT...", "--out PATH"}

@@ -61,8 +61,9 @@ def test_bad_texts(kind, run_cli, small, tmp_path):
 def test_missing_texts_and_folders_that_cannot_be(run_cli, text, small, tmp_path):
     code, said = run_cli("train", "none.txt", "--out", "run", *small())
     assert (code, "none.txt" in said) == (3, True)
-    code, said = run_cli("train", tmp_path, "--out", "run", *small())
-    assert (code, "directory" in said) == (3, True)
+    (tmp_path / "empty").mkdir()
+    code, said = run_cli("train", "empty", "--out", "run", *small())
+    assert (code, "no text in the folder empty" in said) == (3, True)
     code, said = run_cli("train", text, "--out", text / "run", *small())
     assert (code, "cannot write to" in said) == (11, True)
     code, said = run_cli("train", text, "--out", "run", *small(cells=-1))
@@ -326,7 +327,7 @@ def test_a_step_too_large_for_memory_is_named(run_cli, text, small, monkeypatch)
 
     monkeypatch.setattr(Trainer, "step", broken)
     with pytest.raises(RuntimeError, match="something else"):
-        main.train(text, out=text.parent / "other", options=Options())
+        main.train([text], out=text.parent / "other", options=Options())
 
 
 def test_two_trainings_never_share_a_folder(run_cli, after_steps, text, small, tmp_path):

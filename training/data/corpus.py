@@ -16,7 +16,7 @@ import numpy as np
 from charloom.errors import CharloomError
 from charloom.printable import printable
 from charloom.score import bits_per_character
-from charloom.text_file import Changes, EmptyTextError, UnreadableTextError, read_pieces, refuse_pipe
+from charloom.text_file import Changes, EmptyTextError, UnreadableTextError, refuse_pipe
 from charloom.vocabulary import (
     CharacterBuilder,
     Ids,
@@ -27,6 +27,7 @@ from charloom.vocabulary import (
     id_type,
 )
 from training.data.config import CorpusConfig
+from training.data.texts import Texts
 from training.data.token_file import TokenFile
 
 HELD_OUT = 20_000
@@ -53,7 +54,7 @@ class Corpus:
     The text is divided between characters, and each part is encoded by itself.
     """
 
-    path: Path
+    texts: Texts
     vocabulary: Vocabulary
     characters: Parts
     """Characters of each part."""
@@ -104,7 +105,7 @@ class Corpus:
             UnreadableTextError: the text is not what it was when it was read first.
             SaveError: they are not in the file, and it cannot be written.
         """
-        pieces = (ids for _, ids in encoded(self.path, self.vocabulary, self.characters, self.digest))
+        pieces = (ids for _, ids in encoded(self.texts, self.vocabulary, self.characters, self.digest))
         if self.folder is None:
             return np.concatenate(list(pieces))
         kept_of = f"{self.digest} {digest(self.vocabulary)} {self.characters}"
@@ -116,7 +117,7 @@ class Corpus:
     def summary(self) -> dict[str, Any]:
         """What a checkpoint says of the text: its parts in characters, and their tokens."""
         return {
-            "name": printable(self.path.name),
+            "name": printable(self.texts.title),
             "sha256": self.digest,
             "characters": sum(self.characters),
             **dict(zip(PART_NAMES, self.characters, strict=True)),
@@ -125,7 +126,7 @@ class Corpus:
 
 
 def read_corpus(
-    path: Path,
+    text: Path | Texts,
     config: CorpusConfig,
     folder: Path | None = None,
     builder: Callable[[], VocabularyBuilder] = CharacterBuilder,
@@ -133,7 +134,7 @@ def read_corpus(
     """Reads and divides a text; in `folder` its token ids are kept, once they are asked for.
 
     Args:
-        path: of the text.
+        text: its file or files.
         config: how to divide it.
         folder: of the run; without one the ids are kept in memory.
         builder: begins what makes the vocabulary of the text.
@@ -141,23 +142,25 @@ def read_corpus(
     Raises:
         CharloomError: the file cannot be read, is empty, or is not UTF-8 text.
     """
-    refuse_pipe(path)
+    texts = text if isinstance(text, Texts) else Texts((text,))
+    for file in texts.files:
+        refuse_pipe(file)
     changes = Changes()
     sha256 = hashlib.sha256()
     building = builder()
     length = 0
-    for piece in read_pieces(path, changes):
+    for piece in texts.pieces(changes):
         sha256.update(piece.encode())
         building.put(piece)
         length += len(piece)
     if not length:
-        raise EmptyTextError(f"{path} is empty")
+        raise EmptyTextError(f"{texts.name} is empty")
     vocabulary, characters, digested = building.build(), config.divide(length), sha256.hexdigest()
     return Corpus(
-        path=path,
+        texts=texts,
         vocabulary=vocabulary,
         characters=characters,
-        parts=count_tokens(path, vocabulary, characters, digested),
+        parts=count_tokens(texts, vocabulary, characters, digested),
         digest=digested,
         notes=(*changes.notes(), *control_notes(vocabulary)),
         folder=folder,
@@ -177,30 +180,30 @@ def control_notes(vocabulary: Vocabulary) -> list[str]:
     return [note]
 
 
-def count_tokens(path: Path, vocabulary: Vocabulary, characters: Parts, digested: str) -> Parts:
+def count_tokens(texts: Texts, vocabulary: Vocabulary, characters: Parts, digested: str) -> Parts:
     """Tokens of each part of a text; where characters have different numbers of them, by encoding it once."""
     if vocabulary.tokens_per_character is not None:
         first, second, third = (count * vocabulary.tokens_per_character for count in characters)
         return first, second, third
     counts = [0, 0, 0]
-    for part, ids in encoded(path, vocabulary, characters, digested):
+    for part, ids in encoded(texts, vocabulary, characters, digested):
         counts[part] += len(ids)
     return counts[0], counts[1], counts[2]
 
 
 def encoded(
-    path: Path, vocabulary: Vocabulary, characters: Parts, digested: str
+    texts: Texts, vocabulary: Vocabulary, characters: Parts, digested: str
 ) -> Iterator[tuple[int, Ids]]:
     """The token ids of a text piece by piece, each with the number of its part, from 0.
 
     Raises:
         UnreadableTextError: the text is not the one of this digest and so many characters.
     """
-    changed = UnreadableTextError(f"{path} changed while it was read: start again")
+    changed = UnreadableTextError(f"{texts.name} changed while it was read: start again")
     sha256 = hashlib.sha256()
     encoder, part, left = vocabulary.encoder(), 0, characters[0]
     try:
-        for piece in read_pieces(path, Changes()):
+        for piece in texts.pieces(Changes()):
             sha256.update(piece.encode())
             rest = piece
             while len(rest) > left and part < 2:

@@ -110,7 +110,7 @@ class RunReporter:
         say = self.reporter.say
         training, validation, test = corpus.characters
         for note in corpus.notes:
-            say(f"{corpus.path}: {note}")
+            say(f"{corpus.texts.name}: {note}")
         say(
             f"text: {sum(corpus.characters):,} characters ({training:,} training, {validation:,} validation, "
             f"{test:,} test)"

@@ -3,13 +3,13 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from charloom.files import discard, write_atomic, write_folder_atomic
 from training.checkpoint import MANIFEST, SaveError, read_pointer
 from training.data.corpus import TOKENS
-from training.folder import LOCK, RunFolder, RunFolderError, spare_others, spare_text
+from training.folder import LOCK, RunFolder, RunFolderError, spare_others, spare_texts
 from training.sweeping.outcome import Row, best_of
 from training.sweeping.plot import plot
 from training.sweeping.space import Space
@@ -49,12 +49,12 @@ class SweepFolder:
         finally:
             os.close(descriptor)
 
-    def check(self, text: Path) -> None:
+    def check(self, texts: Iterable[Path]) -> None:
         """Raises RunFolderError if it holds a run, or anything else, that the sweep would replace."""
         if RunFolder(self.path).last.is_file():
             raise RunFolderError(f"{self.path} holds a run: choose another --out for the sweep")
         spare_others(self.path, FILES)
-        spare_text(self.path, FILES, text)
+        spare_texts(self.path, FILES, texts)
 
     def write(self, rows: list[Row], space: Space) -> None:
         """Writes the table and the plot, and points `best` at the best checkpoint that is here.

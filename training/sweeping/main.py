@@ -27,7 +27,7 @@ that say how long a trial takes."""
 
 
 def sweep(
-    text: Path,
+    text: list[Path],
     /,
     *,
     out: Path,
@@ -40,7 +40,7 @@ def sweep(
     """Train again and again with other options, and keep the best model.
 
     Args:
-        text: File of the text to learn, in UTF-8.
+        text: Files of the text to learn, in UTF-8, folders of such, or patterns; a dash is standard input.
         out: Folder for the trials, the table, the plot and the best checkpoint. The same command goes
             on with a sweep that was stopped, and joins one that runs.
         vary: Options that vary and their values: cells=128,256 or dropout=0..0.5 or
@@ -51,6 +51,7 @@ def sweep(
         options: How to train, where nothing varies.
     """
     from training.data.corpus import read_corpus
+    from training.data.texts import found_texts
     from training.hardware import resolve
     from training.reporting.reporter import Reporter
     from training.sweeping.folder import SweepFolder
@@ -63,13 +64,14 @@ def sweep(
     options = replace(options, run=run, preview=replace(options.preview, preview_length=0))
     hardware = resolve(options.hardware)
     reporter, folder = Reporter(), SweepFolder(out)
-    folder.check(text)  # before it is locked, as a running training does too
-    corpus = read_corpus(text, options.corpus, out)
-    with folder.lock():
-        trials = open_study(study, space, options.run.seed, out, terms(options, space, corpus, init_from))
-        _ = corpus.ids  # written now, and then mapped into memory by every process
+    with found_texts(text, out) as texts:
+        folder.check(texts.files)  # before it is locked, as a running training does too
+        corpus = read_corpus(texts, options.corpus, out)
+        with folder.lock():
+            trials = open_study(study, space, options.run.seed, out, terms(options, space, corpus, init_from))
+            _ = corpus.ids  # written now, and then mapped into memory by every process
     for note in corpus.notes:
-        reporter.say(f"{corpus.path}: {note}")
+        reporter.say(f"{corpus.texts.name}: {note}")
     runner = TrialRunner(options, space, corpus, hardware, init_from, folder)
     rows = Sweep(trials, runner, reporter).run()
     sys.stdout.write(report(rows, space, folder))
