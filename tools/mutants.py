@@ -209,8 +209,8 @@ MUTANTS = (
     ),
     Mutant(
         "a held-out loss is divided by one token too many",
-        ") / len(text)",
-        ") / (len(text) + 1)",
+        "HeldOutLoss(ranks.total(nats) / tokens, tokens)",
+        "HeldOutLoss(ranks.total(nats) / (tokens + 1), tokens)",
         ("tests/training/test_evaluation.py",),
     ),
     Mutant(

@@ -21,7 +21,7 @@ OPTIONS = {
 
 
 def peak(text, out, size):
-    """The most memory that a training held, in bytes; it takes as many steps whatever the size of the text."""
+    """The most memory that a training held, in bytes; the steps are as many for any size of the text."""
     options = OPTIONS | {"epochs": 200_000 / size}
     arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     process = subprocess.Popen([sys.executable, "-m", "training", str(text), "--out", str(out), *arguments])
