@@ -197,8 +197,10 @@ def exclusive(source: Source) -> Source:
     """A source that gives no option which one from a higher source excludes."""
 
     def take(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        had = {argument.name for argument in options(arguments) if argument.tokens}
-        pairs = [pair for pair in EXCLUSIVE if all(has(arguments, name) for name in pair)]
+        all_options = list(options(arguments))
+        known = {argument.name for argument in all_options}
+        had = {argument.name for argument in all_options if argument.tokens}
+        pairs = [pair for pair in EXCLUSIVE if known.issuperset(pair)]
         beaten = {other for pair in pairs for one, other in (pair, pair[::-1]) if one in had} - had
         source(app, commands, arguments)
         for name in beaten:
