@@ -30,8 +30,8 @@ COMMANDS = {
 }
 """Subcommand to the function behind it and its line of help."""
 
-OPTIONS = Parameter(negative=(), consume_multiple=1)
-"""What holds for every option: no --no-… and --empty-…, and several values of a list."""
+OPTIONS = Parameter(negative=(), consume_multiple=1, json_list=False, json_dict=False)
+"""What holds for every option: no --no-… and --empty-…, several values of a list, none of them JSON."""
 
 
 def build_app(settings: Settings) -> App:

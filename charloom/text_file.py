@@ -89,15 +89,18 @@ def read_text(path: Path) -> tuple[str, tuple[str, ...]]:
     return text, changes.notes()
 
 
-def read_pieces(path: Path, changes: Changes) -> Iterator[str]:
+def read_pieces(path: Path, changes: Changes, name: str = "") -> Iterator[str]:
     """The text of a file, as pieces with something in them; a file with a NUL is no text.
+
+    Messages call it by its path, unless it has another name.
 
     Raises:
         CharloomError: the file cannot be read, or is not UTF-8 text. Where it holds both NUL and
             malformed bytes, the first NUL is what is told.
     """
     with opened(path) as stream:
-        yield from plain(decoded(blocks(stream, str(path)), str(path), nul=False), changes)
+        name = name or str(path)
+        yield from plain(decoded(blocks(stream, name), name, nul=False), changes)
 
 
 def read_stream(stream: BufferedIOBase, name: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The words of a command line: values that begin with a dash, put where the parser takes them for values.
 
 The word behind an option that takes a text is its value, `--prompt "- 5 eggs"`, `--stop --`, unless it is an
-option of the command itself.
+option of the command itself. A dash elsewhere is the file of standard input.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from cyclopts import Argument, ArgumentCollection
 from charloom.settings import holds_text, is_list, options
 
 HELP = ("--help", "-h")
+STANDARD_INPUT = "/dev/stdin"
+"""The file for which a dash stands that is the value of no option."""
 
 
 def wants_help(words: Sequence[str]) -> bool:
@@ -69,7 +71,7 @@ class CommandLine:
             elif word == "--":
                 return [*out, *words[place:]]
             else:
-                out.append(word)
+                out.append(STANDARD_INPUT if word == "-" else word)
                 if values:
                     values.taken += 1
         return out

@@ -37,8 +37,8 @@ ALPHABETS = "Съешь же ещё этих мягких французских
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Runs one process of tests more than there are cores, since many tests wait for a server."""
-    return available_cores() + 1
+    """Runs two processes of tests more than there are cores, since many tests wait for a server."""
+    return available_cores() + 2
 
 
 Build = Callable[[Path], object]

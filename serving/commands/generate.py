@@ -38,7 +38,7 @@ def generate(
     Args:
         source: Where the model is.
         prompt: Text to continue; it is not repeated in the output. A single dash: read standard input.
-        prompt_file: UTF-8 file of the text to continue, up to its last newline and with it.
+        prompt_file: UTF-8 file of the text to continue, all of it: a newline at its end counts.
         n: Texts to generate; each has the seed after that of the one before it.
         separator: Text behind each of several texts, instead of a newline.
         json: Write each text as a JSON object on a line, for programs.

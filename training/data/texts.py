@@ -1,5 +1,6 @@
 """The files that make up a training text: by name, by a pattern, in a folder, or from standard input."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from charloom.text_file import Changes, UnreadableTextError, read_pieces
 
-STANDARD_INPUT = Path("-")
+STANDARD_INPUT = (Path("-"), Path("/dev/stdin"))
+NAME = "standard input"
 
 
 @dataclass(frozen=True)
@@ -21,16 +23,22 @@ class Texts:
     files: tuple[Path, ...]
     words: tuple[str, ...] = ()
     """The files as they were given on the command line."""
+    spooled: Path | None = None
+    """The file among them that holds standard input."""
 
     @property
     def name(self) -> str:
         """What they are called in messages."""
-        return str(self.files[0]) if len(self.files) == 1 else f"the text of {len(self.files)} files"
+        return self.called(self.files[0]) if len(self.files) == 1 else f"the text of {len(self.files)} files"
 
     @property
     def title(self) -> str:
         """What they are called in a summary, which names no folder."""
         return self.files[0].name if len(self.files) == 1 else f"{len(self.files)} files"
+
+    def called(self, file: Path) -> str:
+        """What a single one is called in messages."""
+        return NAME if file == self.spooled else str(file)
 
     def pieces(self, changes: Changes) -> Iterator[str]:
         """The text, as pieces with something in them.
@@ -40,7 +48,7 @@ class Texts:
         """
         end = "\n"
         for file in self.files:
-            for number, piece in enumerate(read_pieces(file, changes)):
+            for number, piece in enumerate(read_pieces(file, changes, self.called(file))):
                 if number == 0 and not end.endswith("\n"):
                     yield "\n"
                 yield piece
@@ -56,19 +64,22 @@ def found_texts(words: Sequence[Path], outside: Path) -> Iterator[Texts]:
         outside: the folder of the run, of which a folder or a pattern takes nothing.
 
     Raises:
-        UnreadableTextError: a folder or a pattern has no file.
+        UnreadableTextError: a folder or a pattern has no file, or standard input is named twice.
     """
     with tempfile.TemporaryDirectory(prefix="charloom-") as spool:
-        files: dict[Path, None] = {}
+        files: dict[str, Path] = {}  # by where they are: what is named in two ways is read once
+        spooled = Path(spool) / NAME
         for word in words:
-            if word == STANDARD_INPUT:
-                file = Path(spool) / "standard input"
-                with file.open("wb") as stream:
-                    shutil.copyfileobj(sys.stdin.buffer, stream)
-                files[file] = None
+            if word not in STANDARD_INPUT:
+                for file in find_files(word, outside):
+                    files.setdefault(os.path.realpath(file), file)
+            elif str(spooled) in files:
+                raise UnreadableTextError("standard input can be named once")
             else:
-                files |= dict.fromkeys(find_files(word, outside))
-        yield Texts(tuple(files), tuple(map(str, words)))
+                with spooled.open("wb") as stream:
+                    shutil.copyfileobj(sys.stdin.buffer, stream)
+                files[str(spooled)] = spooled
+        yield Texts(tuple(files.values()), tuple(map(str, words)), spooled)
 
 
 def find_files(word: Path, outside: Path) -> list[Path]:

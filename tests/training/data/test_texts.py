@@ -82,3 +82,27 @@ def test_a_run_on_many_files_goes_on_with_the_same_words(
     code, said = run_cli("train", "*.txt", "--out", "run", "--resume")
     assert (code, "the text of 2 files is not the text" in said) == (14, True)
     assert run_cli("train", "--out", "other")[0] == 2
+
+
+def test_a_dash_is_standard_input_wherever_it_stands(
+    run_cli, small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "read from standard input\n" * 60
+    for words in (
+        ("train", "-", "--out", "one"),
+        ("train", "--out", "two", "-"),
+        ("train", "--out", "three", "--", "-"),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        head, tail = (words[:-2], words[-2:]) if "--" in words else (words, ())
+        assert run_cli(*head, *small(), *tail)[0] == 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9")))
+    code, said = run_cli("train", "-", "--out", "four", *small())
+    assert (code, "error: standard input is not UTF-8" in said) == (6, True)
+    code, said = run_cli("train", "-", "-", "--out", "four", *small())
+    assert (code, "standard input can be named once" in said) == (3, True)
+
+
+def test_a_pattern_may_begin_with_a_bracket(run_cli, small, folder: Path) -> None:
+    (folder / "a.txt").write_text("the same again and again\n" * 60)
+    assert run_cli("train", "[a]*.txt", "--out", "other", *small())[0] == 0
