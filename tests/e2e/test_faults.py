@@ -72,7 +72,7 @@ def in_the_midst(generation: Generation, do: Callable[[], None]) -> str:
     return text
 
 
-@pytest.mark.parametrize("fault", [FAIL, HANG])
+@pytest.mark.parametrize("fault", [FAIL, pytest.param(HANG, marks=pytest.mark.slow)])
 def test_a_text_goes_on_elsewhere(faulty: Faulty, serve: Serve, keys: Path, fault: str) -> None:
     other = serve("--state-keys", str(keys))
     with Client(other.address) as client:

@@ -37,6 +37,7 @@ def all_logprobs(address: str) -> list[float]:
     ]
 
 
+@pytest.mark.slow  # test_server restarts one for a single text
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_another_server_gives_the_same_bytes(serve: Callable[..., Any], precision: str) -> None:
     first = serve("--precision", precision, "--threads", "1", "--max-batch", "256")
