@@ -111,6 +111,7 @@ def survive(
     assert found == whole
 
 
+@pytest.mark.slow  # as the one above does, with the other client
 def test_an_asyncio_text_survives_its_server(replica: Serve, replica_all: Serve) -> None:
     first, second = replica(), replica_all()
     (whole,) = undisturbed(second, **LONG)

@@ -153,7 +153,7 @@ def test_a_text_is_written_and_nothing_stays_behind(write: Write, tmp_path: Path
     assert (tmp_path / "story.txt.state").stat().st_size > 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_as_well(write: Write, number: signal.Signals) -> None:
     terminal = write()
     terminal.until("%")

@@ -33,7 +33,7 @@ from tests.conftest import needs_int8
 from tests.serving.conftest import LARGEST, LoadOnce
 from tests.serving.test_independence import FILTERS, PROMPTS, Guest, Outcome, outcome, outcome_alone
 
-NUMBERS = {"float32": "0:9", "int8": "9:18"}
+NUMBERS = {"float32": "0:5", "int8": "5:10"}
 """Those to run, unless CHARLOOM_INTERLEAVINGS says which: from the first to before the last. The engine does
 not know in which precision it runs, so that each has others."""
 NEWS = 500

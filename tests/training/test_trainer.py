@@ -42,7 +42,7 @@ def stopped_after(trainer, steps):
     [
         ("lstm", ([1], [20], [33, 5])),
         ("gru", ([33, 5],)),
-        ("rnn", ([33, 5],)),
+        pytest.param("rnn", ([33, 5],), marks=pytest.mark.slow),
         pytest.param("gru", ([1], [20]), marks=pytest.mark.slow),
         pytest.param("rnn", ([1], [20]), marks=pytest.mark.slow),
     ],

@@ -99,7 +99,9 @@ def test_the_same_command_goes_on_and_a_larger_number_adds_trials(run_cli, text,
     assert (code, "has text" in said) == (21, True)
 
 
-@pytest.mark.parametrize("name", ["what?", "a%20b", "#1"])
+@pytest.mark.parametrize(
+    "name", ["what?", *(pytest.param(name, marks=pytest.mark.slow) for name in ("a%20b", "#1"))]
+)
 def test_a_sweeps_database_lies_in_its_folder_whatever_that_is_called(name, run_cli, text, small, tmp_path):
     code, said = run_cli("sweep", text, "--out", name, "--trials", 1, *FIXED, *small())
     assert code == 0, said
@@ -273,7 +275,7 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 """What stops a sweep, and its exit code then."""
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_stopped_sweep_goes_on_with_the_same_command(number, run_cli, after_steps, text, small, tmp_path):
     out, options = tmp_path / "sweep", small(**LONG)
     sweep = ("sweep", text, "--out", out, "--trials", 1, *FIXED, *options)
