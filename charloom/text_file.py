@@ -19,6 +19,11 @@ PIECE = 1 << 20
 SAMPLE = 64
 """Bytes by which a file without a byte order mark is known to be UTF-16."""
 
+STANDARD_INPUT = Path("/dev/stdin")
+"""The file for which a dash stands on a command line that is the value of no option."""
+STANDARD_INPUT_NAME = "standard input"
+"""What messages call it."""
+
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does
     codecs.BOM_UTF32_BE: "utf-32",

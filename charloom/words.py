@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from cyclopts import Argument, ArgumentCollection
 
 from charloom.settings import holds_text, is_list, options
+from charloom.text_file import STANDARD_INPUT
 
 HELP = ("--help", "-h")
-STANDARD_INPUT = "/dev/stdin"
-"""The file for which a dash stands that is the value of no option."""
 
 
 def wants_help(words: Sequence[str]) -> bool:
@@ -71,7 +70,7 @@ class CommandLine:
             elif word == "--":
                 return [*out, *words[place:]]
             else:
-                out.append(STANDARD_INPUT if word == "-" else word)
+                out.append(str(STANDARD_INPUT) if word == "-" else word)
                 if values:
                     values.taken += 1
         return out

@@ -11,14 +11,13 @@ from typing import cast
 from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError
 from charloom.printable import printable
-from charloom.text_file import EmptyTextError, numbered_lines, opened, read_stream
+from charloom.text_file import STANDARD_INPUT_NAME, EmptyTextError, numbered_lines, opened, read_stream
 
 MAX_TEXTS = 128
 MAX_CHARACTERS = 1_000_000
 """Texts of one call, and their characters: what a server takes by default."""
 BEGINNING = 60
 """Characters of a line that stand for it."""
-STANDARD_INPUT = "standard input"
 
 
 class TextError(CharloomError):
@@ -67,18 +66,18 @@ def read_input_texts(files: Sequence[Path], *, lines: bool) -> Iterator[InputTex
             none = False
             yield text
     if none:
-        raise EmptyTextError(f"there is no text in {', '.join(map(str, files)) or STANDARD_INPUT}")
+        raise EmptyTextError(f"there is no text in {', '.join(map(str, files)) or STANDARD_INPUT_NAME}")
 
 
 def texts_of(file: Path | None, *, lines: bool) -> Iterator[InputText]:
     """The texts of one file, or of standard input."""
-    name = STANDARD_INPUT if file is None else str(file)
+    name = STANDARD_INPUT_NAME if file is None else str(file)
     with cast(BufferedIOBase, sys.stdin.buffer) if file is None else opened(file) as stream:
         pieces = read_stream(stream, name)
         if lines:
             for number, line in numbered_lines(pieces):
-                if text := line.rstrip("\r"):
-                    yield InputText(text, name, number)
+                if line:
+                    yield InputText(line, name, number)
         elif text := "".join(pieces):
             yield InputText(text, name)
 

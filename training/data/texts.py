@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from charloom.text_file import Changes, UnreadableTextError, read_pieces
+from charloom.text_file import (
+    STANDARD_INPUT,
+    STANDARD_INPUT_NAME,
+    Changes,
+    UnreadableTextError,
+    read_pieces,
+)
 
-STANDARD_INPUT = (Path("-"), Path("/dev/stdin"))
-NAME = "standard input"
+DASH = Path("-")
+"""Standard input, where the parser of the command line has left it as it was."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Texts:
 
     def called(self, file: Path) -> str:
         """What a single one is called in messages."""
-        return NAME if file == self.spooled else str(file)
+        return STANDARD_INPUT_NAME if file == self.spooled else str(file)
 
     def pieces(self, changes: Changes) -> Iterator[str]:
         """The text, as pieces with something in them.
@@ -68,13 +74,13 @@ def found_texts(words: Sequence[Path], outside: Path) -> Iterator[Texts]:
     """
     with tempfile.TemporaryDirectory(prefix="charloom-") as spool:
         files: dict[str, Path] = {}  # by where they are: what is named in two ways is read once
-        spooled = Path(spool) / NAME
+        spooled = Path(spool) / STANDARD_INPUT_NAME
         for word in words:
-            if word not in STANDARD_INPUT:
+            if word not in (DASH, STANDARD_INPUT):
                 for file in find_files(word, outside):
                     files.setdefault(os.path.realpath(file), file)
             elif str(spooled) in files:
-                raise UnreadableTextError("standard input can be named once")
+                raise UnreadableTextError(f"{STANDARD_INPUT_NAME} can be named once")
             else:
                 with spooled.open("wb") as stream:
                     shutil.copyfileobj(sys.stdin.buffer, stream)
