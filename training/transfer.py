@@ -4,6 +4,8 @@ Between different vocabularies, what belongs to a shared token is copied, and wh
 a new one keeps its random beginning.
 """
 
+from collections.abc import Hashable
+
 import torch
 
 from charloom.errors import CharloomError
@@ -33,12 +35,9 @@ def transfer(checkpoint: Checkpoint, model: LanguageModel, vocabulary: Vocabular
             "weights pass between equal architectures only"
         )
     source = checkpoint.model()
-    old, new = shared_ids(checkpoint.vocabulary, vocabulary)
+    old, new = shared_ids(scored_tokens(checkpoint.vocabulary), scored_tokens(vocabulary))
     rows = {
-        "inputs": (
-            torch.cat([old, torch.tensor([checkpoint.vocabulary.start])]),
-            torch.cat([new, torch.tensor([vocabulary.start])]),
-        ),
+        "inputs": shared_ids(fed_tokens(checkpoint.vocabulary), fed_tokens(vocabulary)),
         "outputs": (old, new),
     }
     axes = model.vocabulary_axes
@@ -58,10 +57,21 @@ def transfer(checkpoint: Checkpoint, model: LanguageModel, vocabulary: Vocabular
     )
 
 
-def shared_ids(old: Vocabulary, new: Vocabulary) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the ids of the tokens in both vocabularies, in the old and the new one; none between kinds."""
-    places = {entry: place for place, entry in enumerate(old.entries)} if old.kind == new.kind else {}
-    pairs = [(places[entry], place) for place, entry in enumerate(new.entries) if entry in places]
+def scored_tokens(vocabulary: Vocabulary) -> list[Hashable]:
+    """Returns what identifies each token that has a score [V], in all vocabularies."""
+    ordinary = ((vocabulary.kind, entry) for entry in vocabulary.entries)
+    return [*ordinary, *vocabulary.ids.scored]
+
+
+def fed_tokens(vocabulary: Vocabulary) -> list[Hashable]:
+    """Returns what identifies each token that can be fed, in all vocabularies."""
+    return [*scored_tokens(vocabulary), *vocabulary.ids.fed]
+
+
+def shared_ids(old: list[Hashable], new: list[Hashable]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the places of what is in both lists, in the old and in the new one."""
+    places = {token: place for place, token in enumerate(old)}
+    pairs = [(places[token], place) for place, token in enumerate(new) if token in places]
     both = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
     return both[:, 0], both[:, 1]
 

@@ -2,6 +2,14 @@
 
 from charloom.vocabulary.character import CharacterBuilder, CharacterVocabulary
 from charloom.vocabulary.registry import VOCABULARIES, VocabularyKinds, read_vocabulary
+from charloom.vocabulary.special import (
+    NO_SPECIAL,
+    LabelColumn,
+    LabelError,
+    SpecialTokens,
+    TokenIds,
+    VocabularyError,
+)
 from charloom.vocabulary.vocabulary import (
     CONTEXT,
     Decoder,
@@ -11,7 +19,6 @@ from charloom.vocabulary.vocabulary import (
     UnknownCharacterError,
     Vocabulary,
     VocabularyBuilder,
-    VocabularyError,
     digest,
     id_type,
     no_tokens,
@@ -19,12 +26,17 @@ from charloom.vocabulary.vocabulary import (
 
 __all__ = [
     "CONTEXT",
+    "NO_SPECIAL",
     "VOCABULARIES",
     "CharacterBuilder",
     "CharacterVocabulary",
     "Decoder",
     "Encoder",
     "Ids",
+    "LabelColumn",
+    "LabelError",
+    "SpecialTokens",
+    "TokenIds",
     "Tokens",
     "UnknownCharacterError",
     "Vocabulary",

@@ -7,24 +7,31 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from charloom.vocabulary.vocabulary import Ids, Tokens, UnknownCharacterError, VocabularyError, id_type
+from charloom.vocabulary.special import NO_SPECIAL, SpecialTokens, TokenIds, VocabularyError
+from charloom.vocabulary.vocabulary import Ids, Tokens, UnknownCharacterError, Vocabulary, id_type
+
+REPLACEMENT = 0xFFFD
+"""The code point that stands for the unknown token in a text."""
 
 
-class CharacterVocabulary:
+class CharacterVocabulary(Vocabulary):
     """One token per Unicode code point; made of a text, in code point order."""
 
     kind: ClassVar[str] = "character"
     tokens_per_character: ClassVar[int] = 1
 
-    def __init__(self, characters: Iterable[str]) -> None:
-        """Takes the distinct characters in the order of their ids."""
+    def __init__(self, characters: Iterable[str], special: SpecialTokens = NO_SPECIAL) -> None:
+        """Takes the distinct characters in the order of their ids, and the special tokens."""
         self.characters = list(characters)
+        self.ids = TokenIds(len(self.characters), special)
         if not self.characters:
             raise VocabularyError("the vocabulary is empty")
         if any(not isinstance(c, str) or len(c) != 1 for c in self.characters):
             raise VocabularyError("every entry of a character vocabulary is one character")
         self._codes = np.array([ord(c) for c in self.characters], dtype=np.uint32)
         self._ids = {character: i for i, character in enumerate(self.characters)}
+        self._texts = np.append(self._codes, [REPLACEMENT] * (self.size - len(self._codes)))
+        """The code point of each token that has a score; that of the end of a record is left out of texts."""
         self._order = np.argsort(self._codes)
         self._sorted = self._codes[self._order]
         if len(np.unique(self._codes)) != len(self._codes):
@@ -38,39 +45,24 @@ class CharacterVocabulary:
         return cls(map(chr, np.unique(code_points(text)).tolist()))
 
     @property
-    def size(self) -> int:
-        """V: how many tokens a model can choose."""
-        return len(self.characters)
-
-    @property
-    def start(self) -> int:
-        """The token that a fresh stream feeds first."""
-        return self.size
-
-    @property
-    def inputs(self) -> int:
-        """How many tokens a model can be fed: V and the start token."""
-        return self.size + 1
-
-    @property
     def entries(self) -> Sequence[str]:
-        """The characters [V]."""
+        """The characters [N]."""
         return self.characters
 
     def encode(self, text: str, *, skip_unknown: bool = False) -> Tokens:
-        """Turns a text into token ids [T].
-
-        Raises:
-            UnknownCharacterError: a character is not in the vocabulary and `skip_unknown` is off.
-        """
+        """See Vocabulary."""
         codes = code_points(text)
-        place = np.searchsorted(self._sorted, codes).clip(max=self.size - 1)
+        place = np.searchsorted(self._sorted, codes).clip(max=len(self.characters) - 1)
         known = self._sorted[place] == codes
-        if not known.all():
-            if not skip_unknown:
-                raise UnknownCharacterError(first_places(codes, ~known))
-            place = place[known]
         tokens: Tokens = self._order[place].astype(np.int64)
+        if known.all():
+            return tokens
+        if skip_unknown:
+            kept: Tokens = tokens[known]
+            return kept
+        if self.unknown is None:
+            raise UnknownCharacterError(first_places(codes, ~known))
+        tokens[~known] = self.unknown
         return tokens
 
     def encoder(self) -> "CharacterEncoder":
@@ -78,17 +70,19 @@ class CharacterVocabulary:
         return CharacterEncoder(self)
 
     def decode(self, tokens: npt.ArrayLike) -> str:
-        """Turns token ids [T] into their text."""
+        """See Vocabulary."""
         ids = np.asarray(tokens, dtype=np.int64)
-        return self._codes[ids].astype("<u4").tobytes().decode("utf-32-le")
+        if self.end is not None:
+            ids = ids[ids != self.end]
+        return self._texts[ids].astype("<u4").tobytes().decode("utf-32-le")
 
     def decoder(self, before: Tokens | None = None) -> "CharacterDecoder":  # noqa: ARG002
         """A decoder, the same anywhere in a stream."""
         return CharacterDecoder(self)
 
     def token_text(self, token: int) -> str:
-        """The character that is a token."""
-        return self.characters[token]
+        """The character that is a token, or the name of a special one."""
+        return self.characters[token] if token < len(self.characters) else self.ids.name(token)
 
     def find(self, text: str) -> int | None:
         """The token of exactly this text, if there is one."""
@@ -96,7 +90,7 @@ class CharacterVocabulary:
 
     def to_json(self) -> dict[str, Any]:
         """The vocabulary as JSON can hold it."""
-        return {"kind": self.kind, "characters": self.characters}
+        return {"kind": self.kind, "characters": self.characters, **self.ids.special.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "CharacterVocabulary":
@@ -106,15 +100,15 @@ class CharacterVocabulary:
             VocabularyError: it is something else.
         """
         match data:
-            case {"kind": cls.kind, "characters": list(characters)}:
-                return cls(characters)
+            case {"kind": cls.kind, "characters": list(characters), **special}:
+                return cls(characters, SpecialTokens.from_json(special))
         raise VocabularyError("not a vocabulary of characters: expected a list under 'characters'")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, CharacterVocabulary) and self.characters == other.characters
+        return isinstance(other, CharacterVocabulary) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
-        return hash(tuple(self.characters))
+        return hash((*self.characters, self.ids.special))
 
 
 class CharacterDecoder:
@@ -126,33 +120,35 @@ class CharacterDecoder:
         self._vocabulary = vocabulary
 
     def put(self, tokens: Tokens) -> list[str]:
-        """The character of each token [T]."""
-        return list(self._vocabulary.decode(tokens))
+        """The character of each token [T]; nothing for the end of a record."""
+        characters = list(self._vocabulary.decode(tokens))
+        if len(characters) < len(tokens):
+            for place in np.flatnonzero(tokens == self._vocabulary.end).tolist():
+                characters.insert(place, "")
+        return characters
 
 
 class CharacterEncoder:
     """Encodes a text in pieces by a table of all code points."""
 
     def __init__(self, vocabulary: CharacterVocabulary) -> None:
-        self._unknown = vocabulary.start
+        known = vocabulary.unknown is not None
+        self._refused = None if known else vocabulary.start
         self._type = id_type(vocabulary)
-        self._table = np.full(sys.maxunicode + 1, self._unknown, self._type)
-        self._table[[ord(c) for c in vocabulary.characters]] = np.arange(vocabulary.size)
+        self._table = np.full(
+            sys.maxunicode + 1, vocabulary.unknown if known else vocabulary.start, self._type
+        )
+        self._table[[ord(c) for c in vocabulary.characters]] = np.arange(len(vocabulary.characters))
         self._bytes = self._table[:256].tobytes() if self._type == np.uint8 else None
 
     def put(self, piece: str) -> Ids:
-        """The ids [T] of a piece.
-
-        Raises:
-            UnknownCharacterError: a character is not in the vocabulary.
-        """
+        """See Encoder."""
         ids: Ids
         if self._bytes is not None and piece.isascii():  # by far the fastest
             ids = np.frombuffer(piece.encode().translate(self._bytes), np.uint8)
         else:
             ids = self._table.take(compact_code_points(piece))
-        unknown = ids == self._unknown
-        if unknown.any():
+        if self._refused is not None and (unknown := ids == self._refused).any():
             raise UnknownCharacterError(first_places(code_points(piece), unknown))
         return ids
 
@@ -162,22 +158,29 @@ class CharacterEncoder:
 
 
 class CharacterBuilder:
-    """Makes the vocabulary of exactly the characters that a text uses."""
+    """Makes the vocabulary of the characters that a text uses, each at least so many times."""
 
-    def __init__(self) -> None:
-        self._seen = np.zeros(sys.maxunicode + 1, bool)
+    def __init__(self, min_count: int = 1) -> None:
+        """With a `min_count` above 1, rarer characters are left to the unknown token."""
+        self.min_count = min_count
+        self._counts = np.zeros(sys.maxunicode + 1, np.int64)
 
     def put(self, piece: str) -> None:
         """Takes the next piece."""
-        self._seen[compact_code_points(piece)] = True
+        codes = compact_code_points(piece)
+        if self.min_count == 1:  # whether it occurs is found faster than how often
+            self._counts[codes] = 1
+        else:
+            counted = np.bincount(codes)
+            self._counts[: len(counted)] += counted
 
-    def build(self) -> CharacterVocabulary:
-        """The vocabulary of the text so far.
+    def build(self, special: SpecialTokens = NO_SPECIAL) -> CharacterVocabulary:
+        """The vocabulary of the text so far, with these special tokens.
 
         Raises:
-            VocabularyError: there was none.
+            VocabularyError: there was none, or every character of it is rarer.
         """
-        return CharacterVocabulary(map(chr, np.flatnonzero(self._seen).tolist()))
+        return CharacterVocabulary(map(chr, np.flatnonzero(self._counts >= self.min_count).tolist()), special)
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:

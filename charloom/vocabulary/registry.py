@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from charloom.vocabulary.character import CharacterVocabulary
-from charloom.vocabulary.vocabulary import Vocabulary, VocabularyError
+from charloom.vocabulary.special import VocabularyError
+from charloom.vocabulary.vocabulary import Vocabulary
 
 VocabularyKinds = Mapping[str, Callable[[Mapping[str, Any]], Vocabulary]]
 """What reads a vocabulary of each kind; it raises VocabularyError for a malformed one."""

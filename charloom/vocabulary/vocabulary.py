@@ -1,8 +1,7 @@
 """What every vocabulary can do: the mapping between a text and the token ids that a model reads and writes.
 
-Ids 0 to V - 1 are the tokens that a model can choose. Special tokens that are only fed come after them: V is
-the start token, which a fresh stream feeds first. A kind of vocabulary is a file beside this one and a line
-in `registry.py`.
+The first N ids are parts of texts; special tokens, which are none, have the ids after them (`special.py`). A
+kind of vocabulary is a file beside this one and a line in `registry.py`.
 """
 
 import hashlib
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charloom.errors import CharloomError
+from charloom.vocabulary.special import NO_SPECIAL, SpecialTokens, TokenIds
 
 Tokens = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.generic]
@@ -21,10 +21,6 @@ Ids = npt.NDArray[np.generic]
 
 CONTEXT = 8
 """Tokens before a place from which a decoder can go on there: a character of UTF-8 has at most four bytes."""
-
-
-class VocabularyError(CharloomError, ValueError):
-    """A stored vocabulary is malformed, or of an unknown kind."""
 
 
 class UnknownCharacterError(CharloomError, ValueError):
@@ -66,10 +62,10 @@ class Encoder(Protocol):
     """Encodes one text that comes in pieces; the ids do not depend on how it is cut."""
 
     def put(self, piece: str) -> Ids:
-        """Takes the next piece; gives ids [T] of the smallest unsigned type that holds the start token.
+        """Takes the next piece; gives ids [T] of the smallest unsigned type that holds every token.
 
         Raises:
-            UnknownCharacterError: a character is not in the vocabulary.
+            UnknownCharacterError: a character is not in the vocabulary, which has no unknown token.
         """
         ...
 
@@ -86,24 +82,37 @@ class Vocabulary(Protocol):
         """The tag by which `registry.py` finds the class of a stored vocabulary."""
         ...
 
+    ids: TokenIds
+    """The ids of all tokens, special ones included."""
+
     @property
     def size(self) -> int:
-        """V: how many tokens a model can choose."""
-        ...
+        """V: how many tokens a model gives a score."""
+        return self.ids.size
 
     @property
     def start(self) -> int:
         """The special token that a fresh stream feeds first; nothing ever chooses it."""
-        ...
+        return self.ids.start
 
     @property
     def inputs(self) -> int:
         """How many tokens a model can be fed: V and the special ones that are only fed."""
-        ...
+        return self.ids.inputs
+
+    @property
+    def end(self) -> int | None:
+        """The special token that ends a record; None where texts have no end."""
+        return self.ids.end
+
+    @property
+    def unknown(self) -> int | None:
+        """The special token that stands for all that the vocabulary lacks, if it has one."""
+        return self.ids.unknown
 
     @property
     def entries(self) -> Sequence[Hashable]:
-        """What identifies each token [V], in the order of their ids, also between vocabularies of a kind."""
+        """What identifies each ordinary token [N] among all vocabularies of the kind."""
         ...
 
     @property
@@ -112,10 +121,11 @@ class Vocabulary(Protocol):
         ...
 
     def encode(self, text: str, *, skip_unknown: bool = False) -> Tokens:
-        """Turns a text into token ids [T].
+        """Turns a text into token ids [T]; unknown characters become the unknown token, if there is one.
 
         Raises:
-            UnknownCharacterError: a character is not in the vocabulary and `skip_unknown` is off.
+            UnknownCharacterError: a character is not in the vocabulary, which has no unknown token, and
+                `skip_unknown` is off.
         """
         ...
 
@@ -124,7 +134,10 @@ class Vocabulary(Protocol):
         ...
 
     def decode(self, tokens: npt.ArrayLike) -> str:
-        """Turns token ids [T] into their text, without a character that is unfinished at their end."""
+        """Turns token ids [T] into their text, without a character that is unfinished at their end.
+
+        The end of a record has no text; the unknown token has U+FFFD.
+        """
         ...
 
     def decoder(self, before: Tokens | None = None) -> Decoder:
@@ -135,7 +148,10 @@ class Vocabulary(Protocol):
         ...
 
     def token_text(self, token: int) -> str:
-        """The text of one token by itself, for people: U+FFFD stands for bytes that form no character."""
+        """The text of one token by itself, for people: U+FFFD stands for bytes that form no character.
+
+        Of special tokens it is their name in angle brackets, such as <end>.
+        """
         ...
 
     def find(self, text: str) -> int | None:
@@ -154,8 +170,8 @@ class VocabularyBuilder(Protocol):
         """Takes the next piece."""
         ...
 
-    def build(self) -> Vocabulary:
-        """The vocabulary of the text so far."""
+    def build(self, special: SpecialTokens = NO_SPECIAL) -> Vocabulary:
+        """The vocabulary of the text so far, with these special tokens."""
         ...
 
 

@@ -11,10 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from charloom.vocabulary import (
+    NO_SPECIAL,
     VOCABULARIES,
     Ids,
+    SpecialTokens,
+    TokenIds,
     Tokens,
     UnknownCharacterError,
+    Vocabulary,
     VocabularyError,
     id_type,
     no_tokens,
@@ -37,32 +41,26 @@ PIECES = (
 e with half an accent."""
 
 
-class BytePairVocabulary:
+class BytePairVocabulary(Vocabulary):
     """Byte strings as tokens; a text takes the longest that fits at each place."""
 
     kind: ClassVar[str] = "byte-pairs"
     tokens_per_character: ClassVar[None] = None
 
-    def __init__(self, pieces: Sequence[bytes] = PIECES, singles: bytes = bytes(range(256))) -> None:
+    def __init__(
+        self,
+        pieces: Sequence[bytes] = PIECES,
+        singles: bytes = bytes(range(256)),
+        special: SpecialTokens = NO_SPECIAL,
+    ) -> None:
         """Takes the pieces of several bytes, and the single bytes that are tokens."""
         self.pieces, self.singles = tuple(pieces), singles
         self._bytes = [*(bytes([i]) for i in singles), *self.pieces]
+        self.ids = TokenIds(len(self._bytes), special)
         self._ids = {piece: i for i, piece in enumerate(self._bytes)}
         if len(self._ids) < len(self._bytes):
             raise VocabularyError("a piece is listed twice")
         self.longest = max(map(len, self._bytes))
-
-    @property
-    def size(self) -> int:
-        return len(self._bytes)
-
-    @property
-    def start(self) -> int:
-        return self.size
-
-    @property
-    def inputs(self) -> int:
-        return self.size + 1
 
     @property
     def entries(self) -> Sequence[bytes]:
@@ -84,7 +82,11 @@ class BytePairVocabulary:
         return BytePairDecoder(self, no_tokens() if before is None else before)
 
     def token_text(self, token: int) -> str:
-        return self._bytes[token].decode("utf-8", "replace")
+        return self.text_bytes(token).decode("utf-8", "replace") or self.ids.name(token)
+
+    def text_bytes(self, token: int) -> bytes:
+        """The bytes of a token; none of a special one."""
+        return self._bytes[token] if token < len(self._bytes) else b""
 
     def find(self, text: str) -> int | None:
         return self._ids.get(text.encode("utf-8", "surrogatepass"))
@@ -108,14 +110,17 @@ class BytePairVocabulary:
             "kind": self.kind,
             "pieces": [piece.hex() for piece in self.pieces],
             "singles": self.singles.hex(),
+            **self.ids.special.to_json(),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "BytePairVocabulary":
-        return cls([bytes.fromhex(piece) for piece in data["pieces"]], bytes.fromhex(data["singles"]))
+        special = {name: data[name] for name in data if name not in ("kind", "pieces", "singles")}
+        pieces = [bytes.fromhex(piece) for piece in data["pieces"]]
+        return cls(pieces, bytes.fromhex(data["singles"]), SpecialTokens.from_json(special))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BytePairVocabulary) and self._bytes == other._bytes
+        return isinstance(other, BytePairVocabulary) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
         return hash(tuple(self._bytes))
@@ -157,7 +162,7 @@ class BytePairDecoder:
         self.put(before)
 
     def put(self, tokens: Tokens) -> list[str]:
-        return [self.utf8.decode(self.vocabulary.entries[token]) for token in tokens.tolist()]
+        return [self.utf8.decode(self.vocabulary.text_bytes(token)) for token in tokens.tolist()]
 
     @property
     def unfinished(self) -> bool:
@@ -170,8 +175,8 @@ class BytePairBuilder:
     def put(self, piece: str) -> None:
         pass
 
-    def build(self) -> BytePairVocabulary:
-        return BytePairVocabulary()
+    def build(self, special: SpecialTokens = NO_SPECIAL) -> BytePairVocabulary:
+        return BytePairVocabulary(special=special)
 
 
 BYTE_PAIRS = VOCABULARIES | {BytePairVocabulary.kind: BytePairVocabulary.from_json}
