@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from charloom.chunk import UNCOUNTED, TokenChunk
 from charloom.vocabulary import Ids, Tokens
 
 MAX_LANES = 32
@@ -19,9 +20,6 @@ PRIME = 256
 """Tokens that a lane reads before its piece."""
 CHUNK = 256
 """Steps that go through a model at a time."""
-
-UNCOUNTED = -100
-"""The target that fills a short last lane and does not count."""
 
 
 class EvaluationLanes:
@@ -35,17 +33,29 @@ class EvaluationLanes:
         self.count = min(count, len(text)) or max(1, min(MAX_LANES, len(text) // PIECE))
         self.time = -(-len(text) // self.count)
 
-    def prime(self) -> Tokens:
-        """What all lanes but the first read before they begin [P, B - 1]."""
-        firsts = np.arange(1, self.count) * self.time
-        return self._fed(np.arange(-min(PRIME, self.time), 0)[:, None] + firsts)
+    @property
+    def answers(self) -> int:
+        """See EvaluationBatches."""
+        return len(self.text)
 
-    def chunks(self, length: int = CHUNK) -> Iterator[tuple[Tokens, Tokens]]:
-        """What the lanes are fed and should answer, each [S, B], S at most `length`, chunk after chunk."""
+    def chunks(self, places: int = MAX_LANES * CHUNK) -> Iterator[TokenChunk]:
+        """Yields what the lanes are fed and should answer; see EvaluationBatches.
+
+        The first lane is the last row, since it begins when the others have read what is before them.
+        """
+        length = max(1, min(CHUNK, places // self.count))
+        order = np.roll(np.arange(self.count), -1) * self.time
+        others = order[:-1]
+        if len(others):
+            fed = self._fed(np.arange(-min(PRIME, self.time), 0)[:, None] + others)
+            yield TokenChunk(fed, np.full(fed.shape, UNCOUNTED), 0, 0)
+        carried = len(others)
         for first in range(0, self.time, length):
             steps = np.arange(first, min(first + length, self.time))
-            places = steps[:, None] + np.arange(self.count) * self.time  # [S, B]
-            yield self._fed(places), self._wanted(places)
+            read = steps[:, None] + order  # [S, B]
+            targets = self._wanted(read)
+            yield TokenChunk(self._fed(read), targets, carried, int((targets != UNCOUNTED).sum()))
+            carried = self.count
 
     def _wanted(self, places: Tokens) -> Tokens:
         """The tokens at these places; UNCOUNTED beyond the end."""

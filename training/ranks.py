@@ -104,12 +104,12 @@ class Ranks:
                 "the reason is in what it printed last"
             ) from error
 
-    def share(self, count: int) -> range:
-        """Returns this rank's share of `count` things, such as lanes, as even as possible."""
-        return range(count * self.rank // self.world, count * (self.rank + 1) // self.world)
+    def rows(self, count: int) -> range:
+        """Returns this rank's share of the rows of a batch: every so many-th, from its own number on."""
+        return range(self.rank, count, self.world)
 
     def lanes(self, batch: int) -> range:
-        """Returns the lanes of a batch that this rank reads.
+        """Returns the rows of a batch that this rank reads.
 
         Raises:
             ConfigError: they cannot be divided evenly, and all ranks weigh the same in what is averaged.
@@ -119,7 +119,7 @@ class Ranks:
             "batch",
             f"is {batch}, and has to be a multiple of {self.world}, the number of processes that share it",
         )
-        return self.share(batch)
+        return self.rows(batch)
 
     def replicate(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Wraps a model: it gets the first rank's weights, and its gradients are averaged over all ranks."""
@@ -166,13 +166,13 @@ class Ranks:
         return sum(float(part) for part in parts)
 
     def gathered(self, part: Tensor) -> Tensor:
-        """Gathers the parts [B, ...] of all ranks on the first one, on the CPU; others get their own back."""
+        """Gathers the rows [B, ...] of all ranks on the first one, on the CPU; others get their own back."""
         if self.world == 1:
             return part
         part = part.cpu().contiguous()
         parts = [torch.empty_like(part) for _ in range(self.world)] if self.first else None
         dist.gather(part, parts, group=self._messages)
-        return torch.cat(parts) if parts else part
+        return torch.stack(parts, 1).flatten(0, 1) if parts else part
 
     @contextmanager
     def error_once(self, *kinds: type[CharloomError]) -> Iterator[None]:
