@@ -94,8 +94,8 @@ def read_text(path: Path) -> tuple[str, tuple[str, ...]]:
     return text, changes.notes()
 
 
-def read_pieces(path: Path, changes: Changes, name: str = "") -> Iterator[str]:
-    """The text of a file, as pieces with something in them; a file with a NUL is no text.
+def read_pieces(path: Path, changes: Changes, name: str = "", *, nul: bool = False) -> Iterator[str]:
+    """The text of a file, as pieces with something in them; `nul` says whether NULs may be in it.
 
     Messages call it by its path, unless it has another name.
 
@@ -105,7 +105,7 @@ def read_pieces(path: Path, changes: Changes, name: str = "") -> Iterator[str]:
     """
     with opened(path) as stream:
         name = name or str(path)
-        yield from plain(decoded(blocks(stream, name), name, nul=False), changes)
+        yield from plain(decoded(blocks(stream, name), name, nul=nul), changes)
 
 
 def read_stream(stream: BufferedIOBase, name: str) -> Iterator[str]:
@@ -165,16 +165,21 @@ def plain(pieces: Iterable[str], changes: Changes) -> Iterator[str]:
         piece = held + piece
         held = "\r" if piece.endswith("\r") else ""
         piece = piece.removesuffix("\r")
-        if "\r" in piece:
-            windows = piece.count("\r\n")
-            changes.windows_ends += windows
-            changes.lone_returns += piece.count("\r") - windows
-            piece = piece.replace("\r\n", "\n").replace("\r", "\n")
         if piece:
-            yield piece
+            yield plain_ends(piece, changes)
     if held:
         changes.lone_returns += 1
         yield "\n"
+
+
+def plain_ends(text: str, changes: Changes) -> str:
+    """A text with plain line ends."""
+    if "\r" not in text:
+        return text
+    windows = text.count("\r\n")
+    changes.windows_ends += windows
+    changes.lone_returns += text.count("\r") - windows
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def decoded(data: Iterator[bytes], name: str, *, nul: bool) -> Iterator[str]:

@@ -78,9 +78,9 @@ def train(
         init_from: Checkpoint whose weights to start from.
         options: How to train.
     """
+    from charloom.texts import found_texts
     from training.checkpoint import load_checkpoint
     from training.data.corpus import ShortTextError, read_corpus
-    from training.data.texts import found_texts
     from training.defaults import settled
     from training.folder import FILES, RunFolder, spare_texts
     from training.hardware import enough_memory, resolve

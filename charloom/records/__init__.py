@@ -1,1 +1,8 @@
-"""Records: texts that begin and end, such as titles, names, log lines or rows of a table."""
+"""Records: texts that begin and end, read from lines, paragraphs, delimited texts and tables."""
+
+from charloom.records.changes import RecordChanges
+from charloom.records.config import RecordsConfig
+from charloom.records.reader import read_records
+from charloom.records.record import Record, RecordError
+
+__all__ = ["Record", "RecordChanges", "RecordError", "RecordsConfig", "read_records"]

@@ -17,6 +17,7 @@ from charloom.errors import CharloomError
 from charloom.printable import printable
 from charloom.score import bits_per_character
 from charloom.text_file import Changes, EmptyTextError, UnreadableTextError, refuse_pipe
+from charloom.texts import Texts
 from charloom.vocabulary import (
     CharacterBuilder,
     Ids,
@@ -27,7 +28,6 @@ from charloom.vocabulary import (
     id_type,
 )
 from training.data.config import CorpusConfig
-from training.data.texts import Texts
 from training.data.token_file import TokenFile
 
 HELD_OUT = 20_000

@@ -50,8 +50,8 @@ def sweep(
         study: How trials are chosen, and where they are kept.
         options: How to train, where nothing varies.
     """
+    from charloom.texts import found_texts
     from training.data.corpus import read_corpus
-    from training.data.texts import found_texts
     from training.hardware import resolve
     from training.reporting.reporter import Reporter
     from training.sweeping.folder import SweepFolder

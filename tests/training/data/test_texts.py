@@ -1,4 +1,4 @@
-"""The files of a training text: found by name, folder and pattern, and read as one text."""
+"""Training on several files, patterns and standard input as one text."""
 
 import io
 import sys
@@ -6,69 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from charloom.text_file import Changes, UnreadableTextError
+from charloom.texts import Texts
 from training.data.config import CorpusConfig
 from training.data.corpus import read_corpus
-from training.data.texts import Texts, found_texts
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, text in {
-        "a.txt": "first\n",
-        "b.txt": "second",
-        "deep/c.txt": "third",
-        "deep/d.py": "print()\n",
-        ".git/config": "hidden",
-        "deep/.hidden": "hidden",
-        "run/samples.txt": "of the run",
-    }.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "deep").mkdir()
+    for name, text in {"a.txt": "first\n", "b.txt": "second", "deep/c.txt": "third"}.items():
         (tmp_path / name).write_text(text)
     return tmp_path
 
 
-def found(folder: Path, *words: str) -> list[str]:
-    """Names, below the folder, of the files that words name."""
-    with found_texts([folder / word for word in words], folder / "run") as texts:
-        return [str(path.relative_to(folder)) for path in texts.files]
-
-
-def test_a_folder_has_all_its_files_but_those_hidden_and_those_of_the_run(folder: Path) -> None:
-    assert found(folder, "") == ["a.txt", "b.txt", "deep/c.txt", "deep/d.py"]
-    assert found(folder, ".git") == [".git/config"]
-
-
-def test_patterns_and_names_come_in_the_order_given_and_each_file_once(folder: Path) -> None:
-    assert found(folder, "deep/d.py", "*.txt", "a.txt") == ["deep/d.py", "a.txt", "b.txt"]
-    assert found(folder, "**/*.txt") == ["a.txt", "b.txt", "deep/c.txt"]
-    (folder / "[1].txt").write_text("a name that looks like a pattern")
-    assert found(folder, "[1].txt") == ["[1].txt"]
-
-
-@pytest.mark.parametrize(("word", "said"), [("*.csv", "no file matches"), ("empty", "no text in the folder")])
-def test_where_there_is_nothing_it_is_said(folder: Path, word: str, said: str) -> None:
-    (folder / "empty").mkdir()
-    with pytest.raises(UnreadableTextError, match=said), found_texts([folder / word], folder / "run"):
-        pass
-
-
-def test_each_file_begins_on_a_new_line(folder: Path) -> None:
-    (folder / "empty.txt").write_text("")
-    texts = Texts(tuple(folder / name for name in ("b.txt", "empty.txt", "a.txt", "deep/c.txt")))
-    assert "".join(texts.pieces(Changes())) == "second\nfirst\nthird"
-    corpus = read_corpus(texts, CorpusConfig())
+def test_a_corpus_is_the_text_of_all_files(folder: Path) -> None:
+    corpus = read_corpus(
+        Texts(tuple(folder / name for name in ("b.txt", "a.txt", "deep/c.txt"))), CorpusConfig()
+    )
     assert corpus.vocabulary.decode(corpus.ids) == "second\nfirst\nthird"
-    assert corpus.summary()["name"] == "4 files"
-
-
-def test_standard_input_is_kept_until_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("naïve".encode())))
-    with found_texts([folder / "b.txt", Path("-")], folder / "run") as texts:
-        for _ in range(2):
-            assert "".join(texts.pieces(Changes())) == "second\nnaïve"
-        assert texts.words[1] == "-"
-    assert not texts.files[1].exists()
+    assert corpus.summary()["name"] == "3 files"
 
 
 def test_a_run_on_many_files_goes_on_with_the_same_words(

@@ -1,4 +1,4 @@
-"""The files that make up a training text: by name, by a pattern, in a folder, or from standard input."""
+"""The files that make up a text: by name, by a pattern, in a folder, or from standard input."""
 
 import os
 import shutil
