@@ -70,7 +70,7 @@ class Encoder(Protocol):
         ...
 
     def finish(self) -> Ids:
-        """The ids [T] of what was held back, because a later piece could have changed them."""
+        """The ids [T] of what was held back, as a later piece could have changed them; then another text may come."""
         ...
 
 

@@ -16,7 +16,11 @@ class CorpusConfig:
     train_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.9
     """Share of the text to train on."""
     validation_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.1
-    """Share of the text behind it, to validate on; the rest is a test at the end."""
+    """Share of the text behind it, to validate on; the rest is a test at the end. Of records, the hash of
+    each decides where it belongs."""
+    min_count: Annotated[int, Meta(ge=1)] = 1
+    """Times that a character occurs in the text, at the least, to be learnt; rarer ones become the unknown
+    token, which is never generated, and scored as what it stands for."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -1,0 +1,37 @@
+"""Reads what a run is trained on: one continuous text, or records."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from charloom.records import RecordsConfig
+from charloom.texts import Texts
+from charloom.vocabulary import CharacterBuilder, VocabularyBuilder
+from training.data.config import CorpusConfig
+from training.data.corpus import Corpus
+from training.data.record_corpus import read_record_corpus
+from training.data.text_corpus import read_text_corpus
+
+
+def read_corpus(
+    text: Path | Texts,
+    config: CorpusConfig,
+    folder: Path | None = None,
+    builder: Callable[[int], VocabularyBuilder] = CharacterBuilder,
+    reading: RecordsConfig = RecordsConfig(),
+) -> Corpus:
+    """Reads and divides a text; in `folder` its token ids are kept, once they are made.
+
+    Args:
+        text: its file or files.
+        config: how to divide it.
+        folder: of the run; without one the ids are kept in memory.
+        builder: begins what makes the vocabulary, without characters that occur less often.
+        reading: how it is read as records, if it is.
+
+    Raises:
+        CharloomError: a file cannot be read, is empty, or is not UTF-8 text.
+    """
+    texts = text if isinstance(text, Texts) else Texts((text,))
+    if reading.divides:
+        return read_record_corpus(texts, config, reading, folder, builder)
+    return read_text_corpus(texts, config, folder, builder)

@@ -1,0 +1,162 @@
+"""A continuous text as a corpus, divided from its beginning: so much to train on, then the rest."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from charloom.evaluation_lanes import EvaluationLanes
+from charloom.text_file import Changes, EmptyTextError, UnreadableTextError, refuse_pipe
+from charloom.texts import Texts
+from charloom.vocabulary import (
+    CharacterBuilder,
+    Ids,
+    SpecialTokens,
+    UnknownCharacterError,
+    Vocabulary,
+    VocabularyBuilder,
+    digest,
+    id_type,
+)
+from training.data.batches import Lanes
+from training.data.config import BatchConfig, CorpusConfig
+from training.data.corpus import PART_NAMES, TOKENS, Corpus, Part, Parts, control_notes
+from training.data.reader import Reader
+from training.data.token_file import TokenFile
+from training.hardware import Hardware
+from training.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class TextCorpus(Corpus):
+    """One continuous text, divided between characters; each part is encoded by itself."""
+
+    @cached_property
+    def ids(self) -> Ids:
+        """The whole text as token ids [n]; made of the text, unless they are kept in a file."""
+        pieces = (ids for _, ids in encoded(self.texts, self.vocabulary, self.characters, self.digest))
+        if self.folder is None:
+            return np.concatenate(list(pieces))
+        kept_of = f"{self.digest} {digest(self.vocabulary)} {self.characters}"
+        file = TokenFile(self.folder / TOKENS, kept_of, sum(self.parts), id_type(self.vocabulary))
+        if not file.intact():
+            file.fill(pieces)
+        return file.ids()
+
+    def encode(self) -> None:
+        """See Corpus."""
+        _ = self.ids
+
+    def part(self, part: Part) -> Ids:
+        """The token ids of a part."""
+        place = PART_NAMES.index(part)
+        return self.ids[sum(self.parts[:place]) : sum(self.parts[: place + 1])]
+
+    def beginning(self, part: Part, count: int) -> Ids:
+        """See Corpus."""
+        return self.part(part)[:count]
+
+    def batches(self, config: BatchConfig, seed: int, ranks: Ranks, hardware: Hardware) -> Reader:
+        """See Corpus."""
+        vocabulary = self.vocabulary
+        ours = ranks.lanes(config.batch)
+        lanes = Lanes(self.parts[0], vocabulary.start, vocabulary.find("\n"), config, seed, ours)
+        return Reader(lanes, lambda: self.part("train"), hardware)
+
+    def evaluation(self, part: Part) -> EvaluationLanes:
+        """See Corpus."""
+        return EvaluationLanes(self.part(part), self.vocabulary.start)
+
+    def description(self) -> str:
+        """See Corpus."""
+        training, validation, test = self.characters
+        return (
+            f"{sum(self.characters):,} characters ({training:,} training, {validation:,} validation, "
+            f"{test:,} test)"
+        )
+
+
+def read_text_corpus(
+    texts: Texts,
+    config: CorpusConfig,
+    folder: Path | None = None,
+    builder: Callable[[int], VocabularyBuilder] = CharacterBuilder,
+) -> TextCorpus:
+    """Reads and divides a continuous text; in `folder` its token ids are kept, once they are made.
+
+    Args:
+        texts: its files.
+        config: how to divide it.
+        folder: of the run; without one the ids are kept in memory.
+        builder: begins what makes the vocabulary of the text, without characters that occur less often.
+
+    Raises:
+        CharloomError: the file cannot be read, is empty, or is not UTF-8 text.
+    """
+    for file in texts.files:
+        refuse_pipe(file)
+    changes = Changes()
+    sha256 = hashlib.sha256()
+    building = builder(config.min_count)
+    length = 0
+    for piece in texts.pieces(changes):
+        sha256.update(piece.encode())
+        building.put(piece)
+        length += len(piece)
+    if not length:
+        raise EmptyTextError(f"{texts.name} is empty")
+    special = SpecialTokens(unknown=config.min_count > 1)
+    vocabulary, characters, digested = building.build(special), config.divide(length), sha256.hexdigest()
+    return TextCorpus(
+        texts=texts,
+        vocabulary=vocabulary,
+        characters=characters,
+        parts=count_tokens(texts, vocabulary, characters, digested),
+        digest=digested,
+        notes=(*changes.notes(), *control_notes(vocabulary)),
+        folder=folder,
+    )
+
+
+def count_tokens(texts: Texts, vocabulary: Vocabulary, characters: Parts, digested: str) -> Parts:
+    """Tokens of each part of a text; where characters have different numbers of them, by encoding it once."""
+    if vocabulary.tokens_per_character is not None:
+        first, second, third = (count * vocabulary.tokens_per_character for count in characters)
+        return first, second, third
+    counts = [0, 0, 0]
+    for part, ids in encoded(texts, vocabulary, characters, digested):
+        counts[part] += len(ids)
+    return counts[0], counts[1], counts[2]
+
+
+def encoded(
+    texts: Texts, vocabulary: Vocabulary, characters: Parts, digested: str
+) -> Iterator[tuple[int, Ids]]:
+    """The token ids of a text piece by piece, each with the number of its part, from 0.
+
+    Raises:
+        UnreadableTextError: the text is not the one of this digest and so many characters.
+    """
+    changed = UnreadableTextError(f"{texts.name} changed while it was read: start again")
+    sha256 = hashlib.sha256()
+    encoder, part, left = vocabulary.encoder(), 0, characters[0]
+    try:
+        for piece in texts.pieces(Changes()):
+            sha256.update(piece.encode())
+            rest = piece
+            while len(rest) > left and part < 2:
+                yield part, encoder.put(rest[:left])
+                yield part, encoder.finish()
+                rest = rest[left:]
+                encoder, part = vocabulary.encoder(), part + 1
+                left = characters[part]
+            yield part, encoder.put(rest)
+            left -= len(rest)
+        yield part, encoder.finish()
+    except UnknownCharacterError as error:
+        raise changed from error
+    if sha256.hexdigest() != digested:
+        raise changed
