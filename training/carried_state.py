@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from networks.language_model import LanguageModel, State
@@ -38,3 +39,11 @@ def restored_state(model: LanguageModel, tensors: dict[str, Tensor], batch: int,
             raise ValueError(f"its state {spec.name} is {part.dtype} of {tuple(part.shape)}")
         state.append(part[lanes.start : lanes.stop].contiguous().to(model.device))
     return tuple(state)
+
+
+def begun_afresh(model: LanguageModel, state: State, count: int) -> State:
+    """Puts the initial state in place of that of the last `count` lanes."""
+    if not count:
+        return state
+    fresh = model.initial_state(count)
+    return tuple(torch.cat([part[:-count], initial]) for part, initial in zip(state, fresh, strict=True))
