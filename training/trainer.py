@@ -16,9 +16,9 @@ from charloom.errors import CharloomError
 from charloom.vocabulary import VOCABULARIES, Ids, VocabularyKinds
 from networks.language_model import LanguageModel, State
 from networks.registry import NETWORKS, NetworkRegistry
-from training.carried_state import named_state, restored_state
+from training.carried_state import begun_afresh, named_state, restored_state
 from training.checkpoint import Checkpoint, CheckpointError, TrainingState, load_checkpoint, write_checkpoint
-from training.data.batches import Lanes, as_tensor
+from training.data.batches import Lanes
 from training.data.corpus import Corpus, ShortTextError
 from training.data.reader import Reader
 from training.evaluation import HeldOutLoss, held_out_loss
@@ -242,17 +242,21 @@ class Trainer:
         self.progress.step += 1
 
     def next_chunk(self) -> tuple[Tensor, Tensor]:
-        """Returns inputs and targets of the next step, int64 [S, B]; a new epoch resets the state."""
+        """Returns inputs and targets of the next step, int64 [S, B]; resets the state of lanes that begin.
+
+        All lanes begin with an epoch, fresh ones with every chunk.
+        """
         epoch, number = divmod(self.progress.step, self.lanes.chunks)
         if number == 0:
             self.state = self.model.initial_state(len(self.lanes.ours))
+        self.state = begun_afresh(self.model, self.state, self.lanes.fresh_of_ours)
         chunk = self.reader.chunk(epoch, number)
         return chunk.inputs, chunk.targets
 
     @cached_property
     def reader(self) -> Reader:
         """Reads the chunks of the training text."""
-        return Reader(self.lanes, self.hardware.held(as_tensor(self.corpus.train)), self.hardware)
+        return Reader(self.lanes, self.corpus.train, self.hardware)
 
     def rate(self) -> float:
         """Returns the learning rate of the next step."""

@@ -2,10 +2,10 @@ import errno
 import signal
 import time
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from networks.recurrent.config import RecurrentConfig
 from training import evaluation
@@ -104,28 +104,33 @@ def test_the_loss_falls_on_a_repetitive_text(changes, options, make_trainer, tmp
     assert best.summary["validation_loss"] == trainer.progress.best_loss
 
 
-def test_the_state_is_carried_from_chunk_to_chunk(options, make_trainer, tmp_path):
-    """With a state that goes on, chunks give what the whole lane gives at once."""
+@pytest.mark.parametrize("fresh", [0, 1, 2])
+def test_lanes_carry_their_state_from_chunk_to_chunk_unless_they_are_fresh(
+    fresh, options, make_trainer, tmp_path
+):
+    """Where the state goes on, chunks give what the whole lane gives at once; else what each gives alone."""
     options = replace(
-        options, model=RecurrentConfig(cells=8, embedding=4), regularisation=RegularisationConfig()
+        options,
+        model=RecurrentConfig(cells=8, embedding=4),
+        regularisation=RegularisationConfig(),
+        batches=replace(options.batches, start_rate=fresh / 4),
     )
     trainer = make_trainer(options, tmp_path / "run")
-    chunks = [trainer.reader.chunk(0, i) for i in range(trainer.lanes.chunks)]
-    inputs, targets = (torch.cat([getattr(c, part) for c in chunks]) for part in ("inputs", "targets"))
-    whole, _ = trainer.model(inputs, trainer.model.initial_state(4))
     trainer.optimizer.step = lambda loss, rate: None
-    bounds = trainer.lanes.bounds[:4]
-    end = bounds[-1]
+    chunks = [trainer.reader.chunk(0, i) for i in range(3)]
+    alone = [trainer.model(chunk.inputs, trainer.model.initial_state(4)) for chunk in chunks]
+    whole = trainer.model(torch.cat([chunk.inputs for chunk in chunks]), trainer.model.initial_state(4))
     for _ in range(3):
         trainer.step()
-    _, expected = trainer.model(inputs[:end], trainer.model.initial_state(4))
-    for mine, theirs in zip(trainer.state, expected, strict=True):
-        torch.testing.assert_close(mine, theirs.detach())
-    losses = torch.nn.functional.cross_entropy(
-        whole[:end].flatten(0, 1), targets[:end].flatten(), reduction="none"
-    )
-    per_chunk = [losses.view(end, 4)[slice(*span)].mean().item() for span in pairwise(bounds)]
-    assert trainer.training_loss() == pytest.approx(sum(per_chunk) / 3, 1e-5)
+    scores = torch.cat([whole[0][:, : 4 - fresh], torch.cat([each[0] for each in alone])[:, 4 - fresh :]], 1)
+    for mine, carried, begun in zip(trainer.state, whole[1], alone[-1][1], strict=True):
+        torch.testing.assert_close(mine, torch.cat([carried[: 4 - fresh], begun[4 - fresh :]]).detach())
+    parts = scores.split([len(chunk.targets) for chunk in chunks])
+    losses = [
+        F.cross_entropy(part.flatten(0, 1), chunk.targets.flatten()).item()
+        for part, chunk in zip(parts, chunks, strict=True)
+    ]
+    assert trainer.training_loss() == pytest.approx(sum(losses) / 3, 1e-5)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -1,7 +1,9 @@
 """Batches: the training text as parallel lanes, cut into chunks for truncated backpropagation.
 
-Everything random here follows from the seed, the epoch and the place in
-the text, so any chunk of any epoch can be made again, of all lanes or of some, on any device.
+Most lanes read the text in its order and carry their state on. The others are fresh: in every chunk they
+begin another line with the start token, as a stream does that is given no prompt. Everything random here
+follows from the seed, the epoch and the place in the text or the number of the chunk, so any chunk of any
+epoch can be made again, of all lanes or of some, on any device.
 """
 
 from dataclasses import dataclass
@@ -11,8 +13,12 @@ import torch
 from torch import Tensor
 
 from charloom.vocabulary import Ids
+from training.data.beginnings import MAX_BEGINNINGS, any_places, line_beginnings
 from training.data.config import BatchConfig
 from training.data.corpus import ShortTextError
+
+REPEATS = 4
+"""Times an epoch that a line may be begun, on the average."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +32,14 @@ class Chunk:
 class Lanes:
     """A training text in B lanes of T tokens, of which some or all are ours to read.
 
-    Each epoch turns the text like a wheel by a random offset and deals it out to the lanes, lane
-    after lane; what does not fill all lanes, fewer than B tokens, waits for another epoch. So lanes
-    and chunks begin elsewhere in each epoch, and no place of the text is always where the state is
-    forgotten or the gradient ends: what Merity et al. 2017 draw random lengths of chunks for.
+    An epoch is as many tokens as the text has. Each turns the text like a wheel by a random offset and
+    deals it out to the lanes that carry their state, T tokens to each; what is left, as many tokens as the
+    other lanes read and fewer than B more, waits for another epoch. So lanes and chunks begin elsewhere in
+    each epoch, and no place of the text is always where the state is forgotten or the gradient ends: what
+    Merity et al. 2017 draw random lengths of chunks for.
+
+    The last lanes are fresh: in each chunk such a lane reads from the beginning of a line on, which is drawn
+    at random among all lines, and its state is to be the initial one.
     """
 
     def __init__(
@@ -60,6 +70,8 @@ class Lanes:
         self.seed = seed
         self.ours = range(config.batch) if ours is None else ours
         """The lanes that chunks are made of."""
+        self.fresh = range(config.batch - config.fresh, config.batch)
+        """The lanes of all that begin afresh in every chunk."""
         self.time = length // config.batch
         chunks = -(-self.time // config.length)
         self.bounds = [self.time * i // chunks for i in range(chunks + 1)]
@@ -75,34 +87,73 @@ class Lanes:
         """Tokens of all lanes in a chunk, on the average of an epoch."""
         return self.time * self.config.batch / self.chunks
 
+    @property
+    def fresh_of_ours(self) -> int:
+        """How many of our lanes, the last of them, begin every chunk with the initial state."""
+        return len(range(max(self.ours.start, self.fresh.start), self.ours.stop))
+
     def epochs(self, step: int) -> float:
         """Epochs that so many steps are."""
         return step / self.chunks
 
-    def chunk(self, text: Tensor, epoch: int, number: int) -> Chunk:
-        """A chunk of an epoch, both counted from 0, of a text [n] as `as_tensor` gives it, on its device."""
-        return self.stretch(text, epoch, number, number + 1)
+    def beginnings(self, ids: Ids) -> Tensor:
+        """Returns places [m] of a text [n], int64, that our fresh lanes may begin at.
 
-    def stretch(self, text: Tensor, epoch: int, begin: int, stop: int) -> Chunk:
+        They are where lines begin. Lines so long that each would be begun again and again leave any place.
+        """
+        if not self.fresh_of_ours:
+            return torch.zeros(0, dtype=torch.int64)
+        begun = min(len(self.fresh) * self.chunks, MAX_BEGINNINGS)
+        places = line_beginnings(ids, self.newline) if self.newline is not None else ()
+        if len(places) * REPEATS < begun:
+            places = any_places(self.length)
+        return torch.from_numpy(places)
+
+    def chunk(self, text: Tensor, beginnings: Tensor, epoch: int, number: int) -> Chunk:
+        """A chunk of an epoch, both counted from 0; see `stretch`."""
+        return self.stretch(text, beginnings, epoch, number, number + 1)
+
+    def stretch(self, text: Tensor, beginnings: Tensor, epoch: int, begin: int, stop: int) -> Chunk:
         """The chunks of an epoch from `begin` on, up to `stop`, as one.
 
-        A lane is fed the start token, then each token it has just been asked for; at a share
-        of line beginnings the start token stands in place of the newline.
+        Args:
+            text: the text [n] as `as_tensor` gives it.
+            beginnings: what `beginnings` gives for it, on its device.
+            epoch: which, counted from 0.
+            begin: the first chunk.
+            stop: the chunk after the last one.
         """
         random = np.random.default_rng([self.seed, epoch])
         offset, key = int(random.integers(self.length)), int(random.integers(2**63))
-        first, end = self.bounds[begin], self.bounds[stop]
-        steps = torch.arange(first - 1, end, device=text.device)[:, None]  # [S + 1, 1]
-        lanes = torch.arange(self.ours.start, self.ours.stop, device=text.device)
-        places = steps + lanes * self.time  # [S + 1, B], where on the wheel
-        tokens = read(text, (places + offset) % self.length)
-        inputs, targets = tokens[:-1], tokens[1:]
-        if self.newline is not None and self.config.start_rate:
-            begins = (inputs == self.newline) & chosen(places[:-1], key, self.config.start_rate)
-            inputs = inputs.masked_fill(begins, self.start)
-        if first == 0:
-            inputs = inputs.masked_fill(steps[:-1] < 0, self.start)
+        steps = torch.arange(self.bounds[begin], self.bounds[stop], device=text.device)[:, None]  # [S, 1]
+        parts = [self.carried(text, offset, steps)]
+        if self.fresh_of_ours:
+            parts.append(self.begun(text, beginnings, key, steps))
+        inputs, targets = (torch.cat(of_lanes, 1) for of_lanes in zip(*parts, strict=True))
         return Chunk(inputs, targets)
+
+    def carried(self, text: Tensor, offset: int, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of our lanes that carry their state, at some steps [S, 1] of an epoch.
+
+        A lane is fed the token before each that it is asked for. Only where no lane is fresh, it begins the
+        epoch with the start token: a network is to know it, but not from the middle of a line.
+        """
+        stop = max(self.ours.start, min(self.ours.stop, self.fresh.start))
+        lanes = torch.arange(self.ours.start, stop, device=text.device)
+        places = torch.cat([steps[:1] - 1, steps]) + lanes * self.time + offset  # [S + 1, B - F]
+        tokens = read(text, places % self.length)
+        inputs, targets = tokens[:-1], tokens[1:]
+        return inputs if self.fresh else inputs.masked_fill(steps == 0, self.start), targets
+
+    def begun(self, text: Tensor, beginnings: Tensor, key: int, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of our fresh lanes, at some steps [S, 1] of an epoch."""
+        numbers = ((steps + 1) * self.chunks - 1) // self.time  # [S, 1], of their chunks
+        within = steps - self.time * numbers // self.chunks  # [S, 1], of these
+        lanes = torch.arange(self.ours.stop - self.fresh_of_ours, self.ours.stop, device=text.device)
+        draws = drawn(numbers * self.config.batch + lanes, key)  # [S, F]
+        places = beginnings[draws % len(beginnings)] + within
+        inputs, targets = (read(text, at % self.length) for at in (places - 1, places))
+        return inputs.masked_fill(within == 0, self.start), targets
 
 
 def as_tensor(ids: Ids) -> Tensor:
@@ -120,17 +171,16 @@ def read(text: Tensor, places: Tensor) -> Tensor:
     return text[places].long() & ((1 << 8 * text.itemsize) - 1)
 
 
-def chosen(places: Tensor, key: int, rate: float) -> Tensor:
-    """Whether each place, int64, is among a share `rate` of them, drawn at random by a key.
+def drawn(places: Tensor, key: int) -> Tensor:
+    """A random number from 0 to 2**63 - 1, int64, for each place, int64.
 
-    The number drawn for a place depends on nothing but the key and the place: SplitMix64 (Steele, Lea
-    and Flood 2014, "Fast splittable pseudorandom number generators"), in which the place counts.
+    It depends on nothing but the key and the place: the upper 63 bits of SplitMix64 (Steele, Lea and Flood
+    2014, "Fast splittable pseudorandom number generators"), in which the place counts.
     """
     bits = places * GOLDEN + key
     bits = (bits ^ shifted(bits, 30)) * FIRST
     bits = (bits ^ shifted(bits, 27)) * SECOND
-    bits = bits ^ shifted(bits, 31)
-    return shifted(bits, 11) < int(rate * 2**53)
+    return shifted(bits ^ shifted(bits, 31), 1)
 
 
 def shifted(bits: Tensor, count: int) -> Tensor:

@@ -47,8 +47,14 @@ class BatchConfig:
     """Pieces of the text read side by side in a step."""
     length: Annotated[int, Meta(ge=1)] = 64
     """Characters of each piece in a step, as far as gradients reach; the state goes on beyond."""
-    start_rate: Annotated[float, Meta(ge=0, le=1)] = 0.05
-    """Share of the lines that begin with the start token in place of the newline before them."""
+    start_rate: Annotated[float, Meta(ge=0, le=0.5)] = 0.05
+    """Share of the pieces, at least one of two or more, that begin a line in each step as a text without a
+    prompt begins; 0: none."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+    @property
+    def fresh(self) -> int:
+        """Pieces of a step that begin a line afresh, F."""
+        return min(self.batch // 2, max(1, round(self.start_rate * self.batch))) if self.start_rate else 0

@@ -1,8 +1,7 @@
 """The reader: hands the chunks of a training text to its steps, one after the other."""
 
-from torch import Tensor
-
-from training.data.batches import Chunk, Lanes
+from charloom.vocabulary import Ids
+from training.data.batches import Chunk, Lanes, as_tensor
 from training.hardware import Hardware
 
 AHEAD = 65_536
@@ -12,10 +11,11 @@ AHEAD = 65_536
 class Reader:
     """Makes several chunks at a time: the many small operations cost about as much as for one."""
 
-    def __init__(self, lanes: Lanes, text: Tensor, hardware: Hardware) -> None:
-        """Reads a text [n] as `as_tensor` gives it, wherever it lies."""
+    def __init__(self, lanes: Lanes, ids: Ids, hardware: Hardware) -> None:
+        """Takes the text's token ids [n], which may be mapped from a file."""
         self.lanes = lanes
-        self.text = text
+        self.text = hardware.held(as_tensor(ids))
+        self.beginnings = lanes.beginnings(ids).to(self.text.device)
         self.hardware = hardware
         self.ahead = max(1, AHEAD // (len(lanes.ours) * lanes.config.length))
         """Chunks made ready at a time."""
@@ -33,6 +33,6 @@ class Reader:
 
     def _make_ready(self, epoch: int, begin: int) -> None:
         stop = min(begin + self.ahead, self.lanes.chunks)
-        read = self.lanes.stretch(self.text, epoch, begin, stop)
+        read = self.lanes.stretch(self.text, self.beginnings, epoch, begin, stop)
         self._ready = Chunk(self.hardware.taken(read.inputs), self.hardware.taken(read.targets))
         self._at = (epoch, begin)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.batches import BatchConfig, Chunk, Lanes, as_tensor, chosen, read
+from training.data.batches import REPEATS, BatchConfig, Chunk, Lanes, as_tensor, drawn, read
 from training.data.corpus import ShortTextError
 from training.data.reader import Reader
 from training.hardware import Hardware
@@ -16,38 +16,62 @@ def text_of(length):
     return np.random.default_rng(length).integers(0, 9, length).astype(np.uint8)
 
 
+def chunks(lanes, number, ids=None):
+    """The chunks of an epoch."""
+    ids = text_of(lanes.length) if ids is None else ids
+    text, beginnings = as_tensor(ids), lanes.beginnings(ids)
+    return [lanes.chunk(text, beginnings, number, i) for i in range(lanes.chunks)]
+
+
 def epoch(lanes, number):
     """All chunks of an epoch, one after the other."""
-    text = as_tensor(text_of(lanes.length))
-    chunks = [lanes.chunk(text, number, i) for i in range(lanes.chunks)]
-    return Chunk(*(torch.cat([getattr(c, part) for c in chunks]) for part in ("inputs", "targets")))
+    return Chunk(
+        *(torch.cat([getattr(c, part) for c in chunks(lanes, number)]) for part in ("inputs", "targets"))
+    )
 
 
 @st.composite
 def lanes(draw):
-    config = BatchConfig(draw(st.integers(1, 6)), draw(st.integers(1, 12)), draw(st.floats(0, 1)))
+    config = BatchConfig(draw(st.integers(1, 6)), draw(st.integers(1, 12)), draw(st.floats(0, 0.5)))
     length = draw(st.integers(config.batch * config.length, 400))
     seed = draw(st.integers(0, 2**63 - 1))
     return Lanes(length, START, NEWLINE, config, seed)
 
 
 @given(lanes(), st.integers(0, 1000))
-def test_the_lanes_make_up_the_text_from_some_place_on(lanes, number):
-    joined = epoch(lanes, number).targets.T.ravel().numpy()
+def test_the_lanes_that_carry_their_state_make_up_the_text_from_some_place_on(lanes, number):
+    carried = lanes.fresh.start
+    joined = epoch(lanes, number).targets[:, :carried].T.ravel().numpy()
     n, text = lanes.length, text_of(lanes.length)
-    assert n - len(joined) < lanes.config.batch
+    assert len(joined) == carried * lanes.time
+    assert n - len(joined) - len(lanes.fresh) * lanes.time < lanes.config.batch
     from_each_place = np.lib.stride_tricks.sliding_window_view(np.tile(text, 2), len(joined))
     assert (from_each_place == joined).all(-1).any()
 
 
 @given(lanes(), st.integers(0, 1000))
-def test_inputs_are_the_targets_one_step_before_but_for_start_tokens(lanes, number):
-    whole = epoch(lanes, number)
-    assert (whole.inputs[0] == START).all()
-    fed, before = whole.inputs[1:], whole.targets[:-1]
-    started = fed == START
-    assert torch.equal(fed[~started], before[~started])
-    assert (before[started] == NEWLINE).all()
+def test_a_lane_is_fed_what_it_was_asked_for_one_step_before(lanes, number):
+    whole, carried = epoch(lanes, number), lanes.fresh.start
+    assert torch.equal(whole.inputs[1:, :carried], whole.targets[:-1, :carried])
+    # The middle of a line comes after the start token where nothing else would ever teach it.
+    assert (whole.inputs[0, :carried] == START).all().item() == (not lanes.fresh)
+    for chunk in chunks(lanes, number):
+        fresh = slice(carried, None)
+        assert (chunk.inputs[0, fresh] == START).all()
+        assert torch.equal(chunk.inputs[1:, fresh], chunk.targets[:-1, fresh])
+
+
+@given(lanes(), st.integers(0, 1000))
+def test_a_fresh_lane_reads_on_from_the_beginning_of_a_line(lanes, number):
+    text = text_of(lanes.length)
+    begun = {place for place in range(len(text)) if text[place] != NEWLINE and text[place - 1] == NEWLINE}
+    begun |= {0} if text[0] != NEWLINE else set()
+    places = sorted(begun)
+    if len(begun) * REPEATS < len(lanes.fresh) * lanes.chunks:
+        places = range(len(text))
+    for chunk in chunks(lanes, number):
+        for read_on in chunk.targets.T[lanes.fresh.start :].numpy():
+            assert any((np.roll(text, -place)[: len(read_on)] == read_on).all() for place in places)
 
 
 @given(lanes(), st.integers(0, 1000), st.data())
@@ -68,13 +92,10 @@ def test_ids_of_every_width_are_read_as_they_are(kind):
     assert read(as_tensor(ids), places).tolist() == ids[places.numpy()].tolist()
 
 
-def test_places_are_chosen_by_splitmix64():
+def test_numbers_are_drawn_by_splitmix64():
     # The first numbers of the published generator, seeded with 1234567 (its place 0 is our place 1).
     numbers = [6457827717110365317, 3203168211198807973, 9817491932198370423]
-    for place, number in enumerate(numbers, 1):
-        rate = (number >> 11) / 2**53
-        assert not chosen(torch.tensor([place]), 1234567, rate).item()
-        assert chosen(torch.tensor([place]), 1234567, rate + 2**-52).item()
+    assert drawn(torch.arange(1, 4), 1234567).tolist() == [number >> 1 for number in numbers]
 
 
 @given(lanes())
@@ -99,18 +120,37 @@ def test_an_epoch_can_be_made_again_and_differs_from_the_others():
     assert not torch.equal(first.targets, epoch(make(0.1, seed=2), 3).targets)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.05, 1.0])
-def test_the_start_token_begins_a_share_of_the_lines(rate):
-    whole = epoch(make(rate), 0)
-    lines = int((whole.targets[:-1] == NEWLINE).sum())
-    started = int((whole.inputs[1:] == START).sum())
-    assert started / lines == pytest.approx(rate, abs=0.02)
+@pytest.mark.parametrize(
+    ("batch", "rate", "fresh"),
+    [(32, 0, 0), (1, 0.5, 0), (2, 0.01, 1), (3, 0.5, 1), (32, 0.01, 1), (32, 0.05, 2), (32, 0.5, 16)],
+)
+def test_a_share_of_the_lanes_is_fresh(batch, rate, fresh):
+    config = BatchConfig(batch, 2, rate)
+    assert config.fresh == fresh
+    lanes = Lanes(1000, START, NEWLINE, config, seed=0)
+    assert len(lanes.fresh) == lanes.fresh_of_ours == fresh
+    shares = [Lanes(1000, START, NEWLINE, config, 0, range(i, i + 1)).fresh_of_ours for i in range(batch)]
+    assert shares == [0] * (batch - fresh) + [1] * fresh
 
 
-def test_other_epochs_begin_other_lines_with_the_start_token():
-    turned = [epoch(make(0.5), number) for number in (0, 1)]
-    begun = [set(whole.inputs[1:].eq(START).nonzero()[:, 0].tolist()) for whole in turned]
-    assert begun[0] != begun[1]
+def test_every_line_is_begun_as_often_as_any_other_however_long():
+    lines = [[line] * (1 + 30 * (line % 2)) for line in range(1, 9)]
+    ids = np.concatenate([[*line, NEWLINE] for _ in range(100) for line in lines]).astype(np.uint8)
+    lanes = Lanes(len(ids), START, NEWLINE, BatchConfig(4, 4, 0.5), seed=1)
+    firsts = np.concatenate([c.targets[0, 2:].numpy() for e in range(2) for c in chunks(lanes, e, ids)])
+    counts = np.bincount(firsts, minlength=9)[1:]
+    assert counts.sum() > 3000
+    assert counts.min() > 0.8 * counts.mean()
+    assert counts.max() < 1.2 * counts.mean()
+
+
+@pytest.mark.parametrize("newline", [None, NEWLINE])
+def test_lines_that_are_none_or_too_few_are_begun_anywhere(newline):
+    ids = np.arange(1, 1001, dtype=np.uint16)
+    ids[500] = NEWLINE
+    lanes = Lanes(1000, 2000, newline, BatchConfig(4, 5, 0.5), seed=1)
+    firsts = [int(first) for chunk in chunks(lanes, 0, ids) for first in chunk.targets[0, 2:]]
+    assert len(set(firsts)) > 0.9 * len(firsts)
 
 
 def test_a_short_text_is_refused_with_the_numbers():
@@ -121,11 +161,12 @@ def test_a_short_text_is_refused_with_the_numbers():
 @given(lanes(), st.data())
 def test_chunks_are_the_same_however_many_are_made_ready(lanes, data):
     """In any order: a run may go on anywhere."""
-    text = as_tensor(text_of(lanes.length))
-    reader = Reader(lanes, text, Hardware(torch.device("cpu"), bfloat16=False, threads=1))
+    ids = text_of(lanes.length)
+    text, beginnings = as_tensor(ids), lanes.beginnings(ids)
+    reader = Reader(lanes, ids, Hardware(torch.device("cpu"), bfloat16=False, threads=1))
     reader.ahead = data.draw(st.integers(1, lanes.chunks + 1))
     places = st.tuples(st.integers(0, 3), st.integers(0, lanes.chunks - 1))
     for epoch, number in data.draw(st.lists(places, max_size=20)):
-        mine, alone = reader.chunk(epoch, number), lanes.chunk(text, epoch, number)
+        mine, alone = reader.chunk(epoch, number), lanes.chunk(text, beginnings, epoch, number)
         assert torch.equal(mine.inputs, alone.inputs)
         assert torch.equal(mine.targets, alone.targets)
