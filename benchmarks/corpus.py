@@ -20,7 +20,8 @@ from benchmarks.processes import processor
 from benchmarks.table import print_row
 from charloom.text_file import PIECE
 from training.data.config import CorpusConfig
-from training.data.corpus import TOKENS, read_corpus
+from training.data.corpus import TOKENS
+from training.data.read_corpus import read_corpus
 
 CYRILLIC = str.maketrans("abcdefghijklmnopqrstuvwxyz", "абцдефгхийклмнопярстувшыжз")
 TEXTS: dict[str, Callable[[str], str]] = {
@@ -75,7 +76,7 @@ def passes(text: Path) -> Iterator[float]:
     began = time.perf_counter()
     corpus = read_corpus(text, CorpusConfig(), folder)
     yield time.perf_counter() - began
-    yield seconds(lambda: corpus.ids)
+    yield seconds(corpus.encode)
     (folder / TOKENS).unlink()
 
 

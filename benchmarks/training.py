@@ -28,7 +28,7 @@ from benchmarks.table import print_row
 from charloom.processor import available_cores
 from training.config import HardwareConfig, RunConfig
 from training.data.config import CorpusConfig
-from training.data.corpus import read_corpus
+from training.data.read_corpus import read_corpus
 from training.folder import RunFolder
 from training.hardware import Hardware, computes_bfloat16, resolve
 from training.options import Options
@@ -168,13 +168,11 @@ class Silent(Reporter):
 
 def loop(trainer: Trainer) -> Call:
     """One turn of the loop of `charloom train`."""
-    batch = trainer.options.batches.batch
 
     def turn() -> int:
         assert not trainer.finished()
-        first, end = trainer.lanes.bounds[trainer.progress.step % trainer.lanes.chunks :][:2]
         trainer.advance()
-        return batch * (end - first)
+        return round(trainer.batches.tokens_per_step)
 
     return turn
 
@@ -185,7 +183,7 @@ def bare(trainer: Trainer) -> Call:
     model = type(trainer.model)(trainer.model.config, trainer.model.inputs, trainer.model.outputs).to(device)
     rate = trainer.options.optimizer.learning_rate
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
-    read = [trainer.reader.chunk(0, i) for i in range(min(CHUNKS, trainer.lanes.chunks))]
+    read = [trainer.batches.chunk(0, i) for i in range(min(CHUNKS, trainer.batches.chunks))]
     chunks = cycle([(chunk.inputs.to(device), chunk.targets.to(device)) for chunk in read])
     state = trainer.model.initial_state(trainer.options.batches.batch)
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import charloom
 from charloom.bundle import Bundle, BundleWriter, to_json
 from charloom.execution_class import Precision
@@ -20,8 +18,8 @@ from charloom.manifest import (
     Variant,
     describe_file,
 )
-from charloom.vocabulary import Tokens
 from export.build import BurstGraphs, build_graphs
+from export.held_out import HeldOutText
 from export.step import STEP_BUILDERS, StepBuilders
 from export.verify import Outcome, Verifier
 from networks.language_model import LanguageModel
@@ -83,8 +81,7 @@ class Exporter:
         self.max_cost = max_cost
         self.builders = builders
         self.model = source.model()
-        text = held_out(source)
-        self.verifier = Verifier(self.model, text, len(source.vocabulary.decode(text)))
+        self.verifier = Verifier(self.model, HeldOutText.of(source.held_out, source.vocabulary))
 
     def export(
         self,
@@ -154,12 +151,6 @@ def build_bundle(checkpoint: Path, precisions: Iterable[Precision] = ("float32",
     for precision in precisions:
         contents.add(build_graphs(model, precision), {})
     return Bundle.in_memory(checkpoint, contents.manifest(), contents.files)
-
-
-def held_out(source: Checkpoint) -> Tokens:
-    """Token ids [T] of text that the model was not trained on; of any text if there is none."""
-    tokens = source.vocabulary.encode(source.held_out, skip_unknown=True)
-    return tokens if len(tokens) else np.arange(source.vocabulary.size)
 
 
 def say(line: str) -> None:

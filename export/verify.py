@@ -1,6 +1,6 @@
 """Proof that graphs are the model: run in onnxruntime, compared with torch on real text.
 
-Every precision is scored once, on at most 16,384 tokens.
+Every precision is scored once, on at most about 16,384 tokens.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,18 @@ import torch
 
 from charloom.batch_invariance import BatchInvariance, Subject, check
 from charloom.burst import FULL_INPUTS, PLAIN_INPUTS, Feeds, GraphKind, StateSpec, neutral
+from charloom.chunk import UNCOUNTED
 from charloom.errors import CharloomError
 from charloom.execution_class import ExecutionClass, Precision
 from charloom.processor import instruction_set
 from charloom.score import bits_per_character
 from charloom.vocabulary import Tokens
 from export.build import BurstGraphs
+from export.held_out import HeldOutText
 from networks.language_model import LanguageModel
 
 Logprobs = npt.NDArray[np.float32]
 
-LANES = 64
-"""B: pieces of text that are scored side by side, each from a fresh state."""
-LONGEST = 256
-"""T: tokens of a lane at most."""
 PIECE = 128
 """K: tokens of a lane that are scored in one burst."""
 GREEDY = 500
@@ -103,14 +101,10 @@ class Outcome:
 class Verifier:
     """Checks the graphs of a model against it, and those of int8 against those of float32."""
 
-    def __init__(self, model: LanguageModel, text: Tokens, characters: int) -> None:
-        """Takes token ids [T] of so many characters of text that the model was not trained on."""
+    def __init__(self, model: LanguageModel, text: HeldOutText) -> None:
+        """Takes text that the model was not trained on."""
         self.model = model
         self.text = text
-        self.tokens_per_character = len(text) / max(1, characters)
-        length = int(np.clip(len(text) // LANES, PROMPT, LONGEST))
-        # A short text is repeated.
-        self.lanes = np.resize(text, (LANES, length)).T.copy()  # [T, B]
 
     def verify_float(self, graphs: BurstGraphs) -> Outcome:
         """Compares the graphs with the model and checks exactness.
@@ -120,13 +114,13 @@ class Verifier:
             BatchInvarianceError: an equality of promise 1 does not hold.
         """
         session = Session(graphs, threads=2)
-        scored = score_graph(session, graphs.state, self.model.outputs, self.lanes)
-        difference = float(np.abs(scored - score_model(self.model, self.lanes)).max())
+        scored = score_graph(session, graphs.state, self.model.outputs, self.text)
+        difference = float(np.abs(scored - score_model(self.model, self.text)).max())
         if not difference <= BOUND:
             raise VerificationError(
                 f"log-probabilities differ by up to {difference:.2g} nats (bound {BOUND:g})"
             )
-        equal = compare_greedy(self.model, session, graphs.state, self.lanes[:PROMPT, 0], difference)
+        equal = compare_greedy(self.model, session, graphs.state, self.text.tokens[:PROMPT], difference)
         comparison = {
             "largest_logprob_difference": difference,
             "greedy_tokens_equal": f"{equal} of {GREEDY}",
@@ -141,7 +135,7 @@ class Verifier:
             BatchInvarianceError: an equality of promise 1 does not hold.
         """
         session = Session(graphs, threads=2)
-        scored = score_graph(session, graphs.state, self.model.outputs, self.lanes)
+        scored = score_graph(session, graphs.state, self.model.outputs, self.text)
         cost = -float(scored.mean(dtype=np.float64)) - by_float.nats_per_token
         if not cost <= max_cost:
             raise VerificationError(
@@ -158,41 +152,46 @@ class Verifier:
         size = self.model.outputs
         subject = Subject(session.run, size, size, tuple(graphs.state), others={"thread count": single.run})
         nats = -float(scored.mean(dtype=np.float64))
-        bits = bits_per_character(nats * self.tokens_per_character, 1)
-        exactness = check(subject, self.text)
+        bits = bits_per_character(nats * self.text.tokens_per_character, 1)
+        exactness = check(subject, self.text.tokens)
         return Outcome(graphs.precision, scored.size, nats, bits, comparison, exactness)
 
 
-def score_graph(session: Session, state: list[StateSpec], size: int, lanes: Tokens) -> Logprobs:
-    """Log-probability [T, B] of every token of lanes [T, B] of text, by the graph."""
-    rows = lanes.shape[1]
-    memory = {spec.name: spec.initial_rows(rows) for spec in state}
-    last = np.full(rows, size)
+def score_graph(session: Session, state: list[StateSpec], size: int, text: HeldOutText) -> Logprobs:
+    """Log-probability of every token that counts in a text [n], by the graph."""
     scored = []
-    for begin in range(0, len(lanes), PIECE):
-        piece = lanes[begin : begin + PIECE]
-        feeds = neutral(FULL_INPUTS, B=rows, K=len(piece), V=size, W=1, N=1)
-        feeds |= {"last": last, "forced": piece}
-        feeds["forced_len"][:] = feeds["steps"][:] = len(piece)
-        outputs = session.run("full", feeds | memory)
-        memory = {spec.name: outputs[spec.output] for spec in state}
-        last = piece[-1]
-        scored.append(outputs["logprob"])
+    for chunk in text.chunks:
+        rows = chunk.targets.shape[1]
+        memory = {spec.name: spec.initial_rows(rows) for spec in state}
+        counted = chunk.targets != UNCOUNTED
+        # A step feeds the token that the one before it was made to choose.
+        forced = np.where(counted, chunk.targets, np.roll(chunk.inputs, -1, 0))
+        last = chunk.inputs[0]
+        for begin in range(0, len(forced), PIECE):
+            piece = forced[begin : begin + PIECE]
+            feeds = neutral(FULL_INPUTS, B=rows, K=len(piece), V=size, W=1, N=1)
+            feeds |= {"last": last, "forced": piece}
+            feeds["forced_len"][:] = feeds["steps"][:] = len(piece)
+            outputs = session.run("full", feeds | memory)
+            memory = {spec.name: outputs[spec.output] for spec in state}
+            last = piece[-1]
+            scored.append(outputs["logprob"][counted[begin : begin + PIECE]])
     return np.concatenate(scored)
 
 
 @torch.inference_mode()
-def score_model(model: LanguageModel, lanes: Tokens) -> Logprobs:
-    """Log-probability [T, B] of every token of lanes [T, B] of text, by the model's fused kernels."""
-    start = np.full((1, lanes.shape[1]), model.outputs)
-    fed = torch.from_numpy(np.concatenate([start, lanes[:-1]]))
-    state = model.initial_state(lanes.shape[1])
+def score_model(model: LanguageModel, text: HeldOutText) -> Logprobs:
+    """Log-probability of every token that counts in a text [n], by the model's fused kernels."""
     scored = []
-    for begin in range(0, len(lanes), PIECE):
-        scores, state = model(fed[begin : begin + PIECE], state)
-        logprobs = torch.log_softmax(scores, -1)  # [K, B, V]
-        target = torch.from_numpy(lanes[begin : begin + PIECE])[..., None]
-        scored.append(logprobs.gather(2, target)[..., 0].numpy())
+    for chunk in text.chunks:
+        state = model.initial_state(chunk.inputs.shape[1])
+        inputs, targets = torch.from_numpy(chunk.inputs), torch.from_numpy(chunk.targets)
+        for begin in range(0, len(inputs), PIECE):
+            scores, state = model(inputs[begin : begin + PIECE], state)
+            wanted = targets[begin : begin + PIECE]
+            logprobs = torch.log_softmax(scores, -1)  # [K, B, V]
+            of_wanted = logprobs.gather(2, wanted.clamp(min=0)[..., None])[..., 0]
+            scored.append(of_wanted[wanted != UNCOUNTED].numpy())
     return np.concatenate(scored)
 
 

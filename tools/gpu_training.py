@@ -14,7 +14,8 @@ import torch
 from benchmarks.training import BARE, LOOP, Size, measure
 from networks.recurrent.config import RecurrentConfig
 from training.config import RunConfig
-from training.data.corpus import Corpus, read_corpus
+from training.data.corpus import Corpus
+from training.data.read_corpus import read_corpus
 from training.defaults import settled
 from training.folder import RunFolder
 from training.hardware import Hardware

@@ -56,11 +56,3 @@ def restored_state(model: LanguageModel, tensors: dict[str, Tensor], rows: range
             raise ValueError(f"its state {spec.name} is {part.dtype} of {tuple(part.shape)}")
         state.append(part[rows.start : rows.stop : rows.step].contiguous().to(model.device))
     return tuple(state)
-
-
-def begun_afresh(model: LanguageModel, state: State, count: int) -> State:
-    """Puts the initial state in place of that of the last `count` lanes."""
-    if not count:
-        return state
-    fresh = model.initial_state(count)
-    return tuple(torch.cat([part[:-count], initial]) for part, initial in zip(state, fresh, strict=True))

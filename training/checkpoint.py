@@ -3,7 +3,7 @@
     checkpoint.json         options, vocabulary, summary, progress, and a digest of every other file
     weights.safetensors     the model
     training.safetensors    what only resuming needs: optimiser, carried state
-    held_out.txt            real text that the model was not trained on
+    held_out.safetensors    token ids of real text that the model was not trained on
 
 A checkpoint is complete and is never changed: it is written atomically, its manifest last.
 Nothing in it is pickled.
@@ -16,25 +16,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from charloom.errors import CharloomError
 from charloom.files import write_folder_atomic
-from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyError, VocabularyKinds, read_vocabulary
+from charloom.vocabulary import (
+    VOCABULARIES,
+    Ids,
+    Tokens,
+    Vocabulary,
+    VocabularyError,
+    VocabularyKinds,
+    read_vocabulary,
+)
 from networks.config import NetworkConfig
 from networks.language_model import LanguageModel
 from networks.registry import NETWORKS, NetworkError, NetworkRegistry
 
-FORMAT = 2
+FORMAT = 3
 KIND = "charloom checkpoint"
 
-MANIFEST, WEIGHTS, TRAINING, TEXT = (
+MANIFEST, WEIGHTS, TRAINING, HELD_OUT = (
     "checkpoint.json",
     "weights.safetensors",
     "training.safetensors",
-    "held_out.txt",
+    "held_out.safetensors",
 )
 
 
@@ -63,8 +73,8 @@ class Checkpoint:
     """Text, epoch, steps, losses in nats a token and bits a character, hardware: for people and manifests."""
     options: dict[str, Any]
     """All options of the run, by group."""
-    held_out: str
-    """The beginning of the validation text, up to 20,000 tokens."""
+    held_out: Tokens
+    """The beginning of the validation part [T], about 20,000 tokens, with those of labels and ends."""
     networks: NetworkRegistry = NETWORKS
     """The kinds of network, of which the model is one."""
 
@@ -104,7 +114,7 @@ def load_checkpoint(
     folder = find_checkpoint(path)
     manifest = read_manifest(folder)
     weights = read_tensors(folder, WEIGHTS, manifest)
-    held_out = read_file(folder, TEXT, manifest).decode()
+    held_out = read_tensors(folder, HELD_OUT, manifest)
     try:
         options = manifest["options"]
         checkpoint = Checkpoint(
@@ -114,7 +124,7 @@ def load_checkpoint(
             weights=weights,
             summary=checked_summary(manifest["summary"]),
             options=options,
-            held_out=held_out,
+            held_out=held_out["tokens"].numpy(),
             networks=networks,
         )
     except (NetworkError, VocabularyError) as error:
@@ -259,7 +269,7 @@ def write_checkpoint(
     manifest: dict[str, Any],
     model: LanguageModel,
     training: dict[str, Tensor],
-    held_out: str,
+    held_out: Ids,
 ) -> None:
     """Writes a checkpoint; `folder` appears when all of it is on disk, or not at all.
 
@@ -269,7 +279,7 @@ def write_checkpoint(
     files = {
         WEIGHTS: save(plain(model.state_dict())),
         TRAINING: save(plain(training)),
-        TEXT: held_out.encode(),
+        HELD_OUT: save({"tokens": torch.from_numpy(held_out.astype(np.int64))}),
     }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     manifest = {"kind": KIND, "format": FORMAT, **manifest, "sha256": digests}

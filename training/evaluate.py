@@ -6,8 +6,6 @@ from pathlib import Path
 from charloom.errors import require
 from charloom.evaluation import Evaluation, measured
 from charloom.evaluation_config import EvaluationConfig, Precision
-from charloom.evaluation_lanes import EvaluationLanes
-from charloom.text_file import read_text
 from charloom.vocabulary import VOCABULARIES, VocabularyKinds
 from networks.registry import NETWORKS, NetworkRegistry
 from training.checkpoint import Checkpoint, load_checkpoint
@@ -31,21 +29,18 @@ def evaluate(
     require(config.precision != "int8", "precision", "int8 is that of a bundle, not of a checkpoint")
     checkpoint = load_checkpoint(path, networks, vocabularies)
     hardware = resolve(HardwareConfig(config.device, precision(checkpoint, config.precision)))
-    vocabulary = checkpoint.vocabulary
-    content, _ = read_text(text)
-    of = measured(content, str(text), config, vocabulary, checkpoint.summary["text"])
+    of = measured(text, config, checkpoint.vocabulary, checkpoint.summary["text"])
     begun = time.monotonic()
     with enough_memory(lambda: f"no memory to measure {path}: lower --lanes, or try --device cpu"):
         model = checkpoint.model().to(hardware.device)
-        loss = held_out_loss(model, of.tokens, vocabulary.start, hardware, lanes=config.lanes).mean
+        loss = held_out_loss(model, of.batches, hardware).mean
     return Evaluation(
         model=checkpoint.name,
         kind="checkpoint",
         device=hardware.device.type,
         precision=hardware.precision,
         of=of,
-        lanes=EvaluationLanes(of.tokens, vocabulary.start, config.lanes).count,
-        nats=loss * len(of.tokens),
+        nats=loss * of.batches.answers,
         seconds=time.monotonic() - begun,
     )
 

@@ -1,15 +1,14 @@
 """Evaluation: a model's loss over a held-out text, or over as much of it as there is time for.
 
-A text is read as `charloom/evaluation_lanes.py` says, records one by one. The loss is the mean of the negative
-log-probabilities of its tokens in nats, summed in float32 or better; the products run in the precision of
-the training.
+A text is read as `charloom/evaluation_lanes.py` says, records each by itself. The loss is the mean of the
+negative log-probabilities of its tokens in nats, summed in float32 or better; the products run in the
+precision of the training.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from charloom.chunk import UNCOUNTED, EvaluationBatches

@@ -80,7 +80,8 @@ def train(
     """
     from charloom.texts import found_texts
     from training.checkpoint import load_checkpoint
-    from training.data.corpus import ShortTextError, read_corpus
+    from training.data.corpus import ShortTextError
+    from training.data.read_corpus import read_corpus
     from training.defaults import settled
     from training.folder import FILES, RunFolder, spare_texts
     from training.hardware import enough_memory, resolve
@@ -112,14 +113,14 @@ def train(
                 folder.lock()
             folder.check(resume=resume, overwrite=overwrite)
             ranks.lanes(options.batches.batch)
-            return read_corpus(texts, options.corpus, out)
+            return read_corpus(texts, options.corpus, out, reading=options.records)
 
         def occupy() -> None:
             folder.lock()
             folder.check(resume=resume, overwrite=overwrite)  # another run may have come and gone
             folder.open(overwrite=overwrite)
             folder.sign(ranks.job)
-            _ = read.ids
+            read.encode()
 
         machine = resolve(options.hardware, ranks)
         read = ranks.from_first(look)

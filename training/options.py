@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import Parameter
 
+from charloom.records.config import RecordsConfig
 from networks.recurrent.config import RecurrentConfig
 from training.config import HardwareConfig, OptimizerConfig, RegularisationConfig, RunConfig
 from training.data.config import BatchConfig, CorpusConfig
@@ -45,6 +46,7 @@ class Options:
     model: Annotated[DefaultNetwork, FLAT] = field(default_factory=DefaultNetwork)
     """Kind and size of the network; from Python it may be of any kind in the registry."""
     regularisation: Annotated[RegularisationConfig, FLAT] = field(default_factory=RegularisationConfig)
+    records: Annotated[RecordsConfig, FLAT] = field(default_factory=RecordsConfig)
     corpus: Annotated[CorpusConfig, FLAT] = field(default_factory=CorpusConfig)
     batches: Annotated[BatchConfig, FLAT] = field(default_factory=BatchConfig)
     optimizer: Annotated[OptimizerConfig, FLAT] = field(default_factory=OptimizerConfig)

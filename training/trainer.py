@@ -5,22 +5,21 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from charloom.chunk import UNCOUNTED
 from charloom.errors import CharloomError
-from charloom.vocabulary import VOCABULARIES, Ids, VocabularyKinds
+from charloom.vocabulary import VOCABULARIES, VocabularyKinds
 from networks.language_model import LanguageModel, State
 from networks.registry import NETWORKS, NetworkRegistry
-from training.carried_state import begun_afresh, named_state, restored_state
+from training.carried_state import continued, named_state, restored_state
 from training.checkpoint import Checkpoint, CheckpointError, TrainingState, load_checkpoint, write_checkpoint
-from training.data.batches import Lanes
-from training.data.corpus import Corpus, ShortTextError
-from training.data.reader import Reader
+from training.data.chunk import Chunk
+from training.data.corpus import Corpus, Part, ShortTextError
 from training.evaluation import HeldOutLoss, held_out_loss
 from training.folder import RunFolder
 from training.hardware import Hardware
@@ -36,6 +35,9 @@ from training.reporting.run_reporter import Moment, RunReporter
 from training.reporting.summary import RunSummary
 from training.run_clock import RunClock
 from training.schedule import Schedule
+
+HELD_OUT = 20_000
+"""Tokens of real held-out text that travel with every checkpoint."""
 
 
 class DivergedError(CharloomError):
@@ -87,10 +89,9 @@ class Trainer:
         Raises:
             ShortTextError: the text is too short for the batch, or nothing of it is held out.
         """
-        vocabulary = corpus.vocabulary
         training, validation, _ = corpus.parts
         if not validation:
-            raise ShortTextError("the validation part of the text is empty: raise --validation-fraction")
+            raise ShortTextError("the validation part of the text is empty: raise --validation-fraction, or use more text")
         self.options = options
         self.corpus = corpus
         self.model = model
@@ -100,12 +101,10 @@ class Trainer:
         self.ranks = ranks
         self.networks = networks
         self.vocabularies = vocabularies
-        ours = ranks.lanes(options.batches.batch)
-        self.lanes = Lanes(
-            training, vocabulary.start, vocabulary.find("\n"), options.batches, options.run.seed, ours
-        )
-        self.schedule = Schedule.of(options.run, training, self.lanes.chunks, validation)
-        summary = RunSummary(options, corpus, model, hardware, self.lanes, networks)
+        self.batches = corpus.batches(options.batches, options.run.seed, ranks, hardware)
+        """The training part of the text, as chunks."""
+        self.schedule = Schedule.of(options.run, training, self.batches.chunks, validation)
+        summary = RunSummary(options, corpus, model, hardware, self.batches, networks)
         self.report = RunReporter(summary, folder, self.schedule.steps, reporter, ranks)
         self.optimizer = Optimizer(model, options.optimizer)
         self.randomness = Randomness(options.run.seed, ranks.rank, hardware.device)
@@ -137,8 +136,7 @@ class Trainer:
             self.progress = Progress(**state.progress)
             self.progress.check()
             self.optimizer.restore(named(tensors, "optimizer."))
-            carried = named(tensors, "state.")
-            self.state = restored_state(self.model, carried, self.options.batches.batch, self.lanes.ours)
+            self.state = self.restored(named(tensors, "state."))
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"the last checkpoint of {self.folder.path} is malformed: {error}"
@@ -150,6 +148,17 @@ class Trainer:
         self.last_evaluation_seconds = took / max(1, evaluations)
         self.clock.resume(self.progress.seconds, took)
         self.report.resume(self.moment())
+
+    def restored(self, tensors: dict[str, Tensor]) -> State:
+        """Returns this rank's rows of the state of all, which go on where the run does.
+
+        Raises:
+            ValueError: it is none of this model, or of too few rows.
+        """
+        count = min(map(len, tensors.values()), default=0)
+        if count < self.batches.carried(*self.place()):
+            raise ValueError(f"its state is one of {count} rows")
+        return restored_state(self.model, tensors, self.ranks.rows(count))
 
     def run(self) -> Checkpoint:
         """Trains to the end and returns the best checkpoint.
@@ -230,38 +239,31 @@ class Trainer:
 
     def step(self) -> None:
         """Trains on the next chunk."""
-        inputs, targets = self.next_chunk()  # [S, B]
+        chunk = self.next_chunk()
         self.randomness.begin(self.progress.step)
         with self.hardware.autocast():
-            scores, state = self.network(inputs, self.state)  # [S, B, V]
-        loss = F.cross_entropy(scores.float().flatten(0, 1), targets.flatten())
+            scores, state = self.network(chunk.inputs, self.state)  # [S, B, V]
+        loss = mean_loss(scores, chunk)
         self.optimizer.step(loss, self.rate())
         self.state = self.model.detached(state)
         self.loss_total += loss.detach()
         self.progress.loss_steps += 1
         self.progress.step += 1
 
-    def next_chunk(self) -> tuple[Tensor, Tensor]:
-        """Returns inputs and targets of the next step, int64 [S, B]; resets the state of lanes that begin.
+    def next_chunk(self) -> Chunk:
+        """Returns the chunk of the next step, for whose rows the state is then that in which they begin."""
+        chunk = self.batches.chunk(*self.place())
+        self.state = continued(self.model, self.state, chunk.carried, chunk.inputs.shape[1])
+        return chunk
 
-        All lanes begin with an epoch, fresh ones with every chunk.
-        """
-        epoch, number = divmod(self.progress.step, self.lanes.chunks)
-        if number == 0:
-            self.state = self.model.initial_state(len(self.lanes.ours))
-        self.state = begun_afresh(self.model, self.state, self.lanes.fresh_of_ours)
-        chunk = self.reader.chunk(epoch, number)
-        return chunk.inputs, chunk.targets
-
-    @cached_property
-    def reader(self) -> Reader:
-        """Reads the chunks of the training text."""
-        return Reader(self.lanes, self.corpus.train, self.hardware)
+    def place(self) -> tuple[int, int]:
+        """Returns the epoch of the next step and its number therein, both counted from 0."""
+        return divmod(self.progress.step, self.batches.chunks)
 
     def rate(self) -> float:
         """Returns the learning rate of the next step."""
         step = self.progress.step
-        return self.optimizer.rate(step, step // self.lanes.chunks, self.share())
+        return self.optimizer.rate(step, self.place()[0], self.share())
 
     def share(self) -> float:
         """Returns the share of the run that is done, with time set aside for the last evaluation."""
@@ -270,7 +272,7 @@ class Trainer:
     @property
     def epoch(self) -> float:
         """Epochs read so far."""
-        return self.lanes.epochs(self.progress.step)
+        return self.progress.step / self.batches.chunks
 
     def finished(self) -> bool:
         """Returns whether the steps, the time or the patience are used up."""
@@ -316,7 +318,7 @@ class Trainer:
         training = self.training_loss()
         before = self.clock.evaluation_seconds
         with self.clock.evaluating():
-            measured = self.held_out_loss(self.corpus.validation, "validating")
+            measured = self.held_out_loss("validation", "validating")
         loss = measured.mean
         self.last_evaluation_seconds = self.clock.evaluation_seconds - before
         self.check(loss)
@@ -362,14 +364,15 @@ class Trainer:
 
     def say_what_is_measured(self, tokens: int) -> None:
         """Says so if evaluations measure a part of the validation text only."""
-        if tokens < len(self.corpus.validation):
+        whole = self.corpus.parts[1]
+        if tokens < whole:
             self.reporter.say(
-                f"each evaluation measures {tokens:,} of {len(self.corpus.validation):,} validation tokens, "
+                f"each evaluation measures {tokens:,} of {whole:,} validation tokens, "
                 "in pieces from all over them, so that it takes no more than its share of the time"
             )
 
-    def held_out_loss(self, text: Ids, doing: str) -> HeldOutLoss:
-        """Measures the loss over a text that the model is not trained on; a signal may interrupt it.
+    def held_out_loss(self, part: Part, doing: str) -> HeldOutLoss:
+        """Measures the loss over a part that the model is not trained on; a signal may interrupt it.
 
         The first evaluation ends as the schedule says, all others after as many tokens.
         """
@@ -385,15 +388,8 @@ class Trainer:
             self.reporter.busy(doing, share)
             self.check_interrupt()
 
-        return held_out_loss(
-            self.model,
-            text,
-            self.corpus.vocabulary.start,
-            self.hardware,
-            pause,
-            ranks=self.ranks,
-            enough=enough,
-        )
+        batches = self.corpus.evaluation(part)
+        return held_out_loss(self.model, batches, self.hardware, pause, self.ranks, enough)
 
     def save(self, *, best: bool = False) -> None:
         """Writes a checkpoint of this step.
@@ -428,7 +424,8 @@ class Trainer:
         tensors = {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
         tensors |= {f"state.{name}": part for name, part in named_state(self.model, state).items()}
         manifest = self.report.summary.manifest(self.progress)
-        write_checkpoint(folder, manifest, self.model, tensors, self.corpus.held_out)
+        held_out = self.corpus.beginning("validation", HELD_OUT)
+        write_checkpoint(folder, manifest, self.model, tensors, held_out)
 
     def status(self) -> Status:
         """Makes the status of the run."""
@@ -475,11 +472,22 @@ class Trainer:
         reason = "no better for some time" if self.out_of_patience() else "done"
         best = load_checkpoint(self.folder.path, self.networks, self.vocabularies)
         self.report.finished(self.moment(), reason, best, self.progress)
-        if len(self.corpus.test):
+        if self.corpus.parts[2]:
             self.model.load_state_dict(best.weights)
-            loss = self.held_out_loss(self.corpus.test, "testing").mean
+            loss = self.held_out_loss("test", "testing").mean
             self.report.tested(reason, loss, self.progress)
         return best
+
+
+def mean_loss(scores: Tensor, chunk: Chunk) -> Tensor:
+    """Returns the mean loss over the tokens of a chunk that are answered, of scores [S, B, V].
+
+    Of several ranks, the mean of theirs is that over the tokens of all.
+    """
+    nats = F.cross_entropy(
+        scores.float().flatten(0, 1), chunk.targets.flatten(), ignore_index=UNCOUNTED, reduction="sum"
+    )
+    return nats / chunk.answers
 
 
 def named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

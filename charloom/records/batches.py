@@ -2,9 +2,8 @@
 
 A recurrent kernel cannot reset the state of a row within a chunk, so rows begin and end with chunks. Records
 are sorted by length and cut into groups of about equally many tokens: many short records, or few long ones.
-Long ones go on in further chunks with their state, and rows whose record has ended are left out. The lengths in
-a group are always the same; which records of a length it has, and the order of the groups, is drawn anew for
-each epoch.
+Long ones go on in further chunks with their state, and rows whose record has ended are left out. A group has
+the same lengths in every epoch; which records of a length, and the order of the groups, is drawn anew.
 """
 
 from collections.abc import Callable, Iterator

@@ -70,7 +70,7 @@ class Encoder(Protocol):
         ...
 
     def finish(self) -> Ids:
-        """The ids [T] of what was held back, as a later piece could have changed them; then another text may come."""
+        """The ids [T] of what was held back for a later piece; from then on it encodes another text."""
         ...
 
 

@@ -28,7 +28,7 @@ from tests.serving.in_process import connected
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.config import HardwareConfig, RunConfig
 from training.data.config import BatchConfig
-from training.data.corpus import read_corpus
+from training.data.read_corpus import read_corpus
 from training.folder import RunFolder
 from training.hardware import resolve
 from training.options import Options

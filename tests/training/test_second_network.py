@@ -10,7 +10,7 @@ from charloom.evaluation_config import EvaluationConfig
 from charloom.vocabulary import CharacterVocabulary
 from tests.networks.window import WINDOWS, WindowConfig
 from training.checkpoint import CheckpointError, load_checkpoint, load_training_state
-from training.data.corpus import read_corpus
+from training.data.read_corpus import read_corpus
 from training.defaults import settled
 from training.evaluate import evaluate
 from training.folder import RunFolder

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from networks.recurrent.config import RecurrentConfig
 from training import evaluation
 from training.checkpoint import load_checkpoint, load_training_state
-from training.data.corpus import read_corpus
+from training.data.read_corpus import read_corpus
 from training.folder import RunFolder
 from training.hardware import emulates_bfloat16
 from training.interrupt import StoppedError

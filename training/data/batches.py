@@ -6,7 +6,7 @@ follows from the seed, the epoch and the place in the text or the number of the 
 epoch can be made again, of all lanes or of some, on any device.
 """
 
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,19 +14,12 @@ from torch import Tensor
 
 from charloom.vocabulary import Ids
 from training.data.beginnings import MAX_BEGINNINGS, any_places, line_beginnings
+from training.data.chunk import Chunk
 from training.data.config import BatchConfig
 from training.data.corpus import ShortTextError
 
 REPEATS = 4
 """Times an epoch that a line may be begun, on the average."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """What lanes are fed in a step, and what they should answer, both int64 [S, B]."""
-
-    inputs: Tensor
-    targets: Tensor
 
 
 class Lanes:
@@ -87,21 +80,22 @@ class Lanes:
         """Tokens of all lanes in a chunk, on the average of an epoch."""
         return self.time * self.config.batch / self.chunks
 
-    @property
-    def fresh_of_ours(self) -> int:
-        """How many of our lanes, the last of them, begin every chunk with the initial state."""
-        return len(range(max(self.ours.start, self.fresh.start), self.ours.stop))
+    @cached_property
+    def our_fresh(self) -> list[int]:
+        """Those of our lanes that begin every chunk with the initial state, the last ones."""
+        return [lane for lane in self.ours if lane in self.fresh]
 
-    def epochs(self, step: int) -> float:
-        """Epochs that so many steps are."""
-        return step / self.chunks
+    @cached_property
+    def our_carried(self) -> list[int]:
+        """Those of our lanes that carry their state."""
+        return [lane for lane in self.ours if lane not in self.fresh]
 
     def beginnings(self, ids: Ids) -> Tensor:
         """Returns places [m] of a text [n], int64, that our fresh lanes may begin at.
 
         They are where lines begin. Lines so long that each would be begun again and again leave any place.
         """
-        if not self.fresh_of_ours:
+        if not self.our_fresh:
             return torch.zeros(0, dtype=torch.int64)
         begun = min(len(self.fresh) * self.chunks, MAX_BEGINNINGS)
         places = line_beginnings(ids, self.newline) if self.newline is not None else ()
@@ -111,10 +105,16 @@ class Lanes:
 
     def chunk(self, text: Tensor, beginnings: Tensor, epoch: int, number: int) -> Chunk:
         """A chunk of an epoch, both counted from 0; see `stretch`."""
-        return self.stretch(text, beginnings, epoch, number, number + 1)
+        return self.as_chunk(*self.stretch(text, beginnings, epoch, number, number + 1), number)
 
-    def stretch(self, text: Tensor, beginnings: Tensor, epoch: int, begin: int, stop: int) -> Chunk:
-        """The chunks of an epoch from `begin` on, up to `stop`, as one.
+    def as_chunk(self, inputs: Tensor, targets: Tensor, number: int) -> Chunk:
+        """The chunk of this number in an epoch, of its inputs and targets; at first all lanes are fresh."""
+        return Chunk(inputs, targets, len(self.our_carried) if number else 0, targets.numel())
+
+    def stretch(
+        self, text: Tensor, beginnings: Tensor, epoch: int, begin: int, stop: int
+    ) -> tuple[Tensor, Tensor]:
+        """The inputs and targets [S, B] of the chunks of an epoch from `begin` on, up to `stop`.
 
         Args:
             text: the text [n] as `as_tensor` gives it.
@@ -127,10 +127,10 @@ class Lanes:
         offset, key = int(random.integers(self.length)), int(random.integers(2**63))
         steps = torch.arange(self.bounds[begin], self.bounds[stop], device=text.device)[:, None]  # [S, 1]
         parts = [self.carried(text, offset, steps)]
-        if self.fresh_of_ours:
+        if self.our_fresh:
             parts.append(self.begun(text, beginnings, key, steps))
         inputs, targets = (torch.cat(of_lanes, 1) for of_lanes in zip(*parts, strict=True))
-        return Chunk(inputs, targets)
+        return inputs, targets
 
     def carried(self, text: Tensor, offset: int, steps: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and targets of our lanes that carry their state, at some steps [S, 1] of an epoch.
@@ -138,8 +138,7 @@ class Lanes:
         A lane is fed the token before each that it is asked for. Only where no lane is fresh, it begins the
         epoch with the start token: a network is to know it, but not from the middle of a line.
         """
-        stop = max(self.ours.start, min(self.ours.stop, self.fresh.start))
-        lanes = torch.arange(self.ours.start, stop, device=text.device)
+        lanes = torch.tensor(self.our_carried, dtype=torch.int64, device=text.device)
         places = torch.cat([steps[:1] - 1, steps]) + lanes * self.time + offset  # [S + 1, B - F]
         tokens = read(text, places % self.length)
         inputs, targets = tokens[:-1], tokens[1:]
@@ -149,7 +148,7 @@ class Lanes:
         """Inputs and targets of our fresh lanes, at some steps [S, 1] of an epoch."""
         numbers = ((steps + 1) * self.chunks - 1) // self.time  # [S, 1], of their chunks
         within = steps - self.time * numbers // self.chunks  # [S, 1], of these
-        lanes = torch.arange(self.ours.stop - self.fresh_of_ours, self.ours.stop, device=text.device)
+        lanes = torch.tensor(self.our_fresh, device=text.device)
         draws = drawn(numbers * self.config.batch + lanes, key)  # [S, F]
         places = beginnings[draws % len(beginnings)] + within
         inputs, targets = (read(text, at % self.length) for at in (places - 1, places))

@@ -1,7 +1,7 @@
 """A corpus: what a run is trained on, its vocabulary, and its division into three parts of token ids.
 
-It passes through piece by piece, whatever its length: once to be checked and to make the vocabulary, once to be
-encoded. A continuous text is a `TextCorpus`, records are a `RecordCorpus`.
+It passes through piece by piece, whatever its length: once to be checked and to make the vocabulary, once to
+be encoded. A continuous text is a `TextCorpus`, records are a `RecordCorpus`.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from charloom.errors import CharloomError
 from charloom.printable import printable
 from charloom.score import bits_per_character
 from charloom.texts import Texts
-from charloom.vocabulary import Ids, SpecialTokens, Vocabulary
+from charloom.vocabulary import Ids, Vocabulary
 from training.data.config import BatchConfig
 
 if TYPE_CHECKING:

@@ -1,7 +1,13 @@
 """The reader: hands the chunks of a training text to its steps, one after the other."""
 
+from collections.abc import Callable
+from functools import cached_property
+
+from torch import Tensor
+
 from charloom.vocabulary import Ids
-from training.data.batches import Chunk, Lanes, as_tensor
+from training.data.batches import Lanes, as_tensor
+from training.data.chunk import Chunk
 from training.hardware import Hardware
 
 AHEAD = 65_536
@@ -11,28 +17,49 @@ AHEAD = 65_536
 class Reader:
     """Makes several chunks at a time: the many small operations cost about as much as for one."""
 
-    def __init__(self, lanes: Lanes, ids: Ids, hardware: Hardware) -> None:
-        """Takes the text's token ids [n], which may be mapped from a file."""
+    def __init__(self, lanes: Lanes, load: Callable[[], Ids], hardware: Hardware) -> None:
+        """Reads a text in lanes; `load` returns its token ids [n], which may be mapped from a file."""
         self.lanes = lanes
-        self.text = hardware.held(as_tensor(ids))
-        self.beginnings = lanes.beginnings(ids).to(self.text.device)
         self.hardware = hardware
         self.ahead = max(1, AHEAD // (len(lanes.ours) * lanes.config.length))
         """Chunks made ready at a time."""
+        self._load = load
         self._at = (-1, -1)
         """The epoch of what is ready, and its first chunk."""
 
+    @property
+    def chunks(self) -> int:
+        """See Batches."""
+        return self.lanes.chunks
+
+    @property
+    def tokens_per_step(self) -> float:
+        """See Batches."""
+        return self.lanes.tokens_per_step
+
+    def carried(self, epoch: int, number: int) -> int:  # noqa: ARG002
+        """See Batches."""
+        return self.lanes.fresh.start if number else 0
+
     def chunk(self, epoch: int, number: int) -> Chunk:
-        """A chunk of an epoch, both counted from 0, on the hardware's device."""
+        """See Batches."""
         begin = number - number % self.ahead
         if self._at != (epoch, begin):
             self._make_ready(epoch, begin)
         bounds = self.lanes.bounds
         first, end = bounds[number] - bounds[begin], bounds[number + 1] - bounds[begin]
-        return Chunk(self._ready.inputs[first:end], self._ready.targets[first:end])
+        inputs, targets = (part[first:end] for part in self._ready)
+        return self.lanes.as_chunk(inputs, targets, number)
+
+    @cached_property
+    def _text(self) -> tuple[Tensor, Tensor]:
+        """The text [n], and where in it lines begin [m], wherever they are kept."""
+        ids = self._load()
+        text = self.hardware.held(as_tensor(ids))
+        return text, self.lanes.beginnings(ids).to(text.device)
 
     def _make_ready(self, epoch: int, begin: int) -> None:
         stop = min(begin + self.ahead, self.lanes.chunks)
-        read = self.lanes.stretch(self.text, self.beginnings, epoch, begin, stop)
-        self._ready = Chunk(self.hardware.taken(read.inputs), self.hardware.taken(read.targets))
+        read = self.lanes.stretch(*self._text, epoch, begin, stop)
+        self._ready = [self.hardware.taken(part) for part in read]
         self._at = (epoch, begin)

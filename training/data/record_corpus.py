@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from charloom.records import Record, RecordChanges, RecordsConfig, read_records
 from charloom.records.batches import EvaluationRecords, RecordBatches, RecordIds
+from charloom.records.division import part_of
 from charloom.text_file import EmptyTextError, UnreadableTextError, refuse_pipe
 from charloom.texts import Texts
 from charloom.vocabulary import (
@@ -48,6 +49,8 @@ class RecordCorpus(Corpus):
     """Token ids of each record, its labels and its end included: [R]."""
     part_of: npt.NDArray[np.uint8]
     """The number of the part that each record belongs to: [R]."""
+    fractions: tuple[float, float]
+    """Shares of all texts that belong to the training and to the validation part."""
 
     @cached_property
     def ids(self) -> Ids:
@@ -104,14 +107,17 @@ class RecordCorpus(Corpus):
         """See Corpus."""
         training, validation, test = self.records
         return (
-            f"{sum(self.records):,} records ({training:,} training, {validation:,} validation, {test:,} test) "
-            f"of {sum(self.characters):,} characters"
+            f"{sum(self.characters):,} characters in {sum(self.records):,} records "
+            f"({training:,} training, {validation:,} validation, {test:,} test)"
         )
 
     def summary(self) -> dict[str, Any]:
-        """See Corpus; also how the records are read, and how many they are."""
-        counts = dict(zip(PART_NAMES, self.records, strict=True))
-        return super().summary() | {"records": asdict(self.reading), "record_counts": counts}
+        """See Corpus; also how the records are read and divided, and how many they are."""
+        return super().summary() | {
+            "records": asdict(self.reading),
+            "record_counts": dict(zip(PART_NAMES, self.records, strict=True)),
+            "fractions": self.fractions,
+        }
 
 
 @dataclass
@@ -136,7 +142,8 @@ class RecordCounter:
         text = record.text.encode()
         self.sha256.update(b"%d " % len(text) + text)
         self.lengths.append(len(record.text))
-        self.part_of.append(part_of(text, self.config))
+        config = self.config
+        self.part_of.append(part_of(record.text, config.train_fraction, config.validation_fraction))
         for column, values, label in zip(self.columns, self.labels, record.labels, strict=True):
             self.sha256.update(b"\n" + label.encode())
             values.add(label)
@@ -148,14 +155,6 @@ class RecordCounter:
         pairs = zip(self.columns, self.labels, strict=True)
         labels = tuple(LabelColumn(column, tuple(sorted(values))) for column, values in pairs)
         return SpecialTokens(end=True, unknown=self.config.min_count > 1, labels=labels)
-
-
-def part_of(text: bytes, config: CorpusConfig) -> int:
-    """Returns the number of the part that a record of this text belongs to, whatever the others are."""
-    place = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64
-    if place < config.train_fraction:
-        return 0
-    return 1 if place < config.train_fraction + config.validation_fraction + 1e-9 else 2
 
 
 def read_record_corpus(
@@ -206,11 +205,16 @@ def read_record_corpus(
         reading=reading,
         counts=counts,
         part_of=parts,
+        fractions=(config.train_fraction, config.validation_fraction),
     )
 
 
 def count_ids(
-    texts: Texts, reading: RecordsConfig, vocabulary: Vocabulary, lengths: npt.NDArray[np.uint32], digested: str
+    texts: Texts,
+    reading: RecordsConfig,
+    vocabulary: Vocabulary,
+    lengths: npt.NDArray[np.uint32],
+    digested: str,
 ) -> npt.NDArray[np.uint32]:
     """Token ids of each record [R]; where characters have different numbers of them, by encoding it once."""
     if vocabulary.tokens_per_character is not None:

@@ -9,7 +9,7 @@ from charloom.printable import printable
 from charloom.vocabulary import Ids, Vocabulary
 
 LOOKED_AT = 1 << 24
-"""Tokens from the beginning of a text that are counted, so that a huge one takes no time."""
+"""Tokens from the beginning of a text that are enough to count, so that a huge one takes no time."""
 PIECE = 1 << 16
 """Tokens counted at a time: counting takes eight bytes of memory for each."""
 NAMES = {" ": "space", "\n": "newline", "\t": "tab"}
@@ -32,13 +32,13 @@ class Frequency:
 
 def most_frequent(text: Ids, vocabulary: Vocabulary, most: int) -> list[Frequency]:
     """The most frequent tokens of a text [n], at most so many, the most frequent first."""
-    text = text[:LOOKED_AT]
-    counts = np.zeros(vocabulary.size, np.int64)
+    counts = np.zeros(vocabulary.inputs, np.int64)
     for first in range(0, len(text), PIECE):
-        counts += np.bincount(text[first : first + PIECE], minlength=vocabulary.size)
+        counts += np.bincount(text[first : first + PIECE], minlength=vocabulary.inputs)
+    counts = counts[: vocabulary.size]  # labels are no part of the text
     order = np.argsort(-counts, kind="stable")[:most]
     found = order[counts[order] > 0].tolist()
-    return [Frequency(vocabulary.token_text(i), float(counts[i] / len(text))) for i in found]
+    return [Frequency(vocabulary.token_text(i), float(counts[i] / counts.sum())) for i in found]
 
 
 def visible(character: str) -> str:

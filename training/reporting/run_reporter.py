@@ -108,13 +108,9 @@ class RunReporter:
         """Says what is about to be trained, on what, and why open options were chosen as they are."""
         corpus, model, hardware = self.summary.corpus, self.summary.model, self.summary.hardware
         say = self.reporter.say
-        training, validation, test = corpus.characters
         for note in corpus.notes:
             say(f"{corpus.texts.name}: {note}")
-        say(
-            f"text: {sum(corpus.characters):,} characters ({training:,} training, {validation:,} validation, "
-            f"{test:,} test)"
-        )
+        say(f"text: {corpus.description()}")
         say(
             f"vocabulary: {corpus.vocabulary.kind}, {corpus.vocabulary.size:,} different tokens, "
             f"{sum(corpus.parts):,} in the text"
@@ -132,8 +128,8 @@ class RunReporter:
 
     @property
     def characters_per_step(self) -> float:
-        """Characters of all lanes in a step, on average."""
-        return self.summary.lanes.tokens_per_step * self.summary.corpus.characters_per_token
+        """Characters of all rows in a step, on average."""
+        return self.summary.batches.tokens_per_step * self.summary.corpus.characters_per_token
 
     def status_due(self, step: int) -> bool:
         """Returns whether it is time to show the status, after so many steps."""

@@ -7,14 +7,14 @@ from typing import Any
 
 from networks.language_model import LanguageModel
 from networks.registry import NetworkRegistry
-from training.data.batches import Lanes
+from training.data.chunk import Batches
 from training.data.corpus import Corpus
 from training.data.token_file import release
 from training.defaults import settled
 from training.hardware import Hardware
 from training.options import Options
 from training.progress import Progress
-from training.reporting.frequency import Frequency, most_frequent
+from training.reporting.frequency import LOOKED_AT, Frequency, most_frequent
 from training.reporting.page import Facts
 
 MOST_FREQUENT = 16
@@ -30,14 +30,14 @@ class RunSummary:
         corpus: Corpus,
         model: LanguageModel,
         hardware: Hardware,
-        lanes: Lanes,
+        batches: Batches,
         networks: NetworkRegistry,
     ) -> None:
         self.options = options
         self.corpus = corpus
         self.model = model
         self.hardware = hardware
-        self.lanes = lanes
+        self.batches = batches
         self.networks = networks
 
     def manifest(self, progress: Progress) -> dict[str, Any]:
@@ -56,10 +56,10 @@ class RunSummary:
             "text": self.corpus.summary(),
             "parameters": self.model.parameter_count(),
             "vocabulary_size": self.corpus.vocabulary.size,
-            "epoch": self.lanes.epochs(progress.step),
+            "epoch": progress.step / self.batches.chunks,
             "steps": progress.step,
             "characters_seen": round(
-                progress.step * self.lanes.tokens_per_step * self.corpus.characters_per_token
+                progress.step * self.batches.tokens_per_step * self.corpus.characters_per_token
             ),
             "training_loss": last["training_loss"],
             "validation_loss": last["validation_loss"],
@@ -97,7 +97,7 @@ class RunSummary:
     @cached_property
     def frequent(self) -> Sequence[Frequency]:
         """The most frequent tokens of the training text."""
-        text = self.corpus.train
+        text = self.corpus.beginning("train", LOOKED_AT)
         try:
             return most_frequent(text, self.corpus.vocabulary, MOST_FREQUENT)
         finally:

@@ -51,7 +51,7 @@ def sweep(
         options: How to train, where nothing varies.
     """
     from charloom.texts import found_texts
-    from training.data.corpus import read_corpus
+    from training.data.read_corpus import read_corpus
     from training.hardware import resolve
     from training.reporting.reporter import Reporter
     from training.sweeping.folder import SweepFolder
@@ -66,10 +66,10 @@ def sweep(
     reporter, folder = Reporter(), SweepFolder(out)
     with found_texts(text, out) as texts:
         folder.check(texts.files)  # before it is locked, as a running training does too
-        corpus = read_corpus(texts, options.corpus, out)
+        corpus = read_corpus(texts, options.corpus, out, reading=options.records)
         with folder.lock():
             trials = open_study(study, space, options.run.seed, out, terms(options, space, corpus, init_from))
-            _ = corpus.ids  # written now, and then mapped into memory by every process
+            corpus.encode()  # written now, and then mapped into memory by every process
     for note in corpus.notes:
         reporter.say(f"{corpus.texts.name}: {note}")
     runner = TrialRunner(options, space, corpus, hardware, init_from, folder)

@@ -17,7 +17,7 @@ from training.options import Options
 
 Value = bool | int | float | str
 
-HELD = ("corpus", "hardware", "preview", "report", "run_log")
+HELD = ("records", "corpus", "hardware", "preview", "report", "run_log")
 """Groups whose options cannot vary: with another validation text losses could not be compared, and the
 others do not change the model."""
 

@@ -12,7 +12,8 @@ from charloom.errors import ConfigError
 from charloom.text_file import UnreadableTextError
 from charloom.vocabulary import CharacterBuilder
 from tests.charloom.vocabulary.byte_pairs import BytePairBuilder
-from training.data.corpus import CorpusConfig, read_corpus
+from training.data.corpus import CorpusConfig
+from training.data.read_corpus import read_corpus
 from training.data.token_file import SaveError, release
 
 ALPHABETS = "Привет, κόσμε! 你好世界\nשלום עולם 🧵🪡👩‍👩‍👧 e\u0301\n"  # noqa: RUF001

@@ -8,7 +8,7 @@ import pytest
 
 from charloom.texts import Texts
 from training.data.config import CorpusConfig
-from training.data.corpus import read_corpus
+from training.data.read_corpus import read_corpus
 
 
 @pytest.fixture
