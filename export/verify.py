@@ -19,6 +19,7 @@ from charloom.processor import instruction_set
 from charloom.score import bits_per_character
 from charloom.vocabulary import Tokens
 from export.build import BurstGraphs
+from networks import sampler
 from networks.language_model import LanguageModel
 
 Logprobs = npt.NDArray[np.float32]
@@ -103,9 +104,19 @@ class Outcome:
 class Verifier:
     """Checks the graphs of a model against it, and those of int8 against those of float32."""
 
-    def __init__(self, model: LanguageModel, text: Tokens, characters: int) -> None:
-        """Takes token ids [T] of so many characters of text that the model was not trained on."""
+    def __init__(
+        self, model: LanguageModel, text: Tokens, characters: int, unknown: int | None = None
+    ) -> None:
+        """Takes a model and what to compare it on.
+
+        Args:
+            model: the model.
+            text: token ids [T] of text that it was not trained on.
+            characters: how many characters that text has.
+            unknown: the token that is never sampled, if there is one.
+        """
         self.model = model
+        self.unknown = unknown
         self.text = text
         self.tokens_per_character = len(text) / max(1, characters)
         length = int(np.clip(len(text) // LANES, PROMPT, LONGEST))
@@ -126,7 +137,8 @@ class Verifier:
             raise VerificationError(
                 f"log-probabilities differ by up to {difference:.2g} nats (bound {BOUND:g})"
             )
-        equal = compare_greedy(self.model, session, graphs.state, self.lanes[:PROMPT, 0], difference)
+        prompt = self.lanes[:PROMPT, 0]
+        equal = compare_greedy(self.model, session, graphs.state, prompt, difference, self.unknown)
         comparison = {
             "largest_logprob_difference": difference,
             "greedy_tokens_equal": f"{equal} of {GREEDY}",
@@ -198,7 +210,12 @@ def score_model(model: LanguageModel, lanes: Tokens) -> Logprobs:
 
 @torch.inference_mode()
 def compare_greedy(
-    model: LanguageModel, session: Session, state: list[StateSpec], prompt: Tokens, difference: float
+    model: LanguageModel,
+    session: Session,
+    state: list[StateSpec],
+    prompt: Tokens,
+    difference: float,
+    unknown: int | None = None,
 ) -> int:
     """How many greedy tokens agree before the first that may not: two candidates too close to call.
 
@@ -215,6 +232,7 @@ def compare_greedy(
     chosen = session.run("plain", feeds)["chosen"][:, 0]
     fed = torch.from_numpy(np.concatenate([[start], chosen[:-1]]))[:, None]
     scores, _ = model(fed, model.initial_state(1))  # [T, 1, V]
+    scores = scores if unknown is None else sampler.exclude(scores, unknown)
     for place in range(len(prompt), len(chosen)):
         row = scores[place, 0]  # [V]
         if int(row.argmax()) == chosen[place]:
