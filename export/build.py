@@ -43,14 +43,24 @@ class BurstGraphs:
 
 
 def build_graphs(
-    model: LanguageModel, precision: Precision, builders: StepBuilders = STEP_BUILDERS
+    model: LanguageModel,
+    precision: Precision,
+    builders: StepBuilders = STEP_BUILDERS,
+    unknown: int | None = None,
 ) -> BurstGraphs:
-    """Builds all graphs of a model; later changes of its weights do not show."""
+    """Builds all graphs of a model; later changes of its weights do not show.
+
+    Args:
+        model: the model.
+        precision: what its graphs compute in.
+        builders: what builds the step of each kind of network.
+        unknown: the vocabulary's unknown token, which is never sampled; None if it has none.
+    """
     products = PRECISIONS[precision]()
     step = builders[model.config.kind](model, products)
     weights = WeightsFile(products.weights)
     references = weights.references(weights_file(precision))
-    bursts = {kind: make(step, model.outputs, references) for kind, make in GRAPHS.items()}
+    bursts = {kind: make(step, model.outputs, references, unknown) for kind, make in GRAPHS.items()}
     return BurstGraphs(
         precision=precision,
         graphs={kind: burst.build() for kind, burst in bursts.items()},

@@ -27,9 +27,17 @@ class BurstGraph:
 
     kind: ClassVar[GraphKind]
 
-    def __init__(self, step: StepBuilder, vocabulary_size: int, weights: Mapping[str, ir.ExternalTensor]):
+    def __init__(
+        self,
+        step: StepBuilder,
+        vocabulary_size: int,
+        weights: Mapping[str, ir.ExternalTensor],
+        unknown: int | None = None,
+    ):
+        """Takes V, and the token that is scored and never sampled, if there is one."""
         self.step = step
         self.tokens = vocabulary_size  # V
+        self.unknown = unknown
         self.op = GraphBuilder(Initializers(weights))
         self.takes = [
             *(self.sized(spec) for spec in INPUTS[self.kind]),
@@ -97,7 +105,10 @@ class PlainGraph(BurstGraph):
             last, state, memory = carry[0], carry[1 : 1 + len(self.state)], carry[1 + len(self.state) :]
             features, following = self.step.advance(op, last, state)
             scores = self.step.scores(op, features)
-            mass = self.probabilities(op, scores, inverse, memory, index)
+            offered = (
+                scores if self.unknown is None else sampler.exclude(op, scores, self.unknown, self.tokens)
+            )
+            mass = self.probabilities(op, offered, inverse, memory, index)
             sampled = sampler.draw(op, mass, uniform, self.tokens)
             chosen = op.Where(is_forced, forced, sampled)
             chosen, *following = self.freeze(op, [chosen, *following], [last, *state], index)

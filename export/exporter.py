@@ -81,7 +81,8 @@ class Exporter:
         self.max_cost = max_cost
         self.builders = builders
         self.model = source.model()
-        self.verifier = Verifier(self.model, HeldOutText.of(source.held_out, source.vocabulary))
+        text = HeldOutText.of(source.held_out, source.vocabulary)
+        self.verifier = Verifier(self.model, text, source.vocabulary.unknown)
 
     def export(
         self,
@@ -99,18 +100,21 @@ class Exporter:
             BundleError: it cannot be written.
         """
         contents = Contents(self.source, self.model, name, version, license_note)
-        graphs = build_graphs(self.model, "float32", self.builders)
+        graphs = self._build("float32")
         by_float = self._verify_float(graphs)
         for precision in precisions:
             if precision == "float32":
                 contents.add(graphs, by_float.to_json())
             else:
-                by_bytes = build_graphs(self.model, precision, self.builders)
+                by_bytes = self._build(precision)
                 contents.add(by_bytes, self._verify_int8(by_bytes, by_float).to_json())
         manifest = contents.manifest()
         for file, data in contents.files.items():
             writer.add(file, data)
         return writer.commit(manifest)
+
+    def _build(self, precision: Precision) -> BurstGraphs:
+        return build_graphs(self.model, precision, self.builders, self.source.vocabulary.unknown)
 
     def _verify_float(self, graphs: BurstGraphs) -> Outcome:
         """The graphs of float32 vouch for the others, whether they are written or not."""
@@ -149,7 +153,7 @@ def build_bundle(checkpoint: Path, precisions: Iterable[Precision] = ("float32",
     name = checkpoint.name if MODEL_NAME.fullmatch(checkpoint.name) else "checkpoint"
     contents = Contents(source, model, name)
     for precision in precisions:
-        contents.add(build_graphs(model, precision), {})
+        contents.add(build_graphs(model, precision, unknown=source.vocabulary.unknown), {})
     return Bundle.in_memory(checkpoint, contents.manifest(), contents.files)
 
 

@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
@@ -12,8 +13,10 @@ from charloom.burst import TensorSpec
 
 Value = ir.Value
 Values = Sequence[Value]
-Operand = Value | np.generic | float | list[int] | None
-"""An input of an operator: a number is a constant of type float32 or int64, None an omitted input."""
+Number = np.generic | npt.NDArray[Any] | float | list[int]
+"""A constant: of type float32 or int64 unless numpy says which."""
+Operand = Value | Number | None
+"""An input of an operator: a number is a constant, None an omitted input."""
 
 OPSET = 20
 IR_VERSION = 10
@@ -53,8 +56,8 @@ class Initializers:
             self.used.append(name)
         return self._values[name]
 
-    def constant(self, value: np.generic | float | list[int]) -> Value:
-        """A number, or a vector of whole numbers; equal ones are one initializer."""
+    def constant(self, value: Number) -> Value:
+        """A number, or a vector of them; equal ones are one initializer."""
         array = np.asarray(value)
         if array.dtype == np.float64:
             array = array.astype(np.float32)
@@ -99,8 +102,8 @@ class GraphBuilder:
         """A weight of the model."""
         return self.initializers.weight(name)
 
-    def constant(self, value: np.generic | float | list[int]) -> Value:
-        """A number, or a vector of whole numbers."""
+    def constant(self, value: Number) -> Value:
+        """A number, or a vector of them."""
         return self.initializers.constant(value)
 
     def scan(

@@ -34,6 +34,13 @@ def probabilities(op: GraphBuilder, scores: Value, inverse_temperature: Value) -
     return op.Softmax(logits(op, scores, inverse_temperature), axis=-1)
 
 
+def exclude(op: GraphBuilder, scores: Value, token: int, tokens: int) -> Value:
+    """Scores [B, V] with that of a token that is never sampled at minus infinity; `tokens` is V."""
+    excluded = np.zeros(tokens, np.float32)
+    excluded[token] = -np.inf
+    return op.Add(scores, op.constant(excluded))
+
+
 def draw(op: GraphBuilder, mass: Value, uniform: Value, tokens: int) -> Value:
     """From mass [B, V] and uniform [B, 1] the drawn tokens, int64 [B]; `tokens` is V."""
     if tokens > BLOCK:

@@ -21,6 +21,7 @@ from charloom.score import bits_per_character
 from charloom.vocabulary import Tokens
 from export.build import BurstGraphs
 from export.held_out import HeldOutText
+from networks import sampler
 from networks.language_model import LanguageModel
 
 Logprobs = npt.NDArray[np.float32]
@@ -101,9 +102,16 @@ class Outcome:
 class Verifier:
     """Checks the graphs of a model against it, and those of int8 against those of float32."""
 
-    def __init__(self, model: LanguageModel, text: HeldOutText) -> None:
-        """Takes text that the model was not trained on."""
+    def __init__(self, model: LanguageModel, text: HeldOutText, unknown: int | None = None) -> None:
+        """Takes a model and what to compare it on.
+
+        Args:
+            model: the model.
+            text: text that it was not trained on.
+            unknown: the token that is never sampled, if there is one.
+        """
         self.model = model
+        self.unknown = unknown
         self.text = text
 
     def verify_float(self, graphs: BurstGraphs) -> Outcome:
@@ -120,7 +128,8 @@ class Verifier:
             raise VerificationError(
                 f"log-probabilities differ by up to {difference:.2g} nats (bound {BOUND:g})"
             )
-        equal = compare_greedy(self.model, session, graphs.state, self.text.tokens[:PROMPT], difference)
+        prompt = self.text.tokens[:PROMPT]
+        equal = compare_greedy(self.model, session, graphs.state, prompt, difference, self.unknown)
         comparison = {
             "largest_logprob_difference": difference,
             "greedy_tokens_equal": f"{equal} of {GREEDY}",
@@ -197,7 +206,12 @@ def score_model(model: LanguageModel, text: HeldOutText) -> Logprobs:
 
 @torch.inference_mode()
 def compare_greedy(
-    model: LanguageModel, session: Session, state: list[StateSpec], prompt: Tokens, difference: float
+    model: LanguageModel,
+    session: Session,
+    state: list[StateSpec],
+    prompt: Tokens,
+    difference: float,
+    unknown: int | None = None,
 ) -> int:
     """How many greedy tokens agree before the first that may not: two candidates too close to call.
 
@@ -214,6 +228,7 @@ def compare_greedy(
     chosen = session.run("plain", feeds)["chosen"][:, 0]
     fed = torch.from_numpy(np.concatenate([[start], chosen[:-1]]))[:, None]
     scores, _ = model(fed, model.initial_state(1))  # [T, 1, V]
+    scores = scores if unknown is None else sampler.exclude(scores, unknown)
     for place in range(len(prompt), len(chosen)):
         row = scores[place, 0]  # [V]
         if int(row.argmax()) == chosen[place]:

@@ -48,6 +48,13 @@ def probabilities(scores: Tensor, inverse_temperature: Tensor) -> Tensor:
     return torch.softmax(logits(scores, inverse_temperature), -1)
 
 
+def exclude(scores: Tensor, token: int) -> Tensor:
+    """Scores [B, V] with that of a token that is never sampled at minus infinity."""
+    excluded = torch.zeros(scores.shape[-1], device=scores.device)
+    excluded[token] = -torch.inf
+    return scores + excluded
+
+
 def draw(mass: Tensor, uniform: Tensor) -> Tensor:
     """Inverse CDF: the first token whose cumulative mass exceeds u * total.
 

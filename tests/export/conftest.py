@@ -50,8 +50,8 @@ class Built:
         return self.session.run(kind, {name: array for name, array in feeds.items() if name in names})
 
 
-def build_model(model, precision="float32") -> Built:
-    graphs = build_graphs(model, precision)
+def build_model(model, precision="float32", unknown=None) -> Built:
+    graphs = build_graphs(model, precision, unknown=unknown)
     return Built(model, graphs, Session(graphs, threads=1))
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from charloom.burst import FULL_INPUTS, PLAIN_OUTPUTS, take
+from export.burst import GRAPHS
 from tests.export import reference
-from tests.export.conftest import N, W, random_feeds
+from tests.export.conftest import N, W, build_model, random_feeds
 
 K, B = 8, 24
 NEUTRAL = {spec.name: spec.neutral for spec in FULL_INPUTS}
@@ -240,6 +241,33 @@ def test_rows_that_want_no_alternatives_are_told_of_token_0(net, random):
     assert not found["top_token"][:, spared].any()
     of_0 = np.where(everyone["top_token"] == 0, everyone["top_logprob"], 0).sum(-1, keepdims=True)
     assert (found["top_logprob"] == of_0)[:, spared].all()
+
+
+@pytest.mark.parametrize("name", ["net", "words"])
+def test_an_unknown_token_is_fed_and_scored_and_never_sampled(request, random, name):
+    """To the bit what each row does that does not allow it, in the plain graph as well."""
+    built = request.getfixturevalue(name)
+    unknown = built.size - 1
+    with_unknown = build_model(built.model, unknown=unknown)
+    feeds = random_feeds(built, random, B, K)
+    feeds["last"][::3] = feeds["forced"][::2] = unknown
+    without = feeds | {"allowed": feeds["allowed"] & (np.arange(built.size) != unknown)}
+    for name, array in built.run(without).items():
+        assert with_unknown.run(feeds)[name].tobytes() == array.tobytes(), name
+    plain = built.feeds(B, K, last=unknown, uniform=1 - 2.0**-24)
+    alone = with_unknown.run(plain, "plain")["chosen"]
+    assert (built.run(plain, "plain")["chosen"] == unknown).any()
+    assert not (alone == unknown).any()
+    without = plain | {"allowed": np.broadcast_to(np.arange(built.size) != unknown, (B, built.size))}
+    assert alone.tolist() == built.run(without)["chosen"].tolist()
+
+
+def test_graphs_of_a_vocabulary_without_an_unknown_token_know_nothing_of_it(net):
+    again = build_model(net.model)
+    with_unknown = build_model(net.model, unknown=net.size - 1)
+    assert again.graphs.graphs == net.graphs.graphs
+    changed = {kind for kind in GRAPHS if with_unknown.graphs.graphs[kind] != net.graphs.graphs[kind]}
+    assert changed == {"plain", "full"}
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (1, K), (B, 1), (33, 3)])

@@ -44,8 +44,8 @@ def bundle(bundle_dir):
 def worse_int8(monkeypatch):
     """Lets int8 cost a lot: its products come out half as large again."""
 
-    def build(model, precision, builders):
-        graphs = build_graphs(model, precision, builders)
+    def build(model, precision, *how):
+        graphs = build_graphs(model, precision, *how)
         if precision == "float32":
             return graphs
         scale = {

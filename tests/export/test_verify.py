@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from charloom.batch_invariance import BatchInvarianceError
 from export.verify import GREEDY, LANES, PROMPT, VerificationError, Verifier, compare_greedy, score_model
 from tests.conftest import needs_int8
-from tests.export.conftest import TALL, built_once
+from tests.export.conftest import TALL, build_model, built_once
 
 
 @pytest.fixture
@@ -57,6 +58,17 @@ def test_a_good_graph_passes(verify):
     assert manifest["execution_class"].startswith("float32/cpu/onnxruntime-")
     assert manifest["execution_class"].endswith(f"/pad{outcome.exactness.padding}")
     assert {"reading", "thread count"} <= set(manifest["equal_to_the_bit"])
+
+
+def test_a_model_that_would_often_choose_the_unknown_token_is_itself_without_it(net, text):
+    unknown = net.size - 1
+    model = copy.deepcopy(net.model)
+    with torch.no_grad():
+        model.output.bias[unknown] += 5
+    graphs = build_model(model, unknown=unknown).graphs
+    assert Verifier(model, text, len(text), unknown).verify_float(graphs).precision == "float32"
+    with pytest.raises(VerificationError, match="greedy text parts"):
+        Verifier(model, text, len(text)).verify_float(graphs)
 
 
 def test_the_loss_in_the_manifest_is_that_of_the_text(net, random, verify):

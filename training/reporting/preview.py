@@ -7,7 +7,7 @@ model nor the training's random numbers.
 import numpy as np
 import torch
 
-from charloom.vocabulary import Vocabulary
+from charloom.vocabulary import Tokens, Vocabulary, no_tokens
 from networks import sampler
 from networks.language_model import LanguageModel
 from training.reporting.config import PreviewConfig
@@ -17,7 +17,10 @@ from training.reporting.config import PreviewConfig
 def preview(
     model: LanguageModel, vocabulary: Vocabulary, config: PreviewConfig, seed: tuple[int, ...]
 ) -> list[tuple[float, str]]:
-    """Samples a text at each temperature, each in a stream of its own from the start token on."""
+    """Samples a text at each temperature, each in a stream of its own from the start token on.
+
+    A text ends early where the model ends a record.
+    """
     rows = len(config.preview_temperatures)
     if not rows or not config.preview_length:
         return []
@@ -30,7 +33,16 @@ def preview(
     chosen = []
     for u in uniform:
         scores, state = step(last, state)
+        if vocabulary.unknown is not None:
+            scores = sampler.exclude(scores, vocabulary.unknown)
         last = sampler.draw(sampler.probabilities(scores, inverse), sampler.settle(u, inverse))
         chosen.append(last)
     samples = torch.stack(chosen, 1).numpy()  # [B, T]
-    return [(t, vocabulary.decode(row)) for t, row in zip(config.preview_temperatures, samples, strict=True)]
+    texts = [vocabulary.decode(first_record(row, vocabulary.end)) for row in samples]
+    return list(zip(config.preview_temperatures, texts, strict=True))
+
+
+def first_record(tokens: Tokens, end: int | None) -> Tokens:
+    """The tokens [T] before the first end of a record; all if there is none."""
+    ended = np.flatnonzero(tokens == end) if end is not None else no_tokens()
+    return tokens[: ended[0]] if len(ended) else tokens

@@ -5,7 +5,7 @@ import torch
 from rich.console import Console
 
 from charloom.errors import ConfigError
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import CharacterVocabulary, SpecialTokens
 from networks.recurrent.config import RecurrentConfig
 from networks.recurrent.model import RecurrentModel
 from training.reporting.preview import PreviewConfig, preview
@@ -27,6 +27,17 @@ def test_previews_are_bounded_repeatable_and_leave_the_random_numbers_alone():
     assert model.training
     assert preview(model, vocabulary, PreviewConfig((), 30), (1,)) == []
     assert preview(model, vocabulary, PreviewConfig((1.0,), 0), (1,)) == []
+
+
+def test_a_sample_ends_with_its_record_and_holds_no_unknown_token():
+    vocabulary = CharacterVocabulary("ab", SpecialTokens(end=True, unknown=True))
+    model = RecurrentModel(RecurrentConfig(cells=8), vocabulary.inputs, vocabulary.size)
+    with torch.no_grad():
+        model.output.bias[vocabulary.unknown] += 50
+    samples = preview(model, vocabulary, PreviewConfig((1.0,) * 20, 30), (1,))
+    assert not any("\ufffd" in text for _, text in samples)
+    assert {len(text) for _, text in samples} - {30}
+    assert any(text == "" for _, text in samples)
 
 
 def test_a_terminal_gets_a_bar_and_samples_as_they_are():
