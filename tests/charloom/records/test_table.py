@@ -74,7 +74,7 @@ def test_a_table_is_read_as_text_files_are(tmp_path: Path) -> None:
         "skipped 1 empty record",
     )
     path.write_bytes(b"text\ncaf\xe9\n")
-    with pytest.raises(EncodingError, match="a.csv is not UTF-8: byte 0xe9 at byte 8, line 2"):
+    with pytest.raises(EncodingError, match=r"a.csv is not UTF-8: byte 0xe9 at byte 8, line 2"):
         read(path)
 
 
@@ -99,10 +99,10 @@ def test_numbers_are_text_and_null_is_none(tmp_path: Path) -> None:
         ("a.csv", "\n\n", "a.csv, line 1: there is no header"),
         ("a.csv", "id,body\n1,x\n", "line 1, the header: it has id, body, but no column 'text'"),
         ("a.csv", "text\nx\n", "the header: it has text, but no column 'kind'"),
-        ("a.csv", "text,kind,text\n", "it has several column 'text'"),
+        ("a.csv", "text,kind,text\n", "it has 2 times the column 'text'"),
         ("a.csv", "\n" + "x" * 50 + ",b\n", f"line 2, the header: it has {'x' * 40}..., b, but no"),
-        ("a.csv", "text,kind\n\"a\nb\",c\nd\n", "a.csv, line 4: the row has 1 field, and the header 2"),
-        ("a.csv", "text,kind\na,b,c\n", "a.csv, line 2: the row has 3 fields, and the header 2"),
+        ("a.csv", "text,kind\n\"a\nb\",c\nd\n", "a.csv, line 4: 1 fields, where the header has 2"),
+        ("a.csv", "text,kind\na,b,c\n", "a.csv, line 2: 3 fields, where the header has 2"),
         ("a.csv", 'text,kind\na,b\n"c,d\ne,f\n', "line 3: a quotation mark begins a field that never ends"),
         ("a.tsv", 'text\tkind\n"a" b\tc\n', "a.tsv, line 2: .* expected after .*each further one is doubled"),
         ("a.jsonl", '{"text": "a"}\n', "line 1: it has text, but no field 'kind'"),
@@ -179,7 +179,5 @@ def test_rows_of_parquet_are_records(tmp_path: Path) -> None:
 
 def test_parquet_needs_its_extra_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(
-        RecordError, match=r"a.parquet needs the package pyarrow: pip install '\.\[parquet\]'"
-    ):
+    with pytest.raises(RecordError, match=r"a.parquet needs the package pyarrow: pip install"):
         read(tmp_path / "a.parquet")
