@@ -1,13 +1,13 @@
 """Reads records from files in bounded memory: pieces of plain text, rows of tables."""
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 from charloom.records.changes import RecordChanges
 from charloom.records.config import RecordsConfig
 from charloom.records.plain import delimited, lines, paragraphs
-from charloom.records.record import Record
+from charloom.records.record import Record, RecordError
+from charloom.records.table import KINDS, is_table, table_records
 from charloom.text_file import EmptyTextError, read_pieces
 from charloom.texts import Texts
 
@@ -24,23 +24,43 @@ def read_records(texts: Texts, config: RecordsConfig, changes: RecordChanges) ->
         CharloomError: a file cannot be read, is not UTF-8 text, or has no such records.
     """
     assert config.divides
+    for file in texts.files:
+        check_kind(file, texts.called(file), config)
     changes.delimiter = config.delimiter
+    read = table_records if config.tables else plain_records
     none = True
     for file in texts.files:
-        for text in plain_records(file, texts.called(file), config, changes):
-            if text:
-                yield Record(text)
-                none = False
-            else:
-                changes.empty += 1
+        for record in read(file, texts.called(file), config, changes):
+            yield record
+            none = False
     if none:
         raise EmptyTextError(f"{texts.name} has no records")
 
 
-def plain_records(path: Path, name: str, config: RecordsConfig, changes: RecordChanges) -> Iterable[str]:
-    """The records of a plain text, empty ones too."""
-    pieces = read_pieces(path, changes, name, nul="\0" in config.delimiter)
-    divided = {"lines": lines, "paragraphs": paragraphs}.get(
-        config.records, partial(delimited, delimiter=config.delimiter, changes=changes)
-    )
-    return divided(pieces)
+def check_kind(path: Path, name: str, config: RecordsConfig) -> None:
+    """Raises RecordError for a file that is no table where columns are read, or can be nothing but one."""
+    if config.tables and not is_table(path):
+        raise RecordError(
+            f"{name} is no table, from which text_column could be read: tables are {', '.join(KINDS)} files; "
+            "name only such, for example by a pattern"
+        )
+    if not config.tables and path.suffix.lower() == ".parquet":
+        raise RecordError(f"{name} is a table: text_column names the column to read")
+
+
+def plain_records(path: Path, name: str, config: RecordsConfig, changes: RecordChanges) -> Iterator[Record]:
+    """The records of a plain text that have a character."""
+    for text in divided(read_pieces(path, changes, name, nul="\0" in config.delimiter), config, changes):
+        if text:
+            yield Record(text)
+        else:
+            changes.empty += 1
+
+
+def divided(pieces: Iterable[str], config: RecordsConfig, changes: RecordChanges) -> Iterator[str]:
+    """The parts of a plain text, empty ones too."""
+    if config.records == "lines":
+        return lines(pieces)
+    if config.records == "paragraphs":
+        return paragraphs(pieces)
+    return delimited(pieces, config.delimiter, changes)
