@@ -91,7 +91,9 @@ class Trainer:
         """
         training, validation, _ = corpus.parts
         if not validation:
-            raise ShortTextError("the validation part of the text is empty: raise --validation-fraction, or use more text")
+            raise ShortTextError(
+                "the validation part of the text is empty: raise --validation-fraction, or use more text"
+            )
         self.options = options
         self.corpus = corpus
         self.model = model

@@ -12,7 +12,7 @@ from networks.recurrent.config import RecurrentConfig
 from networks.registry import NETWORKS, NetworkRegistry
 from training.checkpoint import load_checkpoint, load_training_state
 from training.data.batches import BatchConfig
-from training.data.corpus import CorpusConfig
+from training.data.config import CorpusConfig
 from training.data.read_corpus import read_corpus
 from training.folder import RunFolder
 from training.hardware import HardwareConfig, resolve

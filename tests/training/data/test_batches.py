@@ -4,7 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.batches import REPEATS, BatchConfig, Chunk, Lanes, as_tensor, drawn, read
+from training.data.batches import REPEATS, Lanes, as_tensor, drawn, read
+from training.data.chunk import Chunk
+from training.data.config import BatchConfig
 from training.data.corpus import ShortTextError
 from training.data.reader import Reader
 from training.hardware import Hardware

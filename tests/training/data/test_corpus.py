@@ -12,7 +12,7 @@ from charloom.errors import ConfigError
 from charloom.text_file import UnreadableTextError
 from charloom.vocabulary import CharacterBuilder
 from tests.charloom.vocabulary.byte_pairs import BytePairBuilder
-from training.data.corpus import CorpusConfig
+from training.data.config import CorpusConfig
 from training.data.read_corpus import read_corpus
 from training.data.token_file import SaveError, release
 
