@@ -120,7 +120,9 @@ class GenerateOptions(Sampling):
     max_tokens: Count = 256
     """Tokens to generate, at the most; 0 only reads the prompt."""
     min_tokens: Count = 0
-    """Tokens to generate before a stop string or a stop token can end the text."""
+    """Tokens to generate before a stop, or the end of a record, can end the text."""
+    ignore_end: bool = False
+    """Never end a record: generate max_tokens, or up to a stop. Models of continuous text end none anyway."""
     seed: Annotated[int, Meta(ge=0, le=SEEDS - 1)] | None = None
     """Makes the text reproducible; without it one is chosen."""
     stop: Stops = ()

@@ -51,6 +51,10 @@ class ModelInfo:
     vocabulary_size: int
     validation_loss: float
     state_bytes: int
+    ends: bool
+    """Whether its texts are records, which end."""
+    labels: dict[str, list[str]]
+    """The labels that every record has, and what each can be."""
 
 
 class BaseClient(Generic[Channel, Texts]):
@@ -288,7 +292,9 @@ def to_info(model: pb.Model) -> ModelInfo:
     values = {field.name: getattr(model, field.name) for field in fields(ModelInfo)}
     network = {field.name: getattr(model.network, field.name) for field in fields(NetworkInfo)}
     config = {name: plain(value) for name, value in json_format.MessageToDict(model.network.config).items()}
-    return ModelInfo(**values | {"network": NetworkInfo(**network | {"config": config})})
+    labels = {column.name: list(column.values) for column in model.labels}
+    info = NetworkInfo(**network | {"config": config})
+    return ModelInfo(**values | {"network": info, "labels": labels})
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ class TextEnding:
     """How a text ended."""
 
     finish: str
-    """Why: length or stop."""
+    """Why: length, stop, or end where the model ended the record."""
     tokens: int
     """Tokens that were generated."""
 

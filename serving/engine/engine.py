@@ -20,6 +20,7 @@ from charloom.options import MAX_WINDOW, InvalidRequestError, Violation, seed_of
 from charloom.vocabulary import Vocabulary, no_tokens
 from serving.engine.batch import Batch
 from serving.engine.config import SchedulerConfig
+from serving.engine.detokenizer import Released
 from serving.engine.request import Request
 from serving.engine.retry_after import RetryAfter
 from serving.engine.runner import Runner
@@ -137,7 +138,7 @@ class Engine:
         plan = self.scheduler.plan()
         if plan is None:
             return StepReport(updates)
-        batch = Batch(plan.streams, plan.steps, self.vocabulary.size)
+        batch = Batch(plan.streams, plan.steps, self.vocabulary)
         started = time.perf_counter()
         try:
             outputs = self._run(batch)
@@ -155,7 +156,7 @@ class Engine:
     def probe(self) -> bool:
         """Returns whether bursts succeed: runs one of a single step that belongs to no stream."""
         request = Request(no_tokens(), max_tokens=1, seed=0)
-        batch = Batch([Stream(request, self.vocabulary)], 1, self.vocabulary.size)
+        batch = Batch([Stream(request, self.vocabulary)], 1, self.vocabulary)
         try:
             self.runner.reset(self.slots.scratch)
             self.runner.run(batch.kind, batch.feeds(), [self.slots.scratch])
@@ -254,8 +255,6 @@ class Engine:
         updates = []
         for row, stream in enumerate(batch.streams):
             stream.advance(chosen[: batch.steps[row], row])
-            if stream.children and not stream.forced_left:
-                self._fork(stream)
             shown = slice(batch.withheld[row], batch.steps[row])
             requested = stream.request.logprobs is not None
             alternatives = stream.request.logprobs or 0
@@ -266,6 +265,10 @@ class Engine:
                 top_logprob[shown, row, :alternatives],
             )
             try:
+                if batch.cut[row]:
+                    self._begin_record(stream, stream.position)
+                if stream.children and not stream.forced_left:
+                    self._fork(stream)
                 update = self._update(stream, sampled)
             except CharloomError as error:
                 updates += self._fail([stream], BurstError(str(error)))
@@ -290,6 +293,8 @@ class Engine:
         done = stream.steps_left == 0
         released = stream.detokenizer.put(sampled, final=done)
         stream.released += len(released.sampled)
+        if released.end is not None:
+            return self._end(stream, released, released.end)
         finish = Finish.STOP if released.stopped else Finish.LENGTH if done else None
         return Update(
             stream,
@@ -299,6 +304,26 @@ class Engine:
             finish=finish,
             snapshot=self._snapshot(stream) if stream.due(final=finish is not None) else None,
         )
+
+    def _end(self, stream: Stream, released: Released, end: SampledTokens) -> Update:
+        """Returns the last update of a stream that sampled the end of its record; the burst ran beyond it."""
+        self._begin_record(stream, stream.visible + 1)
+        assert stream.slot is not None, "a running stream has a slot"
+        return Update(
+            stream,
+            texts=released.texts,
+            sampled=released.sampled,
+            position=stream.position,
+            finish=Finish.END,
+            end_logprob=None if stream.request.logprobs is None else float(end.logprobs[0]),
+            snapshot=stream.snapshot(self.runner.snapshot(stream.slot)) if stream.due(final=True) else None,
+        )
+
+    def _begin_record(self, stream: Stream, position: int) -> None:
+        """Has a stream begin its next record at this position: in the fresh state, at the start token."""
+        assert stream.slot is not None, "a running stream has a slot"
+        self.runner.reset(stream.slot)
+        stream.begin_record(position)
 
     def _snapshot(self, stream: Stream) -> Snapshot:
         """Returns the snapshot of a stream after the last token that was handed out."""

@@ -23,12 +23,13 @@ class Stream:
     vocabulary: InitVar[Vocabulary]
     deadline: float | None = None
     """Seconds on the clock of `time.monotonic`."""
+    start_token: int = field(init=False)
     last: int = field(init=False)
     """The token it feeds next; the start token at first."""
     position: int = 0
-    """Tokens chosen so far, forced and sampled."""
+    """Tokens chosen so far, forced and sampled, ends of records included."""
     recent: Tokens = field(default_factory=no_tokens)
-    """The newest of them: int64 [W], W up to `Request.remembered`."""
+    """The newest of them in its record: int64 [W], W up to `Request.remembered`."""
     slot: int | None = None
     """Its slot of the runner while it runs."""
     children: list["Stream"] = field(default_factory=list)
@@ -48,11 +49,12 @@ class Stream:
 
     def __post_init__(self, vocabulary: Vocabulary) -> None:
         request = self.request
-        self.last = vocabulary.start
+        self.start_token = self.last = vocabulary.start
         self.released = request.before + (0 if request.scored else len(request.replay))
         self.consumed = self.saved = self.released
-        stops = StopChecker(request.stop, request.rules.stop)
-        decoder = vocabulary.decoder(request.context)
+        end = None if request.scored else vocabulary.end
+        stops = StopChecker(request.stop, request.rules.stop, end)
+        decoder = vocabulary.decoder(of_last_record(request.context, vocabulary.end))
         self.detokenizer = Detokenizer(decoder, stops, request.min_tokens, self.released)
         if request.origin is not None:
             self.start_from(request.origin)
@@ -102,6 +104,10 @@ class Stream:
         if self.anchor is not None:
             self.anchor.chosen.append(chosen)
 
+    def begin_record(self, position: int) -> None:
+        """Goes on at the beginning of the next record, at this position; its slot has the fresh state."""
+        self.last, self.position, self.recent = self.start_token, position, no_tokens()
+
     def start_from(self, snapshot: Snapshot) -> None:
         """Starts, or goes on, at a snapshot."""
         self.last, self.position, self.recent = snapshot.last, snapshot.position, snapshot.recent
@@ -129,6 +135,12 @@ class Anchor:
         """Returns the tokens [T] that lead from it to a position."""
         tokens = np.concatenate([no_tokens(), *self.chosen])
         return tokens[: position - self.position]
+
+
+def of_last_record(tokens: Tokens, end: int | None) -> Tokens:
+    """Returns the tokens [T] after the last end of a record; all if there is none."""
+    ends = np.flatnonzero(tokens == end) if end is not None else no_tokens()
+    return tokens[ends[-1] + 1 :] if len(ends) else tokens
 
 
 def newest(count: int, *tokens: Tokens) -> Tokens:

@@ -18,7 +18,7 @@ from charloom.vocabulary import Tokens, no_tokens
 from serving.engine.async_engine import UpdateReader
 from serving.engine.history import History
 from serving.engine.request import Request, encode
-from serving.engine.update import Update
+from serving.engine.update import Finish, Update
 from serving.rpc import convert, state_token
 from serving.rpc.convert import Text
 from serving.rpc.limits import RequestLimits
@@ -54,6 +54,8 @@ class Command:
 class PartialText:
     """A text while it is generated: a history up to its newest snapshot, and the tokens after that."""
 
+    end: int | None
+    """The token that ends a record; None in a model whose texts have no end."""
     history: History
     tokens: list[Tokens]
     """Those after the history, [T] each."""
@@ -67,6 +69,8 @@ class PartialText:
         self.begun = True
         self.generated += len(update.sampled)
         self.tokens.append(update.sampled.tokens)
+        if update.finish is Finish.END:
+            self.tokens.append(np.array([self.end]))
         if update.snapshot is not None:
             tokens = np.concatenate(self.tokens)
             known = update.snapshot.position - self.history.here.position
@@ -158,7 +162,7 @@ class Branch:
     ) -> AsyncIterator[pb.GenerateResponse]:
         """Generates a text; however it ends, the branch is then after the last token that was sent."""
         request = self._to_request(message)
-        text = PartialText(self.history, [request.prompt])
+        text = PartialText(self._vocabulary.end, self.history, [request.prompt])
         yield convert.to_start(self._context.text, request)
         last: pb.GenerateResponse | None = None
         try:

@@ -25,7 +25,11 @@ from serving.served_model import ServedModel
 
 T = TypeVar("T")
 
-FINISH = {Finish.LENGTH: pb.FINISH_REASON_LENGTH, Finish.STOP: pb.FINISH_REASON_STOP}
+FINISH = {
+    Finish.LENGTH: pb.FINISH_REASON_LENGTH,
+    Finish.STOP: pb.FINISH_REASON_STOP,
+    Finish.END: pb.FINISH_REASON_END,
+}
 PLAIN_FIELDS = {field.name for field in fields(GenerateOptions)} - set(MAX_NAMED)
 """Options that have the same form on the wire: all but those that name tokens."""
 LIST_LIMITS = MAX_NAMED | {"stop": MAX_STOPS, "temperature": MAX_TEMPERATURES}
@@ -123,6 +127,8 @@ def to_response(
         response.finish.reason = FINISH[update.finish]
         response.finish.prompt_tokens = update.stream.request.start
         response.finish.generated_tokens = update.stream.released
+        if update.end_logprob is not None:
+            response.finish.end_logprob = update.end_logprob
     return response
 
 
@@ -170,4 +176,9 @@ def to_model(model: Model) -> pb.Model:
         vocabulary_size=manifest.vocabulary_size,
         validation_loss=float(manifest.training.get("validation_loss", "nan")),
         state_bytes=sum(spec.nbytes for spec in model.executor.state),
+        ends=model.bundle.vocabulary.end is not None,
+        labels=[
+            pb.LabelColumn(name=column.name, values=column.values)
+            for column in model.bundle.vocabulary.ids.special.labels
+        ],
     )
