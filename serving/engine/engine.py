@@ -21,6 +21,7 @@ from charloom.vocabulary import Vocabulary, no_tokens
 from serving.engine.batch import Batch
 from serving.engine.config import SchedulerConfig
 from serving.engine.detokenizer import Released
+from serving.engine.fresh_states import FreshStates
 from serving.engine.request import Request
 from serving.engine.retry_after import RetryAfter
 from serving.engine.runner import Runner
@@ -63,6 +64,7 @@ class Engine:
         self.vocabulary = vocabulary
         self.config = config
         self.slots = Slots(config.max_streams)
+        self.fresh_states = FreshStates(runner, self.slots.scratch, vocabulary.start)
         self.scheduler = Scheduler(config)
         self.max_admitted = config.max_streams + config.max_waiting
         """Streams that can be in the engine at the same time, running or waiting."""
@@ -233,14 +235,18 @@ class Engine:
             elif stream.deadline is not None and stream.deadline <= now:
                 updates += self._fail([stream], DeadlineError())
         while self.scheduler.waiting and (slot := self.slots.acquire()) is not None:
-            self._start(self.scheduler.waiting[0], slot)
+            stream = self.scheduler.waiting[0]
+            try:
+                self._start(stream, slot)
+            except CharloomError as error:
+                updates += self._fail([stream], BurstError(str(error)))
         return updates
 
     def _start(self, stream: Stream, slot: int) -> None:
         """Starts the first waiting stream in a free slot."""
         stream.slot = slot
         if stream.origin is None:
-            self.runner.reset(slot)
+            self.fresh_states.set(slot, stream.labels)
         else:
             self.runner.restore(slot, stream.origin)
             stream.origin = None
@@ -322,7 +328,7 @@ class Engine:
     def _begin_record(self, stream: Stream, position: int) -> None:
         """Has a stream begin its next record at this position: in the fresh state, at the start token."""
         assert stream.slot is not None, "a running stream has a slot"
-        self.runner.reset(stream.slot)
+        self.fresh_states.set(stream.slot, stream.labels)
         stream.begin_record(position)
 
     def _snapshot(self, stream: Stream) -> Snapshot:
@@ -348,6 +354,7 @@ class Engine:
             last=int(tokens[-1]) if len(tokens) else anchor.last,
             position=stream.visible,
             recent=newest(MAX_WINDOW, anchor.recent, tokens),
+            labels=stream.labels,
         )
 
     def _fail(self, streams: Iterable[Stream], error: ServingError) -> list[Update]:

@@ -7,7 +7,7 @@ import numpy as np
 from charloom.vocabulary import Tokens, Vocabulary, no_tokens
 from serving.engine.detokenizer import Detokenizer
 from serving.engine.request import Request
-from serving.engine.snapshot import Snapshot, State
+from serving.engine.snapshot import Labels, Snapshot, State
 from serving.engine.stop_checker import StopChecker
 
 
@@ -30,12 +30,14 @@ class Stream:
     """Tokens chosen so far, forced and sampled, ends of records included."""
     recent: Tokens = field(default_factory=no_tokens)
     """The newest of them in its record: int64 [W], W up to `Request.remembered`."""
+    labels: Labels = field(init=False)
+    """The tokens of its records' labels."""
     slot: int | None = None
     """Its slot of the runner while it runs."""
     children: list["Stream"] = field(default_factory=list)
     """The other streams of its request, which start from its state once it has read their prompt."""
     origin: State | None = None
-    """The state to start from instead of a fresh one; dropped once it has a slot."""
+    """The state to start from instead of the fresh one of its labels; dropped once it has a slot."""
     detokenizer: Detokenizer = field(init=False)
     released: int = 0
     """Tokens of the text that its client has, or that were handed out."""
@@ -50,6 +52,7 @@ class Stream:
     def __post_init__(self, vocabulary: Vocabulary) -> None:
         request = self.request
         self.start_token = self.last = vocabulary.start
+        self.labels = request.labels
         self.released = request.before + (0 if request.scored else len(request.replay))
         self.consumed = self.saved = self.released
         end = None if request.scored else vocabulary.end
@@ -111,11 +114,12 @@ class Stream:
     def start_from(self, snapshot: Snapshot) -> None:
         """Starts, or goes on, at a snapshot."""
         self.last, self.position, self.recent = snapshot.last, snapshot.position, snapshot.recent
+        self.labels = snapshot.labels
         self.origin = snapshot.state
 
     def snapshot(self, state: State) -> Snapshot:
         """Returns the snapshot at its last token, at which it has this state."""
-        return Snapshot(state, self.last, self.position, self.recent)
+        return Snapshot(state, self.last, self.position, self.recent, self.labels)
 
     def set_anchor(self) -> None:
         """Remembers its last token, at which its anchor slot has its state."""

@@ -25,7 +25,7 @@ from serving.rpc.limits import RequestLimits
 from serving.rpc.security.sealing import Sealer
 from serving.rpc.state_token import DELIVERY_FIELDS
 
-IMPLIED_FIELDS = DELIVERY_FIELDS - {"token_ids"} | {"n"}
+IMPLIED_FIELDS = DELIVERY_FIELDS - {"token_ids"} | {"n", "labels"}
 """Fields of a GenerateRequest that must be absent, since the conversation determines them."""
 
 
@@ -86,6 +86,7 @@ class Branch:
         self.history = history
         self._context = context
         self._vocabulary = context.text.model.bundle.vocabulary
+        self._delimiter = context.text.model.bundle.delimiter
         self._reader: UpdateReader | None = None
         """The reader of the request that runs."""
 
@@ -133,7 +134,7 @@ class Branch:
         """Reads a text of at most the length of a prompt, and then tokens."""
         if violations := list(self._unfit(message)):
             raise InvalidRequestError(violations)
-        encoded = encode("text", message.text, self._vocabulary, skip=message.skip_unknown)
+        encoded = encode("text", message.text, self._vocabulary, self._delimiter, skip=message.skip_unknown)
         fed = np.concatenate([encoded, np.array(message.token_ids, np.int64)])
         added = "".join(self._vocabulary.decoder(self.history.here.recent).put(fed))
         await self._read(self.history, fed)
@@ -200,7 +201,9 @@ class Branch:
         if present:
             reason = "must be absent: the conversation says it"
             raise InvalidRequestError([Violation(name, reason) for name in present])
-        request = convert.to_request(message, self._vocabulary, self._context.limits)
+        request = convert.to_request(
+            message, self._vocabulary, self._context.limits, self._delimiter, resumes=True
+        )
         history = self.history
         return replace(request, origin=history.here, returns_state=True, state_interval=history.apart)
 

@@ -46,6 +46,8 @@ def record_bundle(
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 1.5 / parameter.shape[-1] ** 0.5)
+        model.recurrent.weight_hh_l0.mul_(1.6)  # so that labels are remembered
+        model.recurrent.weight_ih_l0[:, vocabulary.start + 1 :].mul_(4)
         if vocabulary.unknown is not None:
             model.output.bias[vocabulary.unknown] = 3  # so that one that could be sampled would be
     source = Checkpoint("records", model.config, vocabulary, model.state_dict(), training, {}, "")
