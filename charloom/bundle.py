@@ -21,6 +21,7 @@ from stat import S_ISREG
 from typing import Any, Protocol
 
 from charloom.burst import GraphKind
+from charloom.delimiter import delimiter_of
 from charloom.execution_class import Precision
 from charloom.files import sync_folder, write_synced
 from charloom.manifest import (
@@ -110,6 +111,11 @@ class Bundle:
     def path(self) -> Path:
         """Where the bundle is, or what it was made of."""
         return self.files.path
+
+    @property
+    def delimiter(self) -> str | None:
+        """What was between the records of the training text; None if nothing was, or there were none."""
+        return None if self.vocabulary.end is None else delimiter_of(self.manifest.training)
 
     def graph(self, precision: Precision, kind: GraphKind) -> bytes:
         """The serialized ONNX model of a burst graph, verified once more as it is read."""

@@ -5,7 +5,7 @@ they differ and why, and in which order things apply.
 """
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
@@ -120,7 +120,9 @@ class GenerateOptions(Sampling):
     max_tokens: Count = 256
     """Tokens to generate, at the most; 0 only reads the prompt."""
     min_tokens: Count = 0
-    """Tokens to generate before a stop string or a stop token can end the text."""
+    """Tokens to generate before a stop, or the end of a record, can end the text."""
+    ignore_end: bool = False
+    """Never end a record, but go on to the full length or to a stop; only models of records end any."""
     seed: Annotated[int, Meta(ge=0, le=SEEDS - 1)] | None = None
     """Makes the text reproducible; without it one is chosen."""
     stop: Stops = ()
@@ -167,6 +169,13 @@ def as_tuple(given: Any) -> tuple[Any, ...]:
     if isinstance(given, str | int | float):
         return (given,)
     return tuple(given.items() if isinstance(given, Mapping) else given)
+
+
+def no_string(strings: Sequence[str], name: str = "texts") -> Sequence[str]:
+    """Strings as they are; raises TypeError for a single one, which would be read as its characters."""
+    if isinstance(strings, str):
+        raise TypeError(f"{name} are a list: put a single one into [ ]")
+    return strings
 
 
 def unless_between(field: str, values: Iterable[float], lowest: float, highest: float) -> Iterator[Violation]:

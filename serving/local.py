@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from charloom.bundle import Bundle
-from charloom.options import GenerateOptions, check
+from charloom.options import GenerateOptions, check, no_string
 from charloom.score import Score
 from serving.commands.text_model import TextEnding, TextPiece
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.engine import Engine
-from serving.engine.request import Request, prepare
+from serving.engine.request import Request, find_labels, prepare
 from serving.engine.stream import Stream
 from serving.engine.text_requests import embedding_requests, scoring_requests
 from serving.engine.update import Update
@@ -48,19 +48,28 @@ class LocalModel:
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.model = Model.of(opened, config or RunnerConfig())
 
-    def generate(self, prompt: str = "", *, n: int = 1, **options: Any) -> list[str]:
+    @property
+    def label_columns(self) -> dict[str, list[str]]:
+        """The labels that every record of the model has, and what each can be."""
+        columns = self.model.bundle.vocabulary.ids.special.labels
+        return {column.name: list(column.values) for column in columns}
+
+    def generate(
+        self, prompt: str = "", *, n: int = 1, labels: Sequence[str] = (), **options: Any
+    ) -> list[str]:
         """Generates n texts that continue a prompt.
 
         Args:
             prompt: read first, not repeated in the texts.
             n: how many; the text at index i has the first seed plus i.
+            labels: one value for each of `label_columns`.
             options: the fields of `charloom.options.GenerateOptions`.
 
         Raises:
             InvalidRequestError: the prompt or an option cannot be used.
         """
         texts = [""] * n
-        for piece in self.stream(prompt, GenerateOptions(**options), n=n):
+        for piece in self.stream(prompt, GenerateOptions(**options), n=n, labels=labels):
             texts[piece.index] += piece.text
         return texts
 
@@ -80,7 +89,9 @@ class LocalModel:
         """Generates n texts at each of several temperatures."""
         return {t: self.generate(prompt, n=n, temperature=t, **options) for t in temperatures}
 
-    def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Iterator[TextPiece]:
+    def stream(
+        self, prompt: str, options: GenerateOptions, *, n: int = 1, labels: Sequence[str] = ()
+    ) -> Iterator[TextPiece]:
         """Generates n texts at the same time and yields their pieces as they are made.
 
         Raises:
@@ -88,27 +99,46 @@ class LocalModel:
             ServingError: a burst failed.
         """
         check(options, n)
-        request = prepare(prompt, options, self.model.bundle.vocabulary)
+        bundle = self.model.bundle
+        found = find_labels(no_string(labels, "labels"), bundle.vocabulary)
+        request = prepare(prompt, options, bundle.vocabulary, labels=found, delimiter=bundle.delimiter)
         engine = self._engine(n)
         for index, update in run(engine, engine.submit_texts(request, n)):
             ending = update.finish and TextEnding(update.finish.value, update.stream.released)
             yield TextPiece(index, update.text, ending)
 
-    def score(self, texts: Sequence[str], prompt: str = "", *, skip_unknown: bool = False) -> list[Score]:
+    def score(
+        self,
+        texts: Sequence[str],
+        prompt: str = "",
+        *,
+        labels: Sequence[str] = (),
+        skip_unknown: bool = False,
+    ) -> list[Score]:
         """Returns the log-probability of each token of each text, read after the prompt.
 
         Raises:
             InvalidRequestError: one has characters that the model has not.
             ServingError: a burst failed.
         """
-        requests = scoring_requests(texts, prompt, self.model.bundle.vocabulary, skip=skip_unknown)
+        bundle = self.model.bundle
+        requests = scoring_requests(
+            texts,
+            prompt,
+            bundle.vocabulary,
+            skip=skip_unknown,
+            labels=find_labels(no_string(labels, "labels"), bundle.vocabulary),
+            delimiter=bundle.delimiter,
+        )
         scores = [Score() for _ in texts]
         for index, update in self._read(requests):
             sampled = update.sampled
             scores[index].add(sampled.tokens.tolist(), sampled.logprobs.tolist(), update.texts)
         return scores
 
-    def embed(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[list[float]]:
+    def embed(
+        self, texts: Sequence[str], *, labels: Sequence[str] = (), skip_unknown: bool = False
+    ) -> list[list[float]]:
         """Returns a vector of length 1 for each text; the inner product of two is their similarity.
 
         Raises:
@@ -117,7 +147,14 @@ class LocalModel:
             ServingError: a burst failed.
         """
         specs = embedding_specs(self.model.bundle.manifest.embedding, self.model.executor.state)
-        requests = embedding_requests(texts, self.model.bundle.vocabulary, skip=skip_unknown)
+        bundle = self.model.bundle
+        requests = embedding_requests(
+            texts,
+            bundle.vocabulary,
+            skip=skip_unknown,
+            labels=find_labels(no_string(labels, "labels"), bundle.vocabulary),
+            delimiter=bundle.delimiter,
+        )
         vectors: list[list[float]] = [[] for _ in texts]
         for index, update in self._read(requests):
             if update.snapshot is not None:

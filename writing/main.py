@@ -35,6 +35,7 @@ class WritingFlags(Flags):
     min_tokens: Annotated[Count, Unasked] = 0
     stop: Annotated[Stops, Unasked] = ()
     stop_tokens: Annotated[StopTokens, Unasked] = ()
+    ignore_end: Annotated[bool, Unasked] = True
     skip_unknown: Annotated[bool, Unasked] = False
 
 

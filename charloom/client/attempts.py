@@ -31,7 +31,7 @@ class GenerationStatus:
 
     @property
     def finish(self) -> str | None:
-        """How the first text ended, length or stop; None before it is complete."""
+        """How the first text ended, length, stop or end; None before it is complete."""
         return self.endings[0].reason if 0 in self.endings else None
 
     @property

@@ -17,7 +17,7 @@ from charloom.client.request_error import RequestError
 from charloom.client.retries import RetryConfig
 from charloom.client.servers import Servers, connect, connect_async, several
 from charloom.connection import Tls
-from charloom.options import GenerateOptions
+from charloom.options import GenerateOptions, no_string
 from charloom.score import Score
 
 Channel = TypeVar("Channel", bound=grpc.Channel | grpc.aio.Channel)
@@ -51,6 +51,10 @@ class ModelInfo:
     vocabulary_size: int
     validation_loss: float
     state_bytes: int
+    ends: bool
+    """Whether its texts are records, which end."""
+    labels: dict[str, list[str]]
+    """The labels that every record has, and what each can be."""
 
 
 class BaseClient(Generic[Channel, Texts]):
@@ -90,6 +94,7 @@ class BaseClient(Generic[Channel, Texts]):
         *,
         model: str = "",
         n: int = 1,
+        labels: Sequence[str] = (),
         logprobs: int | None = None,
         token_ids: bool = False,
         state: bytes = b"",
@@ -108,6 +113,7 @@ class BaseClient(Generic[Channel, Texts]):
             prompt: read first, not repeated in the text.
             model: name of the model; may be empty on a server of one model.
             n: number of texts; the one at index i has the seed plus i.
+            labels: one value for each of the model's labels, in their order; a state has its own.
             logprobs: alternatives a token (0 to 20) in the pieces, beside its log-probability; None: neither.
             token_ids: whether pieces hold token ids.
             state: a state token to go on from, instead of the beginning.
@@ -122,6 +128,7 @@ class BaseClient(Generic[Channel, Texts]):
             InvalidRequestError: an option has a value that no server takes.
         """
         message = to_message(prompt, GenerateOptions(**options), n, logprobs)
+        message.labels.extend(no_string(labels, "labels"))
         shape(message, model, token_ids, state, return_state, state_interval, require_exact)
         return self._begin(message, timeout)
 
@@ -148,7 +155,14 @@ class Client(BaseClient[grpc.Channel, Generation]):
     _connect = staticmethod(connect)
     _generation = Generation
 
-    def converse(self, *, model: str = "", state: bytes = b"", require_exact: bool = False) -> Conversation:
+    def converse(
+        self,
+        *,
+        model: str = "",
+        state: bytes = b"",
+        labels: Sequence[str] = (),
+        require_exact: bool = False,
+    ) -> Conversation:
         """Opens a conversation: one stream, command by command, from a state token or from the beginning.
 
         It is lost with its server, but for the states in `Conversation.states`.
@@ -156,15 +170,27 @@ class Client(BaseClient[grpc.Channel, Generation]):
         Raises:
             RequestError: no server opens it.
         """
-        opening = pb.Open(model=model, state=state, require_exact=require_exact)
+        opening = pb.Open(
+            model=model, state=state, require_exact=require_exact, labels=no_string(labels, "labels")
+        )
         return self._call(lambda stub: Conversation(stub.Converse, opening))
 
     def score(
-        self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        model: str = "",
+        labels: Sequence[str] = (),
+        skip_unknown: bool = False,
     ) -> list[Score]:
         """The log-probability of each token of each text, read after the prompt."""
         message = pb.ScoreRequest(
-            texts=no_string(texts), prompt=prompt, model=model, skip_unknown=skip_unknown
+            texts=no_string(texts),
+            prompt=prompt,
+            model=model,
+            labels=no_string(labels, "labels"),
+            skip_unknown=skip_unknown,
         )
         scores = [Score() for _ in texts]
         for response in self._call(lambda stub: list(stub.Score(message))):
@@ -172,10 +198,17 @@ class Client(BaseClient[grpc.Channel, Generation]):
         return scores
 
     def embed(
-        self, texts: Sequence[str], *, model: str = "", skip_unknown: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        model: str = "",
+        labels: Sequence[str] = (),
+        skip_unknown: bool = False,
     ) -> list[list[float]]:
         """A vector of length 1 for each text; the inner product of two is their cosine similarity."""
-        message = pb.EmbedRequest(texts=no_string(texts), model=model, skip_unknown=skip_unknown)
+        message = pb.EmbedRequest(
+            texts=no_string(texts), model=model, labels=no_string(labels, "labels"), skip_unknown=skip_unknown
+        )
         return [list(vector.values) for vector in self._call(lambda stub: stub.Embed(message)).embeddings]
 
     def models(self) -> list[ModelInfo]:
@@ -221,11 +254,21 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
     _generation = AsyncGeneration
 
     async def score(
-        self, texts: Sequence[str], *, prompt: str = "", model: str = "", skip_unknown: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        model: str = "",
+        labels: Sequence[str] = (),
+        skip_unknown: bool = False,
     ) -> list[Score]:
         """The log-probability of each token of each text, read after the prompt."""
         message = pb.ScoreRequest(
-            texts=no_string(texts), prompt=prompt, model=model, skip_unknown=skip_unknown
+            texts=no_string(texts),
+            prompt=prompt,
+            model=model,
+            labels=no_string(labels, "labels"),
+            skip_unknown=skip_unknown,
         )
 
         async def read(stub: Any) -> list[pb.ScoreResponse]:
@@ -237,10 +280,17 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
         return scores
 
     async def embed(
-        self, texts: Sequence[str], *, model: str = "", skip_unknown: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        model: str = "",
+        labels: Sequence[str] = (),
+        skip_unknown: bool = False,
     ) -> list[list[float]]:
         """A vector of length 1 for each text; the inner product of two is their cosine similarity."""
-        message = pb.EmbedRequest(texts=no_string(texts), model=model, skip_unknown=skip_unknown)
+        message = pb.EmbedRequest(
+            texts=no_string(texts), model=model, labels=no_string(labels, "labels"), skip_unknown=skip_unknown
+        )
         response: pb.EmbedResponse = await self._call(lambda stub: stub.Embed(message))
         return [list(vector.values) for vector in response.embeddings]
 
@@ -276,19 +326,14 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
         await self.close()
 
 
-def no_string(texts: Sequence[str]) -> Sequence[str]:
-    """Texts as they are; raises TypeError for a single string, which would be read as its characters."""
-    if isinstance(texts, str):
-        raise TypeError("texts are a list: put a single one into [ ]")
-    return texts
-
-
 def to_info(model: pb.Model) -> ModelInfo:
     """Returns a model's description without proto types."""
     values = {field.name: getattr(model, field.name) for field in fields(ModelInfo)}
     network = {field.name: getattr(model.network, field.name) for field in fields(NetworkInfo)}
     config = {name: plain(value) for name, value in json_format.MessageToDict(model.network.config).items()}
-    return ModelInfo(**values | {"network": NetworkInfo(**network | {"config": config})})
+    labels = {column.name: list(column.values) for column in model.labels}
+    info = NetworkInfo(**network | {"config": config})
+    return ModelInfo(**values | {"network": info, "labels": labels})
 
 
 def plain(value: Any) -> Any:

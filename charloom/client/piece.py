@@ -19,9 +19,11 @@ class Ending:
     """The end of a text."""
 
     reason: str
-    """length or stop."""
+    """length, stop or end."""
     prompt_tokens: int
     generated_tokens: int
+    end_logprob: float | None = None
+    """Nats, of the end of a record, if the text ended so and log-probabilities were requested."""
 
 
 @dataclass(frozen=True)
@@ -64,4 +66,5 @@ def to_piece(response: pb.GenerateResponse, index: int, *, token_ids: bool) -> P
 def to_ending(finish: pb.Finish) -> Ending:
     """The ending that a finish message describes."""
     reason = pb.FinishReason.Name(finish.reason).removeprefix("FINISH_REASON_").lower()
-    return Ending(reason, finish.prompt_tokens, finish.generated_tokens)
+    end_logprob = finish.end_logprob if finish.HasField("end_logprob") else None
+    return Ending(reason, finish.prompt_tokens, finish.generated_tokens, end_logprob)

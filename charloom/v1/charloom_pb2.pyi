@@ -38,6 +38,8 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """A stop string or a stop token came up."""
     FINISH_REASON_CANCELLED: _FinishReason.ValueType  # 3
     """The client stopped it."""
+    FINISH_REASON_END: _FinishReason.ValueType  # 4
+    """The model ended the record. A state at this place is that of the beginning of the next one."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper): ...
 
@@ -48,6 +50,8 @@ FINISH_REASON_STOP: FinishReason.ValueType  # 2
 """A stop string or a stop token came up."""
 FINISH_REASON_CANCELLED: FinishReason.ValueType  # 3
 """The client stopped it."""
+FINISH_REASON_END: FinishReason.ValueType  # 4
+"""The model ended the record. A state at this place is that of the beginning of the next one."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -87,6 +91,8 @@ class GenerateRequest(_message.Message):
     BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
     EXECUTION_CLASS_FIELD_NUMBER: _builtins.int
     REQUIRE_EXACT_FIELD_NUMBER: _builtins.int
+    IGNORE_END_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model; may be empty on a server of one model."""
     prompt: _builtins.str
@@ -102,8 +108,9 @@ class GenerateRequest(_message.Message):
     max_tokens: _builtins.int
     """How many tokens to generate at the most; the server's default if absent."""
     min_tokens: _builtins.int
-    """How many tokens to generate before a stop can end the text: until then no stop token is chosen,
-    and a stop string that is complete by then is not heeded. At most `max_tokens`; 0 if absent.
+    """How many tokens to generate before a stop, or the end of a record, can end the text: until then neither
+    a stop token nor the end is chosen, and a stop string that is complete by then is not heeded. At most
+    `max_tokens`; 0 if absent.
     """
     top_k: _builtins.int
     """Samples among the k likeliest tokens only; 0 or absent for all."""
@@ -153,6 +160,8 @@ class GenerateRequest(_message.Message):
     """
     require_exact: _builtins.bool
     """Refuses, with FAILED_PRECONDITION, to go on where the text would not be exact."""
+    ignore_end: _builtins.bool
+    """Never ends a record, in a model whose texts end: see `Model.ends`."""
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ends the text before one of these strings: the one that is complete first."""
@@ -173,7 +182,7 @@ class GenerateRequest(_message.Message):
 
     @_builtins.property
     def allowed_tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]:
-        """Samples these tokens only; all if there is none here."""
+        """Samples these tokens only; all if there is none here. The end of a record may come all the same."""
 
     @_builtins.property
     def forbidden_tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]:
@@ -183,6 +192,12 @@ class GenerateRequest(_message.Message):
     def replay(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Tokens of the text that the client has already, those after `state` if there is one: they are
         read and not sent again. So a text can go on elsewhere without a state token, or from an older one.
+        """
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The labels of the record, one value for each of `Model.labels` in their order. A state has those of the
+        text that it was taken in; then there may be none here.
         """
 
     def __init__(
@@ -219,10 +234,12 @@ class GenerateRequest(_message.Message):
         bundle_digest: _builtins.str = ...,
         execution_class: _builtins.str = ...,
         require_exact: _builtins.bool = ...,
+        ignore_end: _builtins.bool = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_penalty_window", b"_penalty_window", "_presence_penalty", b"_presence_penalty", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_top_k", b"_top_k", "_top_p", b"_top_p", "_typical_p", b"_typical_p", "frequency_penalty", b"frequency_penalty", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "min_tokens", b"min_tokens", "n", b"n", "penalty_window", b"penalty_window", "presence_penalty", b"presence_penalty", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "top_k", b"top_k", "top_p", b"top_p", "typical_p", b"typical_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_penalty_window", b"_penalty_window", "_presence_penalty", b"_presence_penalty", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_top_k", b"_top_k", "_top_p", b"_top_p", "_typical_p", b"_typical_p", "allowed_tokens", b"allowed_tokens", "bundle_digest", b"bundle_digest", "execution_class", b"execution_class", "forbidden_tokens", b"forbidden_tokens", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "min_tokens", b"min_tokens", "model", b"model", "n", b"n", "penalty_window", b"penalty_window", "presence_penalty", b"presence_penalty", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "replay", b"replay", "require_exact", b"require_exact", "resume", b"resume", "return_state", b"return_state", "seed", b"seed", "skip_unknown", b"skip_unknown", "state", b"state", "state_interval", b"state_interval", "stop", b"stop", "stop_tokens", b"stop_tokens", "temperature", b"temperature", "token_ids", b"token_ids", "top_k", b"top_k", "top_p", b"top_p", "typical_p", b"typical_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_penalty_window", b"_penalty_window", "_presence_penalty", b"_presence_penalty", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_top_k", b"_top_k", "_top_p", b"_top_p", "_typical_p", b"_typical_p", "allowed_tokens", b"allowed_tokens", "bundle_digest", b"bundle_digest", "execution_class", b"execution_class", "forbidden_tokens", b"forbidden_tokens", "frequency_penalty", b"frequency_penalty", "ignore_end", b"ignore_end", "labels", b"labels", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_p", b"min_p", "min_tokens", b"min_tokens", "model", b"model", "n", b"n", "penalty_window", b"penalty_window", "presence_penalty", b"presence_penalty", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "replay", b"replay", "require_exact", b"require_exact", "resume", b"resume", "return_state", b"return_state", "seed", b"seed", "skip_unknown", b"skip_unknown", "state", b"state", "state_interval", b"state_interval", "stop", b"stop", "stop_tokens", b"stop_tokens", "temperature", b"temperature", "token_ids", b"token_ids", "top_k", b"top_k", "top_p", b"top_p", "typical_p", b"typical_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__frequency_penalty: _TypeAlias = _typing.Literal["frequency_penalty"]  # noqa: Y015
     _WhichOneofArgType__frequency_penalty: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty"]  # noqa: Y015
@@ -352,7 +369,9 @@ class GenerateResponse(_message.Message):
     that goes on from the state there begins with it. Bytes that form no character become U+FFFD.
     """
     position: _builtins.int
-    """Position in the stream after this response: tokens of the prompt and of this text so far."""
+    """Position in the stream after this response: tokens of the prompt and of this text so far, and one more
+    behind the end of a record.
+    """
     @_builtins.property
     def start(self) -> Global___Start:
         """In the first response only."""
@@ -527,23 +546,33 @@ class Finish(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     GENERATED_TOKENS_FIELD_NUMBER: _builtins.int
+    END_LOGPROB_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     prompt_tokens: _builtins.int
     """Tokens before the text: those of the prompt, and those before its state."""
     generated_tokens: _builtins.int
-    """Tokens of the text, replayed ones and those before its state included."""
+    """Tokens of the text, replayed ones and those before its state included. The end of a record is none of
+    them: it has no text, and is in no list of tokens.
+    """
+    end_logprob: _builtins.float
+    """Natural log-probability of the end of the record, if the text ended so and log-probabilities were
+    asked for.
+    """
     def __init__(
         self,
         *,
         reason: Global___FinishReason.ValueType = ...,
         prompt_tokens: _builtins.int = ...,
         generated_tokens: _builtins.int = ...,
+        end_logprob: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end_logprob", b"_end_logprob", "end_logprob", b"end_logprob"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generated_tokens", b"generated_tokens", "prompt_tokens", b"prompt_tokens", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_logprob", b"_end_logprob", "end_logprob", b"end_logprob", "generated_tokens", b"generated_tokens", "prompt_tokens", b"prompt_tokens", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__end_logprob: _TypeAlias = _typing.Literal["end_logprob"]  # noqa: Y015
+    _WhichOneofArgType__end_logprob: _TypeAlias = _typing.Literal["_end_logprob", b"_end_logprob"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_logprob) -> _WhichOneofReturnType__end_logprob | None: ...
 
 Global___Finish: _TypeAlias = Finish  # noqa: Y015
 
@@ -635,11 +664,16 @@ class Open(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
     REQUIRE_EXACT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """As in GenerateRequest."""
     state: _builtins.bytes
     bundle_digest: _builtins.str
     require_exact: _builtins.bool
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in GenerateRequest, of every record of the conversation."""
+
     def __init__(
         self,
         *,
@@ -647,10 +681,11 @@ class Open(_message.Message):
         state: _builtins.bytes = ...,
         bundle_digest: _builtins.str = ...,
         require_exact: _builtins.bool = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "model", b"model", "require_exact", b"require_exact", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "labels", b"labels", "model", b"model", "require_exact", b"require_exact", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -669,7 +704,8 @@ class Feed(_message.Message):
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Tokens the model reads after the text, by their ids: those of a suggestion, for example, whose text
-        alone may be half a character, or be split into other tokens.
+        alone may be half a character, or be split into other tokens. After the end of a record the next one
+        begins.
         """
 
     def __init__(
@@ -977,15 +1013,23 @@ class ScoreRequest(_message.Message):
     TEXTS_FIELD_NUMBER: _builtins.int
     SKIP_UNKNOWN_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    RANKS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """As in GenerateRequest."""
     skip_unknown: _builtins.bool
-    """Skips characters that the vocabulary lacks, instead of refusing the request."""
+    """Leaves out characters that the vocabulary lacks, instead of scoring them; see ScoreResponse."""
     prompt: _builtins.str
     """Read before each text, and not scored."""
+    ranks: _builtins.bool
+    """Asks for the rank of each token."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Each is scored by itself, from the beginning."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in GenerateRequest, of every text."""
 
     def __init__(
         self,
@@ -994,10 +1038,12 @@ class ScoreRequest(_message.Message):
         texts: _abc.Iterable[_builtins.str] | None = ...,
         skip_unknown: _builtins.bool = ...,
         prompt: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        ranks: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "skip_unknown", b"skip_unknown", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "model", b"model", "prompt", b"prompt", "ranks", b"ranks", "skip_unknown", b"skip_unknown", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1005,6 +1051,15 @@ Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
 
 @_typing.final
 class ScoreResponse(_message.Message):
+    """Where texts end (see `Model.ends`), a text is a whole record: its last token is the end, of an empty text,
+    so that the sum of all log-probabilities is that of the record.
+
+    A character that the vocabulary lacks is scored as the unknown token, if the model has one. Else it is not
+    fed; it stands among the tokens with the id `Model.vocabulary_size`, which is no token, and with the
+    log-probability log(1 / (N + V + 1)), of N tokens of training text and V of the vocabulary, below that of
+    any token by its frequency.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_FIELD_NUMBER: _builtins.int
@@ -1012,10 +1067,14 @@ class ScoreResponse(_message.Message):
     LOGPROBS_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
     TOKEN_TEXTS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    RANKS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which of the texts this belongs to, from 0."""
     last: _builtins.bool
     """Whether the text ends with it."""
+    unknown: _builtins.int
+    """How many characters of the whole text the vocabulary lacks, be they scored or left out; with `last`."""
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The next tokens of the text ..."""
@@ -1028,6 +1087,12 @@ class ScoreResponse(_message.Message):
     def token_texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The text that each of these tokens completes; empty where a character goes on with the next token."""
 
+    @_builtins.property
+    def ranks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The rank of each of these tokens among all by their probability, from 1, if asked for; that of one that
+        is no token is `Model.vocabulary_size` + 1.
+        """
+
     def __init__(
         self,
         *,
@@ -1036,10 +1101,12 @@ class ScoreResponse(_message.Message):
         logprobs: _abc.Iterable[_builtins.float] | None = ...,
         last: _builtins.bool = ...,
         token_texts: _abc.Iterable[_builtins.str] | None = ...,
+        unknown: _builtins.int = ...,
+        ranks: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "last", b"last", "logprobs", b"logprobs", "token_ids", b"token_ids", "token_texts", b"token_texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "last", b"last", "logprobs", b"logprobs", "ranks", b"ranks", "token_ids", b"token_ids", "token_texts", b"token_texts", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1052,22 +1119,28 @@ class EmbedRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
     SKIP_UNKNOWN_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """As in GenerateRequest."""
     skip_unknown: _builtins.bool
-    """As in ScoreRequest."""
+    """Leaves out characters that the vocabulary lacks, instead of refusing the request."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in GenerateRequest, of every text."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         texts: _abc.Iterable[_builtins.str] | None = ...,
         skip_unknown: _builtins.bool = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "skip_unknown", b"skip_unknown", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "model", b"model", "skip_unknown", b"skip_unknown", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1205,6 +1278,8 @@ class Model(_message.Message):
     VOCABULARY_SIZE_FIELD_NUMBER: _builtins.int
     VALIDATION_LOSS_FIELD_NUMBER: _builtins.int
     STATE_BYTES_FIELD_NUMBER: _builtins.int
+    ENDS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     bundle_digest: _builtins.str
@@ -1219,8 +1294,14 @@ class Model(_message.Message):
     """Loss on held-out text when it was trained, nats a token."""
     state_bytes: _builtins.int
     """Bytes of one stream's state."""
+    ends: _builtins.bool
+    """Whether the model's texts are records that end, rather than one continuous text."""
     @_builtins.property
     def network(self) -> Global___Network: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelColumn]:
+        """The labels that every record has; none if records have none."""
+
     def __init__(
         self,
         *,
@@ -1233,14 +1314,43 @@ class Model(_message.Message):
         vocabulary_size: _builtins.int = ...,
         validation_loss: _builtins.float = ...,
         state_bytes: _builtins.int = ...,
+        ends: _builtins.bool = ...,
+        labels: _abc.Iterable[Global___LabelColumn] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["network", b"network"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "execution_class", b"execution_class", "name", b"name", "network", b"network", "precision", b"precision", "state_bytes", b"state_bytes", "validation_loss", b"validation_loss", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "ends", b"ends", "execution_class", b"execution_class", "labels", b"labels", "name", b"name", "network", b"network", "precision", b"precision", "state_bytes", b"state_bytes", "validation_loss", b"validation_loss", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class LabelColumn(_message.Message):
+    """A label of records, such as a genre."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All that it can be."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelColumn: _TypeAlias = LabelColumn  # noqa: Y015
 
 @_typing.final
 class Network(_message.Message):

@@ -134,13 +134,19 @@ class TokenIds:
         """
         columns = self.special.labels
         if len(labels) != len(columns):
-            names = ", ".join(column.name for column in columns)
-            needs = f"{len(columns)} labels ({names})" if columns else "no labels"
+            names = "; ".join(f"{column.name}: {named(column)}" for column in columns)
+            count = "1 label" if len(columns) == 1 else f"{len(columns)} labels"
+            needs = f"{count} ({names})" if columns else "no labels"
             raise LabelError(f"the model takes {needs}, not {len(labels)}")
         for column, label, ids in zip(columns, labels, self._label_ids, strict=True):
             if label not in ids:
                 raise LabelError(f"{column.name} {label!r} is none that the model knows: {named(column)}")
         return [ids[label] for label, ids in zip(labels, self._label_ids, strict=True)]
+
+    def are_labels(self, tokens: Sequence[int]) -> bool:
+        """Returns whether tokens are the labels of a record, one of each column."""
+        columns = [set(ids.values()) for ids in self._label_ids]
+        return len(tokens) == len(columns) and all(map(set.__contains__, columns, tokens))
 
 
 def named(column: LabelColumn, most: int = 10) -> str:

@@ -17,6 +17,7 @@ from charloom.errors import require
 from charloom.flags import Flags
 from charloom.options import check, choose_seed, seed_of
 from serving.commands.input_texts import read_whole
+from serving.commands.labels import LabelWords, chosen_labels
 from serving.commands.output import destination
 from serving.commands.source import Source
 from serving.commands.text_model import TextPiece
@@ -27,6 +28,7 @@ def generate(
     source: Annotated[Source, Parameter(name="*")] = Source(),
     prompt: str = "",
     prompt_file: Path | None = None,
+    label: LabelWords = (),
     n: Annotated[int, Meta(ge=1), Parameter(name=["--n", "-n"])] = 1,
     separator: str | None = None,
     json: bool = False,
@@ -39,6 +41,7 @@ def generate(
         source: Where the model is.
         prompt: Text to continue; it is not repeated in the output. A single dash: read standard input.
         prompt_file: UTF-8 file of the text to continue, all of it: a newline at its end counts.
+        label: Value of a label of the records, by its name or in the model's order; once for each label.
         n: Texts to generate; each has the seed after that of the one before it.
         separator: Text behind each of several texts, instead of a newline.
         json: Write each text as a JSON object on a line, for programs.
@@ -53,7 +56,8 @@ def generate(
         if (seed := options.seed) is None:
             seed = choose_seed()
             print(f"charloom: seed {seed}", file=sys.stderr)  # noqa: T201
-        pieces = in_order(model.stream(prompt, replace(options, seed=seed), n=n))
+        labels = chosen_labels(label, lambda: model.label_columns)
+        pieces = in_order(model.stream(prompt, replace(options, seed=seed), n=n, labels=labels))
         if json:
             write_json(pieces, seed, file)
         else:

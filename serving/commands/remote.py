@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 from charloom.client import Client, RequestError
@@ -26,7 +26,14 @@ class RemoteModel:
         self.client = client
         self.name = name
 
-    def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Iterator[TextPiece]:
+    @cached_property
+    def label_columns(self) -> dict[str, list[str]]:
+        """The labels that every record has, and what each can be."""
+        return self.client.model(self.name).labels
+
+    def stream(
+        self, prompt: str, options: GenerateOptions, *, n: int = 1, labels: Sequence[str] = ()
+    ) -> Iterator[TextPiece]:
         """Generates n texts, several at a time; fewer where there is not room for so many."""
         assert options.seed is not None, "all texts but the first call's have seeds that follow from it"
         done, most = 0, MAX_TEXTS
@@ -35,7 +42,9 @@ class RemoteModel:
             seeded = replace(options, seed=seed_of(options.seed, done))
             try:
                 with encodable():
-                    generation = self.client.generate(prompt, model=self.name, n=count, **vars(seeded))
+                    generation = self.client.generate(
+                        prompt, model=self.name, n=count, labels=labels, **vars(seeded)
+                    )
                 for piece in generation.pieces():
                     begun = True
                     ending = generation.endings.get(piece.index)
@@ -49,24 +58,36 @@ class RemoteModel:
                 most = max(1, count // 2)
                 time.sleep(error.retry_after or 0)
 
-    def score(self, texts: Sequence[str], prompt: str = "", *, skip_unknown: bool = False) -> list[Score]:
+    def score(
+        self,
+        texts: Sequence[str],
+        prompt: str = "",
+        *,
+        labels: Sequence[str] = (),
+        skip_unknown: bool = False,
+    ) -> list[Score]:
         """Gives the log-probability of each token of each text, read after the prompt.
 
         Raises:
             InvalidRequestError: a text cannot be scored.
             RequestError: the server cannot do it.
         """
-        ask = partial(self.client.score, prompt=prompt, model=self.name, skip_unknown=skip_unknown)
+        ask = partial(
+            self.client.score, prompt=prompt, model=self.name, labels=labels, skip_unknown=skip_unknown
+        )
         return in_parts(ask, texts)
 
-    def embed(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[list[float]]:
+    def embed(
+        self, texts: Sequence[str], *, labels: Sequence[str] = (), skip_unknown: bool = False
+    ) -> list[list[float]]:
         """Gives a vector of length 1 for each text.
 
         Raises:
             InvalidRequestError: a text has no vector.
             RequestError: the server cannot do it.
         """
-        return in_parts(partial(self.client.embed, model=self.name, skip_unknown=skip_unknown), texts)
+        ask = partial(self.client.embed, model=self.name, labels=labels, skip_unknown=skip_unknown)
+        return in_parts(ask, texts)
 
 
 def in_parts(ask: Callable[[Sequence[str]], list[T]], texts: Sequence[str]) -> list[T]:

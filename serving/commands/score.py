@@ -1,6 +1,7 @@
 """The `score` command: how surprising texts are to a model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +11,9 @@ from cyclopts import Parameter
 from charloom.printable import printable
 from charloom.score import Score
 from serving.commands.input_texts import InputText, TextError, groups, named, read_input_texts
+from serving.commands.labels import LabelWords, chosen_labels
 from serving.commands.output import destination
 from serving.commands.source import Source
-from serving.commands.text_model import TextModel
 
 HEADER = f"{'nats':>12} {'nats/token':>10} {'bits/char':>10} {'perplexity':>10}  text\n"
 COLUMNS = "nats\tnats/token\tbits/char\tperplexity\tfile\tline\ttext\n"
@@ -23,6 +24,7 @@ def score(
     source: Annotated[Source, Parameter(name="*")] = Source(),
     lines: bool = False,
     prompt: str = "",
+    label: LabelWords = (),
     skip_unknown: bool = False,
     tokens: bool = False,
     json: bool = False,
@@ -39,6 +41,7 @@ def score(
         source: Where the model is.
         lines: Take every line of the files as a text; empty lines are passed over.
         prompt: Text to read before each text, which is not scored.
+        label: Value of a label of the records, by its name or in the model's order; once for each label.
         skip_unknown: Leave out characters that the model does not know, instead of refusing the text.
         tokens: List each token too, with its log-probability in nats; a character of several tokens
             stands by the last.
@@ -51,7 +54,9 @@ def score(
             header, render = "", as_json
         elif not file.isatty():
             header, render = COLUMNS, as_columns
-        scored = score_all(model, read_input_texts(files, lines=lines), prompt, skip_unknown=skip_unknown)
+        labels = chosen_labels(label, lambda: model.label_columns)
+        rate = partial(model.score, prompt=prompt, labels=labels, skip_unknown=skip_unknown)
+        scored = score_all(rate, read_input_texts(files, lines=lines))
         rows: Iterable[tuple[float, str]] = (
             (score.nats_per_token, render(text, score, tokens=tokens)) for text, score in scored
         )
@@ -63,7 +68,7 @@ def score(
 
 
 def score_all(
-    model: TextModel, texts: Iterator[InputText], prompt: str, *, skip_unknown: bool
+    rate: Callable[[Sequence[str]], list[Score]], texts: Iterator[InputText]
 ) -> Iterator[tuple[InputText, Score]]:
     """Each text with its score.
 
@@ -72,7 +77,7 @@ def score_all(
     """
     for group in groups(texts):
         with named(group):
-            scores = model.score([one.text for one in group], prompt, skip_unknown=skip_unknown)
+            scores = rate([one.text for one in group])
         for one, score in zip(group, scores, strict=True):
             if not score.logprobs:
                 raise TextError(f"{one.place} has no character that the model knows")

@@ -1,7 +1,8 @@
 """The `similar` command: which lines are most like a text, to a model."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,9 @@ from msgspec import Meta
 from charloom.printable import printable
 from charloom.ranges import check_arguments
 from serving.commands.input_texts import InputText, groups, named, read_input_texts
+from serving.commands.labels import LabelWords, chosen_labels
 from serving.commands.output import destination
 from serving.commands.source import Source
-from serving.commands.text_model import TextModel
 
 
 def similar(
@@ -23,6 +24,7 @@ def similar(
     /,
     *,
     source: Annotated[Source, Parameter(name="*")] = Source(),
+    label: LabelWords = (),
     n: Annotated[int, Meta(ge=1), Parameter(name=["--n", "-n"])] = 10,
     skip_unknown: bool = False,
     json: bool = False,
@@ -36,6 +38,7 @@ def similar(
         text: Text to compare with.
         candidates: UTF-8 file of lines to choose from; standard input if none is named.
         source: Where the model is.
+        label: Value of a label of the records, by its name or in the model's order; once for each label.
         n: Lines to find, the most similar first.
         skip_unknown: Leave out characters that the model does not know, instead of refusing the text.
         json: Write a JSON object a line, for programs.
@@ -43,7 +46,9 @@ def similar(
     check_arguments(similar, n=n)
     files = [candidates] if candidates is not None else []
     with source.open() as model, destination() as file:
-        compared = compare(model, text, read_input_texts(files, lines=True), skip_unknown=skip_unknown)
+        labels = chosen_labels(label, lambda: model.label_columns)
+        embed = partial(model.embed, labels=labels, skip_unknown=skip_unknown)
+        compared = compare(embed, text, read_input_texts(files, lines=True))
         for similarity, found in heapq.nlargest(n, compared, key=lambda pair: pair[0]):
             if json:
                 line = as_json(similarity, found)
@@ -55,7 +60,7 @@ def similar(
 
 
 def compare(
-    model: TextModel, text: str, candidates: Iterator[InputText], *, skip_unknown: bool
+    embed: Callable[[Sequence[str]], list[list[float]]], text: str, candidates: Iterator[InputText]
 ) -> Iterator[tuple[float, InputText]]:
     """How similar each candidate is to a text.
 
@@ -65,10 +70,10 @@ def compare(
     import numpy as np  # which takes longer than all that `--help` needs
 
     with named([InputText(text, "the text")]):
-        target = np.array(model.embed([text], skip_unknown=skip_unknown)[0])
+        target = np.array(embed([text])[0])
     for group in groups(candidates):
         with named(group):
-            vectors = model.embed([one.text for one in group], skip_unknown=skip_unknown)
+            vectors = embed([one.text for one in group])
         # One by one: the last bit of a product with a matrix would hang on how the texts are grouped.
         yield from zip([float(np.array(vector) @ target) for vector in vectors], group, strict=True)
 

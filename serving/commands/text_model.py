@@ -1,6 +1,6 @@
 """What the commands need of a model, be it on a server or in this process."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ class TextEnding:
     """How a text ended."""
 
     finish: str
-    """Why: length or stop."""
+    """Why: length, stop, or end where the model ended the record."""
     tokens: int
     """Tokens that were generated."""
 
@@ -29,16 +29,32 @@ class TextPiece:
 
 
 class TextModel(Protocol):
-    """A model that generates, scores and embeds texts."""
+    """A model that generates, scores and embeds texts: records of some labels, if it has any."""
 
-    def stream(self, prompt: str, options: GenerateOptions, *, n: int = 1) -> Iterator[TextPiece]:
+    @property
+    def label_columns(self) -> Mapping[str, Sequence[str]]:
+        """The labels that every record has, and what each can be."""
+        ...
+
+    def stream(
+        self, prompt: str, options: GenerateOptions, *, n: int = 1, labels: Sequence[str] = ()
+    ) -> Iterator[TextPiece]:
         """Generates n texts at the same time, piece by piece."""
         ...
 
-    def score(self, texts: Sequence[str], prompt: str = "", *, skip_unknown: bool = False) -> list[Score]:
+    def score(
+        self,
+        texts: Sequence[str],
+        prompt: str = "",
+        *,
+        labels: Sequence[str] = (),
+        skip_unknown: bool = False,
+    ) -> list[Score]:
         """Gives the log-probability of each token of each text, read after the prompt."""
         ...
 
-    def embed(self, texts: Sequence[str], *, skip_unknown: bool = False) -> list[list[float]]:
+    def embed(
+        self, texts: Sequence[str], *, labels: Sequence[str] = (), skip_unknown: bool = False
+    ) -> list[list[float]]:
         """Gives a vector of length 1 for each text."""
         ...

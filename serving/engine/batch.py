@@ -6,6 +6,7 @@ import numpy as np
 
 from charloom.burst import INPUTS, Feeds, GraphKind, neutral
 from charloom.philox import uniforms
+from charloom.vocabulary import Tokens, Vocabulary
 from serving.engine.request import Request
 from serving.engine.stream import Stream, newest
 
@@ -24,15 +25,18 @@ NUMBERS = (
 class Batch:
     """B streams that run up to K steps together."""
 
-    def __init__(self, streams: Sequence[Stream], steps: int, vocabulary_size: int) -> None:
+    def __init__(self, streams: Sequence[Stream], steps: int, vocabulary: Vocabulary) -> None:
         self.streams = streams
         self.requests = [stream.request for stream in streams]
         self.length = steps  # K
-        self.vocabulary_size = vocabulary_size
+        self.vocabulary = vocabulary
         self.position = np.array([stream.position for stream in streams])  # [B]
         self.start = np.array([request.start for request in self.requests])  # [B]
         self.steps = np.array([stream.steps_left for stream in streams]).clip(max=steps)  # [B]
         self.forced = np.array([stream.forced_left for stream in streams]).clip(max=steps)  # [B]
+        self.cut = np.zeros(len(streams), np.bool_)
+        """Rows whose burst ends with the end of a record that they read: [B]."""
+        self._cut_at_ends()
         scored = np.array([request.scored for request in self.requests])
         self.withheld = np.where(scored, (self.start - self.position).clip(0, self.steps), self.forced)
         """Steps of each row whose tokens are not handed out: [B]."""
@@ -47,12 +51,12 @@ class Batch:
         """The fastest graph that does all that the rows need.
 
         The full one if a row filters, or ends before the others while its state is still needed; the read
-        graph if no row samples.
+        graph if no row samples. After the end of a record no state is needed: the next one has a fresh one.
         """
-        ends_early = np.flatnonzero(self.steps < self.length).tolist()
+        ends_early = np.flatnonzero((self.steps < self.length) & ~self.cut).tolist()
         if len(self.filtered) or any(self.streams[row].ends_exactly for row in ends_early):
             return "full"
-        return "read" if self.forced.min() == self.length else "plain"
+        return "read" if (self.cut | (self.forced == self.length)).all() else "plain"
 
     def feeds(self) -> Feeds:
         """Returns all inputs of the graph but the state."""
@@ -62,7 +66,7 @@ class Batch:
             INPUTS[kind],
             B=len(self.streams),
             K=self.length,
-            V=self.vocabulary_size,
+            V=self.vocabulary.size,
             W=max((r.sampling.penalty_window for r in requests if r.sampling.penalises), default=1),
             N=max((len(r.rules.biased) for r in requests if len(r.rules.biased)), default=1),
         )
@@ -79,8 +83,22 @@ class Batch:
     def _fill_tokens(self, feeds: Feeds) -> None:
         feeds["last"][:] = [stream.last for stream in self.streams]
         for row in np.flatnonzero(self.forced).tolist():
-            count, offset = self.forced[row], self.position[row] - self.requests[row].begin
-            np.concatenate([*self.requests[row].read(offset, count)], out=feeds["forced"][:count, row])
+            feeds["forced"][: self.forced[row], row] = self._to_read(row)
+
+    def _to_read(self, row: int) -> Tokens:
+        """Returns the tokens that a row reads."""
+        offset = int(self.position[row]) - self.requests[row].begin
+        return np.concatenate([*self.requests[row].read(offset, int(self.forced[row]))])
+
+    def _cut_at_ends(self) -> None:
+        """Ends the burst of each row with the first end of a record that it reads."""
+        if self.vocabulary.end is None:
+            return
+        for row in np.flatnonzero(self.forced).tolist():
+            ends = np.flatnonzero(self._to_read(row) == self.vocabulary.end)
+            if len(ends):
+                self.steps[row] = self.forced[row] = ends[0] + 1
+                self.cut[row] = True
 
     def _fill_sampling(self, feeds: Feeds) -> None:
         feeds["forced_len"][:] = self.forced

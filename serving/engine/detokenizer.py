@@ -21,13 +21,18 @@ class Released:
     texts: list[str]
     """[T]: the text that each of them completes; at a stop string the last may be cut."""
     stopped: bool = False
+    """Whether a stop ended the text."""
+    end: SampledTokens | None = None
+    """The token that ended the record, if one did; it has no text and is not sent."""
 
 
 class Detokenizer:
     """Holds the tokens of one stream until it is certain that no stop string begins in them."""
 
     def __init__(self, decoder: Decoder, stops: StopChecker, min_tokens: int = 0, sent: int = 0) -> None:
-        """Ends a text before a stop token, or a stop string complete after `min_tokens` tokens.
+        """Ends a text with its record, before a stop token, or before a stop string.
+
+        A stop string counts if it is complete after `min_tokens` tokens.
 
         Args:
             decoder: of the stream, after the tokens before the next one.
@@ -48,23 +53,24 @@ class Detokenizer:
 
         A character that is unfinished at the end has no text: it belongs to whoever goes on from there.
         """
-        end = self.stops.find_token(sampled.tokens)
-        ended = end is not None
-        if ended:
-            sampled = sampled[:end]
+        place = self.stops.find_token(sampled.tokens)
+        last = None if place is None else sampled[place : place + 1]
+        end = last if last is not None and last.tokens[0] == self.stops.end else None
+        stopped = last is not None and end is None
+        sampled = sampled[:place]
         texts = self._decoder.put(sampled.tokens)
         if not self.stops.strings:
-            return Released(sampled, texts, ended)
+            return Released(sampled, texts, stopped, end)
         self._held = concatenate([self._held, sampled])
         self._texts += texts
         text = "".join(self._texts)
-        # A stop string is complete at an earlier token than the stop token, whose text is not here.
+        # A stop string is complete at an earlier token than the last one, whose text is not here.
         guarded = sum(map(len, self._texts[: max(0, self.min_tokens - self._sent)]))
         stop = self.stops.find_string(text, guarded)
         if stop is not None:
             return self._cut(stop)
-        if ended or final:
-            return self._release(len(self._texts), stopped=ended)
+        if last is not None or final:
+            return self._release(len(self._texts), stopped=stopped, end=end)
         return self._release(self._certain(len(text) - self.stops.begun(text)))
 
     def _certain(self, length: int) -> int:
@@ -87,8 +93,8 @@ class Detokenizer:
         """Where in the held text each token's part of it ends."""
         return list(accumulate(map(len, self._texts)))
 
-    def _release(self, count: int, *, stopped: bool = False) -> Released:
-        released = Released(self._held[:count], self._texts[:count], stopped)
+    def _release(self, count: int, *, stopped: bool = False, end: SampledTokens | None = None) -> Released:
+        released = Released(self._held[:count], self._texts[:count], stopped, end)
         self._held, self._texts = self._held[count:], self._texts[count:]
         self._sent += count
         return released

@@ -20,6 +20,8 @@ from charloom.options import MAX_WINDOW, InvalidRequestError, Violation, seed_of
 from charloom.vocabulary import Vocabulary, no_tokens
 from serving.engine.batch import Batch
 from serving.engine.config import SchedulerConfig
+from serving.engine.detokenizer import Released
+from serving.engine.fresh_states import FreshStates
 from serving.engine.request import Request
 from serving.engine.retry_after import RetryAfter
 from serving.engine.runner import Runner
@@ -62,6 +64,7 @@ class Engine:
         self.vocabulary = vocabulary
         self.config = config
         self.slots = Slots(config.max_streams)
+        self.fresh_states = FreshStates(runner, self.slots.scratch, vocabulary.start)
         self.scheduler = Scheduler(config)
         self.max_admitted = config.max_streams + config.max_waiting
         """Streams that can be in the engine at the same time, running or waiting."""
@@ -137,7 +140,7 @@ class Engine:
         plan = self.scheduler.plan()
         if plan is None:
             return StepReport(updates)
-        batch = Batch(plan.streams, plan.steps, self.vocabulary.size)
+        batch = Batch(plan.streams, plan.steps, self.vocabulary)
         started = time.perf_counter()
         try:
             outputs = self._run(batch)
@@ -155,7 +158,7 @@ class Engine:
     def probe(self) -> bool:
         """Returns whether bursts succeed: runs one of a single step that belongs to no stream."""
         request = Request(no_tokens(), max_tokens=1, seed=0)
-        batch = Batch([Stream(request, self.vocabulary)], 1, self.vocabulary.size)
+        batch = Batch([Stream(request, self.vocabulary)], 1, self.vocabulary)
         try:
             self.runner.reset(self.slots.scratch)
             self.runner.run(batch.kind, batch.feeds(), [self.slots.scratch])
@@ -232,14 +235,18 @@ class Engine:
             elif stream.deadline is not None and stream.deadline <= now:
                 updates += self._fail([stream], DeadlineError())
         while self.scheduler.waiting and (slot := self.slots.acquire()) is not None:
-            self._start(self.scheduler.waiting[0], slot)
+            stream = self.scheduler.waiting[0]
+            try:
+                self._start(stream, slot)
+            except CharloomError as error:
+                updates += self._fail([stream], BurstError(str(error)))
         return updates
 
     def _start(self, stream: Stream, slot: int) -> None:
         """Starts the first waiting stream in a free slot."""
         stream.slot = slot
         if stream.origin is None:
-            self.runner.reset(slot)
+            self.fresh_states.set(slot, stream.labels)
         else:
             self.runner.restore(slot, stream.origin)
             stream.origin = None
@@ -254,8 +261,6 @@ class Engine:
         updates = []
         for row, stream in enumerate(batch.streams):
             stream.advance(chosen[: batch.steps[row], row])
-            if stream.children and not stream.forced_left:
-                self._fork(stream)
             shown = slice(batch.withheld[row], batch.steps[row])
             requested = stream.request.logprobs is not None
             alternatives = stream.request.logprobs or 0
@@ -266,6 +271,10 @@ class Engine:
                 top_logprob[shown, row, :alternatives],
             )
             try:
+                if batch.cut[row]:
+                    self._begin_record(stream, stream.position)
+                if stream.children and not stream.forced_left:
+                    self._fork(stream)
                 update = self._update(stream, sampled)
             except CharloomError as error:
                 updates += self._fail([stream], BurstError(str(error)))
@@ -290,6 +299,8 @@ class Engine:
         done = stream.steps_left == 0
         released = stream.detokenizer.put(sampled, final=done)
         stream.released += len(released.sampled)
+        if released.end is not None:
+            return self._end(stream, released, released.end)
         finish = Finish.STOP if released.stopped else Finish.LENGTH if done else None
         return Update(
             stream,
@@ -299,6 +310,26 @@ class Engine:
             finish=finish,
             snapshot=self._snapshot(stream) if stream.due(final=finish is not None) else None,
         )
+
+    def _end(self, stream: Stream, released: Released, end: SampledTokens) -> Update:
+        """Returns the last update of a stream that sampled the end of its record; the burst ran beyond it."""
+        self._begin_record(stream, stream.visible + 1)
+        assert stream.slot is not None, "a running stream has a slot"
+        return Update(
+            stream,
+            texts=released.texts,
+            sampled=released.sampled,
+            position=stream.position,
+            finish=Finish.END,
+            end_logprob=None if stream.request.logprobs is None else float(end.logprobs[0]),
+            snapshot=stream.snapshot(self.runner.snapshot(stream.slot)) if stream.due(final=True) else None,
+        )
+
+    def _begin_record(self, stream: Stream, position: int) -> None:
+        """Has a stream begin its next record at this position: in the fresh state, at the start token."""
+        assert stream.slot is not None, "a running stream has a slot"
+        self.fresh_states.set(stream.slot, stream.labels)
+        stream.begin_record(position)
 
     def _snapshot(self, stream: Stream) -> Snapshot:
         """Returns the snapshot of a stream after the last token that was handed out."""
@@ -323,6 +354,7 @@ class Engine:
             last=int(tokens[-1]) if len(tokens) else anchor.last,
             position=stream.visible,
             recent=newest(MAX_WINDOW, anchor.recent, tokens),
+            labels=stream.labels,
         )
 
     def _fail(self, streams: Iterable[Stream], error: ServingError) -> list[Update]:

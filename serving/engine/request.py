@@ -1,6 +1,6 @@
 """Requests: what the engine is asked to generate, and how a user's options become one. Data only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,8 +14,8 @@ from charloom.options import (
     Violation,
     choose_seed,
 )
-from charloom.vocabulary import CONTEXT, Tokens, UnknownCharacterError, Vocabulary, no_tokens
-from serving.engine.snapshot import Snapshot
+from charloom.vocabulary import CONTEXT, LabelError, Tokens, UnknownCharacterError, Vocabulary, no_tokens
+from serving.engine.snapshot import Labels, Snapshot
 from serving.engine.token_rules import FOREVER, TokenRules, no_rules
 
 
@@ -35,8 +35,10 @@ class Request:
     logprobs: int | None = None
     """Number of alternatives whose log-probabilities are returned at each position; None for none at all,
     0 for those of the sampled tokens alone."""
+    labels: Labels = ()
+    """The tokens of its records' labels; an origin has its own."""
     origin: Snapshot | None = None
-    """Where the stream starts, instead of in the fresh state."""
+    """Where the stream starts, instead of in the fresh state of its labels."""
     before: int = 0
     """Tokens of the text that were generated before its origin; `max_tokens` includes them."""
     replay: Tokens = field(default_factory=no_tokens)
@@ -99,9 +101,23 @@ class Request:
 
 
 def prepare(
-    prompt: str, options: GenerateOptions, vocabulary: Vocabulary, logprobs: int | None = None
+    prompt: str,
+    options: GenerateOptions,
+    vocabulary: Vocabulary,
+    logprobs: int | None = None,
+    *,
+    labels: Labels = (),
+    delimiter: str | None = None,
 ) -> Request:
     """Makes the request for a prompt and a user's options; draws a seed if the options have none.
+
+    Args:
+        prompt: the text to continue.
+        options: how to generate.
+        vocabulary: the model's.
+        logprobs: see Request.
+        labels: see Request.
+        delimiter: what is between the model's records, if anything is; no prompt can have it.
 
     Raises:
         InvalidRequestError: an option or the prompt cannot be used with this vocabulary.
@@ -114,7 +130,7 @@ def prepare(
     except InvalidRequestError as error:
         violations += error.violations
     try:
-        tokens = encode("prompt", prompt, vocabulary, skip=options.skip_unknown)
+        tokens = encode("prompt", prompt, vocabulary, delimiter, skip=options.skip_unknown)
     except InvalidRequestError as error:
         violations += error.violations
     if violations:
@@ -128,13 +144,35 @@ def prepare(
         stop=options.stop,
         min_tokens=options.min_tokens,
         logprobs=logprobs,
+        labels=labels,
     )
 
 
-def encode(field: str, text: str, vocabulary: Vocabulary, *, skip: bool) -> Tokens:
-    """Returns the token ids of a text [T]; raises InvalidRequestError if it has unknown characters."""
+def find_labels(labels: Sequence[str], vocabulary: Vocabulary) -> Labels:
+    """Returns the tokens of a record's labels.
+
+    Raises:
+        InvalidRequestError: a value is none that the model knows, or there are too few or too many.
+    """
+    try:
+        return tuple(vocabulary.ids.label_ids(labels))
+    except LabelError as error:
+        raise InvalidRequestError([Violation("labels", f"cannot be used: {error}")]) from error
+
+
+def encode(
+    field: str, text: str, vocabulary: Vocabulary, delimiter: str | None = None, *, skip: bool
+) -> Tokens:
+    """Returns the token ids of a text [T].
+
+    Raises:
+        InvalidRequestError: it has unknown characters, or the delimiter of the model's records.
+    """
     if not text:
         return no_tokens()
+    if delimiter is not None and delimiter in text:
+        reason = f"has {delimiter!r}, which comes between the model's records and is part of none"
+        raise InvalidRequestError([Violation(field, f"{reason}: give one record at a time, without it")])
     try:
         return vocabulary.encode(text, skip_unknown=skip)
     except UnknownCharacterError as error:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from charloom.burst import Array
 from charloom.vocabulary import Tokens
 
+Labels = tuple[int, ...]
+"""The tokens of a record's labels, one for each column; none in a model without labels."""
 State = dict[str, Array]
 """The state tensors of one stream by name, [1, ...] each."""
 
@@ -20,3 +22,5 @@ class Snapshot:
     """Tokens chosen so far, forced and sampled; also the counter of the random numbers."""
     recent: Tokens
     """The newest of them, for penalties: int64 [W]."""
+    labels: Labels = ()
+    """The tokens of the labels of its records."""

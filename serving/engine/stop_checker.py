@@ -1,17 +1,20 @@
-"""Finds where a text ends: at a stop token, or before a stop string."""
+"""Finds where a text ends: at the end of a record, at a stop token, or before a stop string."""
 
 from charloom.vocabulary import Tokens
 
 
 class StopChecker:
-    """The stop strings and stop tokens of one request."""
+    """The stop strings and stop tokens of one request, and the token that ends a record."""
 
-    def __init__(self, strings: tuple[str, ...] = (), tokens: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, strings: tuple[str, ...] = (), tokens: tuple[int, ...] = (), end: int | None = None
+    ) -> None:
         self.strings = strings
-        self.tokens = frozenset(tokens)
+        self.end = end
+        self.tokens = frozenset(tokens if end is None else (*tokens, end))
 
     def find_token(self, tokens: Tokens) -> int | None:
-        """The place of the first stop token in tokens [T]."""
+        """The place of the first token in tokens [T] that ends the text."""
         if not self.tokens or self.tokens.isdisjoint(ids := tokens.tolist()):
             return None
         return next(place for place, token in enumerate(ids) if token in self.tokens)

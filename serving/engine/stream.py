@@ -7,7 +7,7 @@ import numpy as np
 from charloom.vocabulary import Tokens, Vocabulary, no_tokens
 from serving.engine.detokenizer import Detokenizer
 from serving.engine.request import Request
-from serving.engine.snapshot import Snapshot, State
+from serving.engine.snapshot import Labels, Snapshot, State
 from serving.engine.stop_checker import StopChecker
 
 
@@ -23,18 +23,21 @@ class Stream:
     vocabulary: InitVar[Vocabulary]
     deadline: float | None = None
     """Seconds on the clock of `time.monotonic`."""
+    start_token: int = field(init=False)
     last: int = field(init=False)
     """The token it feeds next; the start token at first."""
     position: int = 0
-    """Tokens chosen so far, forced and sampled."""
+    """Tokens chosen so far, forced and sampled, ends of records included."""
     recent: Tokens = field(default_factory=no_tokens)
-    """The newest of them: int64 [W], W up to `Request.remembered`."""
+    """The newest of them in its record: int64 [W], W up to `Request.remembered`."""
+    labels: Labels = field(init=False)
+    """The tokens of its records' labels."""
     slot: int | None = None
     """Its slot of the runner while it runs."""
     children: list["Stream"] = field(default_factory=list)
     """The other streams of its request, which start from its state once it has read their prompt."""
     origin: State | None = None
-    """The state to start from instead of a fresh one; dropped once it has a slot."""
+    """The state to start from instead of the fresh one of its labels; dropped once it has a slot."""
     detokenizer: Detokenizer = field(init=False)
     released: int = 0
     """Tokens of the text that its client has, or that were handed out."""
@@ -48,11 +51,13 @@ class Stream:
 
     def __post_init__(self, vocabulary: Vocabulary) -> None:
         request = self.request
-        self.last = vocabulary.start
+        self.start_token = self.last = vocabulary.start
+        self.labels = request.labels
         self.released = request.before + (0 if request.scored else len(request.replay))
         self.consumed = self.saved = self.released
-        stops = StopChecker(request.stop, request.rules.stop)
-        decoder = vocabulary.decoder(request.context)
+        end = None if request.scored else vocabulary.end
+        stops = StopChecker(request.stop, request.rules.stop, end)
+        decoder = vocabulary.decoder(of_last_record(request.context, vocabulary.end))
         self.detokenizer = Detokenizer(decoder, stops, request.min_tokens, self.released)
         if request.origin is not None:
             self.start_from(request.origin)
@@ -102,14 +107,19 @@ class Stream:
         if self.anchor is not None:
             self.anchor.chosen.append(chosen)
 
+    def begin_record(self, position: int) -> None:
+        """Goes on at the beginning of the next record, at this position; its slot has the fresh state."""
+        self.last, self.position, self.recent = self.start_token, position, no_tokens()
+
     def start_from(self, snapshot: Snapshot) -> None:
         """Starts, or goes on, at a snapshot."""
         self.last, self.position, self.recent = snapshot.last, snapshot.position, snapshot.recent
+        self.labels = snapshot.labels
         self.origin = snapshot.state
 
     def snapshot(self, state: State) -> Snapshot:
         """Returns the snapshot at its last token, at which it has this state."""
-        return Snapshot(state, self.last, self.position, self.recent)
+        return Snapshot(state, self.last, self.position, self.recent, self.labels)
 
     def set_anchor(self) -> None:
         """Remembers its last token, at which its anchor slot has its state."""
@@ -129,6 +139,12 @@ class Anchor:
         """Returns the tokens [T] that lead from it to a position."""
         tokens = np.concatenate([no_tokens(), *self.chosen])
         return tokens[: position - self.position]
+
+
+def of_last_record(tokens: Tokens, end: int | None) -> Tokens:
+    """Returns the tokens [T] after the last end of a record; all if there is none."""
+    ends = np.flatnonzero(tokens == end) if end is not None else no_tokens()
+    return tokens[ends[-1] + 1 :] if len(ends) else tokens
 
 
 def newest(count: int, *tokens: Tokens) -> Tokens:

@@ -41,14 +41,19 @@ class TokenRules:
             InvalidRequestError: a name is no token of the model, or no token is left to choose.
         """
         ids = resolve(options, vocabulary)
-        biased, stop = ids["logit_bias"], ids["stop_tokens"]
-        early = stop if options.min_tokens else stop[:0]  # ruled out until the text is long enough
+        biased, stop = ids["logit_bias"].tolist(), ids["stop_tokens"].tolist()
+        early = dict.fromkeys(stop, options.min_tokens)  # ruled out until the text is long enough
+        if vocabulary.end is not None:
+            early[vocabulary.end] = FOREVER if options.ignore_end else options.min_tokens
+        early = {token: until for token, until in early.items() if until}
+        early_field = "min_tokens" if options.min_tokens else "ignore_end"
+        allowed, forbidden = ids["allowed_tokens"], ids["forbidden_tokens"]
         return cls(
-            biased=np.concatenate([biased, early]),
+            biased=np.array([*biased, *early], np.int64),
             bias=np.array([*(bias for _, bias in options.logit_bias), *(-np.inf for _ in early)], np.float32),
-            until=np.array([FOREVER for _ in biased] + [options.min_tokens for _ in early], np.int64),
-            allowed=choosable(ids["allowed_tokens"], ids["forbidden_tokens"], early, vocabulary.size),
-            stop=tuple(stop.tolist()),
+            until=np.array([*(FOREVER for _ in biased), *early.values()], np.int64),
+            allowed=choosable(allowed, forbidden, [*early], early_field, vocabulary),
+            stop=tuple(stop),
         )
 
     @cached_property
@@ -87,20 +92,28 @@ def find(token: Token, vocabulary: Vocabulary) -> int | None:
     return token if 0 <= token < vocabulary.size else None
 
 
-def choosable(allowed: Tokens, forbidden: Tokens, early: Tokens, size: int) -> Mask | None:
+def choosable(
+    allowed: Tokens, forbidden: Tokens, early: list[int], early_field: str, vocabulary: Vocabulary
+) -> Mask | None:
     """Which tokens [V] may be chosen, None for all; `early` may not be at first.
 
+    The end of a record may come whatever is allowed, unless it is forbidden by its own id.
+
     Raises:
-        InvalidRequestError: there is none.
+        InvalidRequestError: there is none; `early_field` is the one that says how long some may not.
     """
-    mask = np.full(size, not len(allowed))
+    mask = np.full(vocabulary.size, not len(allowed))
     mask[allowed] = True
+    if vocabulary.end is not None:
+        mask[vocabulary.end] = True
     mask[forbidden] = False
-    if not mask.any():
+    sampled = mask.copy()
+    if vocabulary.unknown is not None:
+        sampled[vocabulary.unknown] = False
+    if not sampled.any():
         raise InvalidRequestError([Violation("forbidden_tokens", "leaves no token to choose")])
-    at_first = mask.copy()
-    at_first[early] = False
-    if not at_first.any():
-        reason = "leaves no token to choose: all that may be are stop tokens"
-        raise InvalidRequestError([Violation("min_tokens", reason)])
+    sampled[early] = False
+    if not sampled.any():
+        reason = "leaves no token to choose: all that may be would end the text"
+        raise InvalidRequestError([Violation(early_field, reason)])
     return None if mask.all() else mask

@@ -16,6 +16,8 @@ class Finish(Enum):
 
     LENGTH = "length"
     STOP = "stop"
+    END = "end"
+    """By the end of the record, which the model sampled."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +30,10 @@ class Update:
     sampled: SampledTokens = field(default_factory=no_sampled_tokens)
     """The tokens that are handed out."""
     position: int = 0
-    """Tokens of the prompt read and of the text handed out so far."""
+    """Tokens of the prompt read and of the text handed out so far, and the end of the record."""
     finish: Finish | None = None
+    end_logprob: float | None = None
+    """The log-probability of the end of the record, in nats; None without one, or if it was not requested."""
     error: ServingError | None = None
     snapshot: Snapshot | None = None
     """The stream at `position` or, in an update that was merged of several, before."""

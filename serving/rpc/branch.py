@@ -18,14 +18,14 @@ from charloom.vocabulary import Tokens, no_tokens
 from serving.engine.async_engine import UpdateReader
 from serving.engine.history import History
 from serving.engine.request import Request, encode
-from serving.engine.update import Update
+from serving.engine.update import Finish, Update
 from serving.rpc import convert, state_token
 from serving.rpc.convert import Text
 from serving.rpc.limits import RequestLimits
 from serving.rpc.security.sealing import Sealer
 from serving.rpc.state_token import DELIVERY_FIELDS
 
-IMPLIED_FIELDS = DELIVERY_FIELDS - {"token_ids"} | {"n"}
+IMPLIED_FIELDS = DELIVERY_FIELDS - {"token_ids"} | {"n", "labels"}
 """Fields of a GenerateRequest that must be absent, since the conversation determines them."""
 
 
@@ -54,6 +54,8 @@ class Command:
 class PartialText:
     """A text while it is generated: a history up to its newest snapshot, and the tokens after that."""
 
+    end: int | None
+    """The token that ends a record; None in a model whose texts have no end."""
     history: History
     tokens: list[Tokens]
     """Those after the history, [T] each."""
@@ -67,6 +69,8 @@ class PartialText:
         self.begun = True
         self.generated += len(update.sampled)
         self.tokens.append(update.sampled.tokens)
+        if update.finish is Finish.END:
+            self.tokens.append(np.array([self.end]))
         if update.snapshot is not None:
             tokens = np.concatenate(self.tokens)
             known = update.snapshot.position - self.history.here.position
@@ -82,6 +86,7 @@ class Branch:
         self.history = history
         self._context = context
         self._vocabulary = context.text.model.bundle.vocabulary
+        self._delimiter = context.text.model.bundle.delimiter
         self._reader: UpdateReader | None = None
         """The reader of the request that runs."""
 
@@ -129,7 +134,7 @@ class Branch:
         """Reads a text of at most the length of a prompt, and then tokens."""
         if violations := list(self._unfit(message)):
             raise InvalidRequestError(violations)
-        encoded = encode("text", message.text, self._vocabulary, skip=message.skip_unknown)
+        encoded = encode("text", message.text, self._vocabulary, self._delimiter, skip=message.skip_unknown)
         fed = np.concatenate([encoded, np.array(message.token_ids, np.int64)])
         added = "".join(self._vocabulary.decoder(self.history.here.recent).put(fed))
         await self._read(self.history, fed)
@@ -158,7 +163,7 @@ class Branch:
     ) -> AsyncIterator[pb.GenerateResponse]:
         """Generates a text; however it ends, the branch is then after the last token that was sent."""
         request = self._to_request(message)
-        text = PartialText(self.history, [request.prompt])
+        text = PartialText(self._vocabulary.end, self.history, [request.prompt])
         yield convert.to_start(self._context.text, request)
         last: pb.GenerateResponse | None = None
         try:
@@ -196,7 +201,9 @@ class Branch:
         if present:
             reason = "must be absent: the conversation says it"
             raise InvalidRequestError([Violation(name, reason) for name in present])
-        request = convert.to_request(message, self._vocabulary, self._context.limits)
+        request = convert.to_request(
+            message, self._vocabulary, self._context.limits, self._delimiter, resumes=True
+        )
         history = self.history
         return replace(request, origin=history.here, returns_state=True, state_interval=history.apart)
 

@@ -14,10 +14,12 @@ from charloom.options import (
     GenerateOptions,
     InvalidRequestError,
     Token,
+    Violation,
 )
 from charloom.vocabulary import Vocabulary
-from serving.engine.request import Request, prepare
+from serving.engine.request import Request, find_labels, prepare
 from serving.engine.sampled_tokens import SampledTokens
+from serving.engine.snapshot import Labels
 from serving.engine.update import Finish, Update
 from serving.model import Model
 from serving.rpc.limits import RequestLimits
@@ -25,7 +27,11 @@ from serving.served_model import ServedModel
 
 T = TypeVar("T")
 
-FINISH = {Finish.LENGTH: pb.FINISH_REASON_LENGTH, Finish.STOP: pb.FINISH_REASON_STOP}
+FINISH = {
+    Finish.LENGTH: pb.FINISH_REASON_LENGTH,
+    Finish.STOP: pb.FINISH_REASON_STOP,
+    Finish.END: pb.FINISH_REASON_END,
+}
 PLAIN_FIELDS = {field.name for field in fields(GenerateOptions)} - set(MAX_NAMED)
 """Options that have the same form on the wire: all but those that name tokens."""
 LIST_LIMITS = MAX_NAMED | {"stop": MAX_STOPS, "temperature": MAX_TEMPERATURES}
@@ -43,24 +49,61 @@ class Text:
     """Whether it is to the byte that of an undisturbed stream."""
 
 
-def to_request(message: pb.GenerateRequest, vocabulary: Vocabulary, limits: RequestLimits) -> Request:
+def to_request(
+    message: pb.GenerateRequest,
+    vocabulary: Vocabulary,
+    limits: RequestLimits,
+    delimiter: str | None = None,
+    *,
+    resumes: bool = False,
+) -> Request:
     """Returns the engine's request for a message, with defaults for absent fields.
+
+    Args:
+        message: what the client asks for.
+        vocabulary: the model's.
+        limits: how much it may ask for.
+        delimiter: what is between the model's records, if anything is.
+        resumes: whether the text goes on from a state, which has its labels.
 
     Raises:
         InvalidRequestError: fields have unusable values; it names every one of them.
     """
     options = to_options(message, limits)
     violations = list(limits.violations(options, text_count(message), message.logprobs))
+    labels: Labels = ()
+    try:
+        labels = to_labels(message, vocabulary, resumes=resumes)
+    except InvalidRequestError as error:
+        violations += error.violations
     if too_long := list(limits.unless_short("prompt", message.prompt)):
         raise InvalidRequestError([*options.violations(), *violations, *too_long])
     logprobs = message.logprobs if message.HasField("logprobs") else None
     try:
-        request = prepare(message.prompt, options, vocabulary, logprobs)
+        request = prepare(message.prompt, options, vocabulary, logprobs, labels=labels, delimiter=delimiter)
     except InvalidRequestError as error:
         raise InvalidRequestError([*error.violations, *violations]) from error
     if violations:
         raise InvalidRequestError(violations)
     return request
+
+
+def to_labels(
+    message: pb.GenerateRequest | pb.Open | pb.ScoreRequest | pb.EmbedRequest,
+    vocabulary: Vocabulary,
+    *,
+    resumes: bool = False,
+) -> Labels:
+    """Returns the tokens of a message's labels; none for a stream that goes on from a state, which has them.
+
+    Raises:
+        InvalidRequestError: they are not those of the model.
+    """
+    if not resumes:
+        return find_labels(message.labels, vocabulary)
+    if message.labels:
+        raise InvalidRequestError([Violation("labels", "must be absent: the state has its own")])
+    return ()
 
 
 def to_options(message: pb.GenerateRequest, limits: RequestLimits) -> GenerateOptions:
@@ -123,6 +166,8 @@ def to_response(
         response.finish.reason = FINISH[update.finish]
         response.finish.prompt_tokens = update.stream.request.start
         response.finish.generated_tokens = update.stream.released
+        if update.end_logprob is not None:
+            response.finish.end_logprob = update.end_logprob
     return response
 
 
@@ -170,4 +215,9 @@ def to_model(model: Model) -> pb.Model:
         vocabulary_size=manifest.vocabulary_size,
         validation_loss=float(manifest.training.get("validation_loss", "nan")),
         state_bytes=sum(spec.nbytes for spec in model.executor.state),
+        ends=model.bundle.vocabulary.end is not None,
+        labels=[
+            pb.LabelColumn(name=column.name, values=column.values)
+            for column in model.bundle.vocabulary.ids.special.labels
+        ],
     )

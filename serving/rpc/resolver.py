@@ -13,7 +13,7 @@ from serving.engine.snapshot import Snapshot
 from serving.errors import InexactError, OtherBundleError
 from serving.models import Models
 from serving.rpc import state_token
-from serving.rpc.convert import Text, text_count, to_request
+from serving.rpc.convert import Text, text_count, to_labels, to_request
 from serving.rpc.limits import RequestLimits
 from serving.rpc.security.sealing import Sealer
 from serving.rpc.state_token import DELIVERY_FIELDS, Saved
@@ -45,7 +45,9 @@ class Resolver:
             raise InvalidRequestError([Violation("resume", "needs the state of a text")])
         saved, model = self._find(message, caller)
         effective = message if saved is None or not message.resume else resumed(message, saved)
-        request = to_request(effective, model.bundle.vocabulary, self.limits)
+        bundle = model.bundle
+        resumes = saved is not None
+        request = to_request(effective, bundle.vocabulary, self.limits, bundle.delimiter, resumes=resumes)
         request = replace(
             request,
             origin=None if saved is None else state_token.restore(saved, model.model),
@@ -59,11 +61,19 @@ class Resolver:
             raise InvalidRequestError(violations)
         return Text(model, effective, self._exact(message, saved, model)), request
 
-    def resolve_conversation(self, message: pb.Open, caller: bytes | None = None) -> tuple[Text, Snapshot]:
-        """Returns the text of a conversation and where it starts; raises as `resolve` does."""
+    def resolve_conversation(self, message: pb.Open, caller: bytes | None = None) -> tuple[Text, Request]:
+        """Returns the text of a conversation, and the request for the state that it starts in.
+
+        Raises as `resolve` does.
+        """
         saved, model = self._find(message, caller)
         text = Text(model, pb.GenerateRequest(), self._exact(message, saved, model))
-        return text, fresh(model) if saved is None else state_token.restore(saved, model.model)
+        labels = to_labels(message, model.bundle.vocabulary, resumes=saved is not None)
+        origin = fresh(model) if saved is None else state_token.restore(saved, model.model)
+        if labels:
+            # Their state is for the engine to compute.
+            return text, Request(no_tokens(), 0, 0, labels=labels, returns_state=True)
+        return text, Request(no_tokens(), 0, 0, origin=origin, returns_state=True)
 
     def _find(
         self, message: pb.GenerateRequest | pb.Open, caller: bytes | None

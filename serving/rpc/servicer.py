@@ -15,7 +15,9 @@ from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError, Violation
 from charloom.v1.charloom_pb2_grpc import CharloomServiceServicer
 from serving.engine.embedding import embedding, embedding_specs
+from serving.engine.request import Request
 from serving.engine.retry_after import RetryAfter
+from serving.engine.snapshot import Snapshot
 from serving.engine.update import Update
 from serving.errors import DefectError, DrainingError, OpenTimeoutError, OverloadedError
 from serving.metrics import Metrics
@@ -109,7 +111,7 @@ class Servicer(CharloomServiceServicer):
 
         def prepare() -> Submission:
             model = self._models().find(request.model)
-            requests = texts.to_scored(request, model.bundle.vocabulary, self.limits)
+            requests = texts.to_scored(request, model.bundle, self.limits)
             return Submission(model, lambda engine, deadline: engine.submit_all(requests, deadline))
 
         async with self._streams(request.model, context, prepare) as streams:
@@ -123,7 +125,7 @@ class Servicer(CharloomServiceServicer):
         def prepare() -> Submission:
             model = self._models().find(request.model)
             specs[:] = embedding_specs(model.bundle.manifest.embedding, model.executor.state)
-            requests = texts.to_read(request, model.bundle.vocabulary, self.limits)
+            requests = texts.to_read(request, model.bundle, self.limits)
             return Submission(model, lambda engine, deadline: engine.submit_all(requests, deadline))
 
         async with self._streams(request.model, context, prepare) as streams:
@@ -247,8 +249,9 @@ class Servicer(CharloomServiceServicer):
         if not first.HasField("open"):
             raise InvalidRequestError([Violation("open", "must be the first command")])
         call = current_call()
-        text, origin = self._resolver().resolve_conversation(first.open, call.caller.identity)
+        text, opening = self._resolver().resolve_conversation(first.open, call.caller.identity)
         call.model = text.model.name
+        origin = opening.origin or await first_snapshot(text, opening)
         shared = ConversationContext(text, self.limits, self.sealer, call.caller.identity)
         return ConversationCall(shared, self.conversation_limits, origin)
 
@@ -274,3 +277,20 @@ class Servicer(CharloomServiceServicer):
     def _models(self) -> Models:
         """Returns the models that the caller may use."""
         return self.models.among(current_call().caller.models)
+
+
+async def first_snapshot(text: Text, opening: Request) -> Snapshot:
+    """Returns the snapshot with which a request that reads and generates nothing ends.
+
+    Raises:
+        CharloomError: the engine has no room for it, or it failed.
+    """
+    reader = text.model.engine.submit_texts(opening, deadline=None)
+    try:
+        (update,) = await reader.next()
+    finally:
+        reader.abort()
+    if update.error is not None:
+        raise update.error
+    assert update.snapshot is not None, "it was requested"
+    return update.snapshot

@@ -36,7 +36,7 @@ DELIVERY_FIELDS = {
 """Fields of a GenerateRequest that say how a text is delivered, not what it is: a resumed text may change
 them."""
 
-CONSUMED_FIELDS = {"prompt", "skip_unknown", "n"}
+CONSUMED_FIELDS = {"prompt", "skip_unknown", "n", "labels"}
 """Fields that have no further effect once a text has a state."""
 
 
@@ -60,6 +60,8 @@ class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The precision whose state tensors these are."""
     state: dict[str, bytes]
     """The tensors, little-endian and row by row."""
+    labels: tuple[int, ...] = ()
+    """The tokens of the labels of its records."""
 
 
 def save(text: Text, request: Request, snapshot: Snapshot) -> bytes:
@@ -85,6 +87,7 @@ def save(text: Text, request: Request, snapshot: Snapshot) -> bytes:
             recent=snapshot.recent.astype("<u4").tobytes(),
             precision=text.model.executor.precision,
             state={name: to_bytes(tensor) for name, tensor in snapshot.state.items()},
+            labels=snapshot.labels,
         )
     )
 
@@ -116,11 +119,13 @@ def restore(saved: Saved, model: Model) -> Snapshot:
     size = model.bundle.vocabulary.size
     if not 0 <= saved.last <= size or (recent >= size).any():
         raise unusable("holds tokens that the model has not")
+    if not model.bundle.vocabulary.ids.are_labels(saved.labels):
+        raise unusable("holds labels that are not the model's")
     precisions = model.bundle.manifest.precisions
     if saved.precision not in precisions:
         raise unusable(f"is in the precision {saved.precision}, which the bundle does not have")
     state = restore_state(saved.state, precisions[saved.precision].state, model.executor.state)
-    return Snapshot(state, saved.last, saved.position, recent)
+    return Snapshot(state, saved.last, saved.position, recent, saved.labels)
 
 
 def restore_state(saved: dict[str, bytes], theirs: Sequence[StateSpec], ours: Sequence[StateSpec]) -> State:

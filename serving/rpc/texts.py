@@ -3,24 +3,32 @@
 from collections.abc import Sequence
 
 import charloom.v1.charloom_pb2 as pb
+from charloom.bundle import Bundle
 from charloom.options import InvalidRequestError, Violation
-from charloom.vocabulary import Vocabulary
 from serving.engine.request import Request
 from serving.engine.text_requests import embedding_requests, scoring_requests
+from serving.rpc.convert import to_labels
 from serving.rpc.limits import RequestLimits
 
 
-def to_scored(message: pb.ScoreRequest, vocabulary: Vocabulary, limits: RequestLimits) -> list[Request]:
+def to_scored(message: pb.ScoreRequest, bundle: Bundle, limits: RequestLimits) -> list[Request]:
     """Returns one request of the engine for each text.
 
     Raises:
         InvalidRequestError: there is no text, or too much, or it has characters that the model has not.
     """
     check_size(message.texts, limits, len(message.prompt))
-    return scoring_requests(message.texts, message.prompt, vocabulary, skip=message.skip_unknown)
+    return scoring_requests(
+        message.texts,
+        message.prompt,
+        bundle.vocabulary,
+        skip=message.skip_unknown,
+        labels=to_labels(message, bundle.vocabulary),
+        delimiter=bundle.delimiter,
+    )
 
 
-def to_read(message: pb.EmbedRequest, vocabulary: Vocabulary, limits: RequestLimits) -> list[Request]:
+def to_read(message: pb.EmbedRequest, bundle: Bundle, limits: RequestLimits) -> list[Request]:
     """Returns one request of the engine for each text.
 
     Raises:
@@ -28,7 +36,13 @@ def to_read(message: pb.EmbedRequest, vocabulary: Vocabulary, limits: RequestLim
             the model has not.
     """
     check_size(message.texts, limits)
-    return embedding_requests(message.texts, vocabulary, skip=message.skip_unknown)
+    return embedding_requests(
+        message.texts,
+        bundle.vocabulary,
+        skip=message.skip_unknown,
+        labels=to_labels(message, bundle.vocabulary),
+        delimiter=bundle.delimiter,
+    )
 
 
 def check_size(texts: Sequence[str], limits: RequestLimits, more: int = 0) -> None:

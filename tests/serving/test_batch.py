@@ -47,7 +47,7 @@ def stream(prompt: str = "abc", read: int | None = None, generated: str = "", **
 
 
 def batch(*streams: Stream, steps: int = 8) -> Batch:
-    return Batch(streams, steps, LETTERS.size)
+    return Batch(streams, steps, LETTERS)
 
 
 @pytest.mark.parametrize("option", EVERYTHING.items(), ids=lambda option: option[0])
@@ -173,7 +173,7 @@ def test_the_windows_and_biases_of_others_change_no_bit(
         return made
 
     def run(*streams: Stream) -> dict[str, bytes]:
-        feeds = Batch(streams, 6, vocabulary.size).feeds()
+        feeds = Batch(streams, 6, vocabulary).feeds()
         state = {spec.name: spec.initial_rows(len(streams)) for spec in model.executor.state}
         outputs = model.executor.run("full", feeds | state)
         per_row = {spec.output for spec in model.executor.state}

@@ -80,10 +80,11 @@ class Talk:
         self.served = ServedModel(model, config, Metrics())
         self.engine = self.served.engine
         resolver = Resolver(Models([self.served]), limits, SEALER)
-        text, origin = resolver.resolve_conversation(pb.Open(state=state))
+        text, opening = resolver.resolve_conversation(pb.Open(state=state))
+        assert opening.origin is not None, "the model has no labels"
         context = ConversationContext(text, limits, SEALER)
         held = ConversationLimits(**{"max_history": HISTORY} | bounds)
-        self.conversation = ConversationCall(context, held, origin)
+        self.conversation = ConversationCall(context, held, opening.origin)
 
     async def __aenter__(self) -> "Talk":
         self.engine.start()
@@ -215,10 +216,11 @@ async def stands(model: Model, tokens: list[int], state: bytes) -> None:
     """Whether a state is that of a stream which read these tokens at once; also after another generation."""
     served = ServedModel(model, SchedulerConfig(max_streams=1), Metrics())
     resolver = Resolver(Models([served]), RequestLimits(), SEALER)
-    _, found = resolver.resolve_conversation(pb.Open(state=state))
+    _, opening = resolver.resolve_conversation(pb.Open(state=state))
     (read,) = run(model, Request(np.array(tokens, np.int64), 0, 0, returns_state=True), burst=50)[-1:]
     assert read.snapshot is not None
-    assert same(found, read.snapshot)
+    assert opening.origin is not None
+    assert same(opening.origin, read.snapshot)
     async with Talk(model, state) as other:
         parts = await other.text(max_tokens=20, seed=4)
     after = run(model, Request(np.array(tokens, np.int64), 20, 4))

@@ -73,7 +73,7 @@ def same(one: Snapshot, other: Snapshot) -> bool:
     states = (one.state.keys() == other.state.keys()) and all(
         one.state[name].tobytes() == tensor.tobytes() for name, tensor in other.state.items()
     )
-    facts = (one.last, one.position) == (other.last, other.position)
+    facts = (one.last, one.position, one.labels) == (other.last, other.position, other.labels)
     return states and facts and one.recent.tolist() == other.recent.tolist()
 
 

@@ -66,7 +66,7 @@ def test_malformed_special_tokens_are_refused(field, value):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([], r"2 labels \(genre, year\), not 0"),
+        ([], r"2 labels \(genre: .*; year: '1', '2', '3'\), not 0"),
         (["folk", "4"], "year '4' is none that the model knows: '1', '2', '3'"),
     ],
 )
