@@ -11,12 +11,14 @@ CHAOS  ?=
 SOAK   ?=
 MUTANTS ?=
 GPU_CHECK ?=
+BEGINNINGS ?=
 BUNDLE ?= build/demo/bundle
 RUN    ?= runs/best
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all mutants interleavings golden fuzz losses screenshot lint format structure proto \
-	bench-engine bench-training bench-corpus bench-profile bench-server bench-overload chaos soak gpu-check constraints clean
+	bench-engine bench-training bench-corpus bench-beginnings bench-profile \
+	bench-server bench-overload chaos soak gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +94,9 @@ bench-training: $(VENV)/.installed ## Measure training, beside the bare steps of
 
 bench-corpus: $(VENV)/.installed ## Measure how fast a text becomes token ids (a minute)
 	@$(BIN)/python -m benchmarks.corpus
+
+bench-beginnings: $(VENV)/.installed ## Train on TEXT=path, and see whether new texts begin where its lines do (BEGINNINGS="--cells 128")
+	@$(BIN)/python -m benchmarks.beginnings $(if $(TEXT),"$(TEXT)") $(BEGINNINGS)
 
 bench-profile: $(VENV)/.installed ## Show where the time of a burst goes, by operator
 	@$(BIN)/python -m benchmarks.profile
