@@ -1,14 +1,15 @@
 """What all tests share: a small text, a model trained on it, its bundle, and foreign tools."""
 
+import gc
 import os
 import pydoc_data.topics
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from ipaddress import ip_address
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -39,6 +40,17 @@ ALPHABETS = "Съешь же ещё этих мягких французских
 def pytest_xdist_auto_num_workers() -> int:
     """Runs two processes of tests more than there are cores, since many tests wait for a server."""
     return available_cores() + 2
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spares later garbage collections what is imported and collected, torch most of all: it stays anyway."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 Build = Callable[[Path], object]
@@ -102,10 +114,12 @@ def bundle_dir(run_dir: Path, once: Callable[[str, Build], Path]) -> Path:
 
 
 def charloom(*arguments: object) -> None:
-    """Runs the real command in a process of its own, and shows what it said if it fails."""
-    command = [sys.executable, "-m", "charloom", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, f"{command}\n{result.stderr}"
+    """Runs the real command in this process, and shows what it said if it fails."""
+    handler = signal.getsignal(signal.SIGTERM)
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said, pytest.raises(SystemExit) as exit_:
+        main(list(map(str, arguments)))
+    signal.signal(signal.SIGTERM, handler)
+    assert exit_.value.code == 0, f"{arguments}\n{said.getvalue()}"
 
 
 Finished = CompletedProcess[str]
@@ -119,6 +133,7 @@ def in_process(
 
     What it gives is what `subprocess.run` gives of a process, for an eighth of the processor's time. It is
     for tests of what a command says and does; where signals, pipes or imports are the point, start a process.
+    A bundle runs on one thread: more would spin while they wait for each other beside the other tests.
     """
     handler = signal.getsignal(signal.SIGTERM)
 
@@ -129,6 +144,7 @@ def in_process(
                 patch.delenv(name)
             for name, value in ({"COLUMNS": "400"} | environment).items():
                 patch.setenv(name, value)
+            patch.setattr("serving.engine.executor.available_cores", lambda: 1)
             if cwd is not None:
                 patch.chdir(cwd)
             raw = BytesIO(stdin.encode("utf-8", "surrogateescape"))

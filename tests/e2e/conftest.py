@@ -14,6 +14,8 @@ import pytest
 
 from benchmarks.scrape import scrape, total
 from charloom.ready import ready_in
+from serving.engine.config import RunnerConfig
+from serving.local import LocalModel
 from tests.forks import ForkedProcess
 
 PATIENCE = 60
@@ -67,12 +69,13 @@ class ServerProcess:
 def launch(bundle: Path, log: Path, *options: str, program: Sequence[str] = ()) -> ServerProcess:
     """Begins to start a server, on free ports unless they are given; it writes to the log.
 
-    It is a fork that has its imports, or else Python with a program of its own.
+    It is a fork that has its imports, or else Python with a program of its own. It computes on one thread
+    unless the options say how many: more would spin while they wait for each other beside the other tests.
     """
     words = ["serve", str(bundle), *options]
-    for name in ("--port", "--metrics-port"):
+    for name, value in (("--port", "0"), ("--metrics-port", "0"), ("--threads", "1")):
         if name not in options:
-            words += [name, "0"]
+            words += [name, value]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CHARLOOM_")}
     process: subprocess.Popen[bytes] | ForkedProcess
     with log.open("wb") as file:
@@ -129,6 +132,26 @@ def serve_all(
     servers = Servers(bundle_dir, tmp_path_factory.mktemp("servers"))
     yield cache(servers.start)
     servers.stop()
+
+
+@pytest.fixture
+def refusal(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Starts a server that must not come up: refusal(bundle, *options); gives its exit code and its words."""
+
+    def refused(bundle: Path, *options: str) -> tuple[int, str]:
+        server = launch(bundle, tmp_path / "refused.log", *options)
+        try:
+            return server.process.wait(PATIENCE), server.stderr
+        finally:
+            server.kill()
+
+    return refused
+
+
+@pytest.fixture(scope="session")
+def local(bundle_dir: Path) -> LocalModel:
+    """The servers' model in this process."""
+    return LocalModel(bundle_dir, RunnerConfig(threads=1))
 
 
 def metric(server: ServerProcess, name: str, **labels: str) -> float:

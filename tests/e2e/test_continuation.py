@@ -169,7 +169,7 @@ def test_a_text_whose_state_does_not_open_elsewhere_goes_on_from_its_tokens(
 
 
 def test_a_text_goes_on_from_any_state_of_it_on_another_server(replica_all: Serve) -> None:
-    first, second = replica_all(), replica_all("--threads", "1", "--max-batch", "2")
+    first, second = replica_all("--threads", "2"), replica_all("--max-batch", "2")
     options = FILTERED | {"max_tokens": 600, "n": 1}
     with Client(first.address) as one, Client(second.address) as other:
         pieces = list(one.generate("The ", **options, state_interval=40, return_state=True).pieces())

@@ -84,12 +84,12 @@ def test_the_validation_part_gives_what_training_logged(
 
 
 def test_one_lane_is_what_score_says_and_many_differ_little(
-    figures: Figures, bundle_dir: Path, text_file: Path, tmp_path: Path
+    figures: Figures, local: LocalModel, bundle_dir: Path, text_file: Path, tmp_path: Path
 ) -> None:
     text = text_file.read_text("utf-8")[-6500:]
     (tmp_path / "end.txt").write_text(text, "utf-8")
     stream = figures(bundle_dir, tmp_path / "end.txt", "--lanes", 1)
-    assert stream["nats"] == pytest.approx(LocalModel(bundle_dir).score([text])[0].nats, rel=1e-5)
+    assert stream["nats"] == pytest.approx(local.score([text])[0].nats, rel=1e-5)
     lanes = figures(bundle_dir, tmp_path / "end.txt")
     assert (stream["lanes"], lanes["lanes"]) == (1, 3)
     assert lanes["nats_per_token"] == pytest.approx(stream["nats_per_token"], abs=0.01)

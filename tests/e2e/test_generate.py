@@ -73,10 +73,10 @@ def test_one_source_of_a_model_is_needed(generate: Run, run_dir: Path, bundle_di
 
 
 def test_several_texts_can_be_told_apart(
-    generate: Run, serve_all: Serve, from_bundle: tuple[object, ...], bundle_dir: Path
+    generate: Run, serve_all: Serve, from_bundle: tuple[object, ...], local: LocalModel, bundle_dir: Path
 ) -> None:
     several = (*from_bundle[2:], "-n", 3, "--prompt", "The ")
-    texts = LocalModel(bundle_dir).generate("The ", n=3, max_tokens=30, seed=1)
+    texts = local.generate("The ", n=3, max_tokens=30, seed=1)
     for source in (("--bundle", bundle_dir), ("--address", serve_all().address)):
         lines = generate(*source, *several, "--json").stdout.splitlines()
         assert [json.loads(line) for line in lines] == [
@@ -196,10 +196,11 @@ def test_refuses_the_same_options_from_either_source(generate: Run, source: str,
         assert message in result.stderr
 
 
-def test_lists_and_tokens_are_read_from_every_source(generate: Run, bundle_dir: Path, tmp_path: Path) -> None:
-    model = LocalModel(bundle_dir)
-    space = model.model.bundle.vocabulary.find(" ")
-    [expected] = model.generate(
+def test_lists_and_tokens_are_read_from_every_source(
+    generate: Run, local: LocalModel, bundle_dir: Path, tmp_path: Path
+) -> None:
+    space = local.model.bundle.vocabulary.find(" ")
+    [expected] = local.generate(
         seed=1,
         max_tokens=40,
         temperature=(0.5, 2),

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -32,13 +31,13 @@ EVERYTHING = {
 
 
 def test_a_server_gives_the_texts_of_this_process_whatever_the_sampler(
-    serve_all: Serve, bundle_dir: Path
+    serve_all: Serve, local: LocalModel
 ) -> None:
-    server, model = serve_all(), LocalModel(bundle_dir)
+    server = serve_all()
     common = {"max_tokens": 60, "seed": 11}
     with Client(server.address) as client:
         for options in [*OPTIONS, EVERYTHING]:
-            [expected] = model.generate("The ", **common | options)
+            [expected] = local.generate("The ", **common | options)
             generation = client.generate("The ", **common | options)
             assert generation.text() == expected
             if "allowed_tokens" in options:
@@ -52,8 +51,8 @@ def test_a_server_gives_the_texts_of_this_process_whatever_the_sampler(
                 assert "e" not in expected[10:]
 
 
-def test_several_texts_of_one_prompt_are_those_of_their_seeds(serve: Serve, bundle_dir: Path) -> None:
-    server, model = serve("--max-streams", "3"), LocalModel(bundle_dir)
+def test_several_texts_of_one_prompt_are_those_of_their_seeds(serve: Serve, local: LocalModel) -> None:
+    server = serve("--max-streams", "3")
     common = {"max_tokens": 80, "temperature": [0.5, 1], "presence_penalty": 0.4, "stop_tokens": "\n"}
     first = 2**64 - 3
 
@@ -74,7 +73,7 @@ def test_several_texts_of_one_prompt_are_those_of_their_seeds(serve: Serve, bund
             assert client.generate("The statement ", seed=(first + i) % 2**64, **common).text() == text
         several = client.generate("The statement ", n=7, seed=first, **common)
         assert several.texts() == texts
-    assert model.generate("The statement ", n=7, seed=first, **common) == texts
+    assert local.generate("The statement ", n=7, seed=first, **common) == texts
     # Read once for each of the two calls for seven texts, and for each of the seven single ones.
     assert metric(server, "charloom_prompt_tokens_total") == 14 * (2 + 7)
     with Client(server.address) as client, pytest.raises(ValueError, match="7 texts"):

@@ -57,10 +57,9 @@ def lines(tmp_path: Path) -> Path:
     return tmp_path / "lines.txt"
 
 
-def test_a_bundle_gives_the_bits_of_a_server(serve_all: Serve, bundle_dir: Path, text_file: Path) -> None:
+def test_a_bundle_gives_the_bits_of_a_server(serve_all: Serve, local: LocalModel, text_file: Path) -> None:
     text = text_file.read_text("utf-8")
-    texts = [text[start : start + length] for length in (1, 7, 300, 5000) for start in (0, 20_000)]
-    local = LocalModel(bundle_dir)
+    texts = [text[start : start + length] for length in (1, 7, 300, 2000) for start in (0, 20_000)]
     with Client(serve_all().address) as client:
         for prompt in ("", "The "):
             assert local.score(texts, prompt) == client.score(texts, prompt=prompt)
@@ -83,7 +82,7 @@ def test_scores_are_the_same_from_either_source(
 
 
 def test_a_table_and_json_say_the_same(
-    run: Run, on_terminal: Callable[..., list[str]], bundle_dir: Path, lines: Path
+    run: Run, on_terminal: Callable[..., list[str]], local: LocalModel, bundle_dir: Path, lines: Path
 ) -> None:
     given = "\n".join(LINES)
     command = ("score", "--bundle", bundle_dir, "--lines")
@@ -92,7 +91,7 @@ def test_a_table_and_json_say_the_same(
     ]
     assert [found["text"] for found in objects] == [line for line in LINES if line]
     assert [found["line"] for found in objects] == [1, 2, 3, 5, 6]
-    scores = LocalModel(bundle_dir).score([line for line in LINES if line])
+    scores = local.score([line for line in LINES if line])
     for found, score in zip(objects, scores, strict=True):
         assert found["nats"] == score.nats == -sum(logprob for _, logprob in found["logprobs"])
         assert "".join(token for token, _ in found["logprobs"]) == found["text"]
@@ -164,23 +163,23 @@ def test_a_text_that_cannot_be_scored_is_named(
 
 
 def test_the_most_similar_come_first_from_either_source(
-    run: Run, serve: Serve, bundle_dir: Path, lines: Path
+    run: Run, serve: Serve, local: LocalModel, bundle_dir: Path, lines: Path
 ) -> None:
     server = serve("--max-texts", "2")
-    local = run("similar", "--bundle", bundle_dir, "The statement is executed.", lines, "-n", 3)
-    assert local.returncode == 0, local.stderr
-    rows = local.stdout.splitlines()
+    by_bundle = run("similar", "--bundle", bundle_dir, "The statement is executed.", lines, "-n", 3)
+    assert by_bundle.returncode == 0, by_bundle.stderr
+    rows = by_bundle.stdout.splitlines()
     assert len(rows) == 3
     assert rows[0] == f"1.000000\t{lines}\t1\tThe statement is executed."
     assert [row.split()[0] for row in rows] == sorted((row.split()[0] for row in rows), reverse=True)
     query = ("The statement is executed.", lines, "-n", 3)
-    assert run("similar", *query, "--address", server.address).stdout == local.stdout
+    assert run("similar", *query, "--address", server.address).stdout == by_bundle.stdout
     found = [
         json.loads(line)
         for line in run("similar", "--bundle", bundle_dir, "--json", *query).stdout.splitlines()
     ]
     assert found[0]["line"] == 1
-    vectors = np.array(LocalModel(bundle_dir).embed([one["text"] for one in found]))
+    vectors = np.array(local.embed([one["text"] for one in found]))
     assert [one["similarity"] for one in found] == pytest.approx(vectors @ vectors[0])
 
 

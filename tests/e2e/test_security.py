@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -24,9 +21,11 @@ from charloom.connection import Tls
 from charloom.ready import ready_in
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
 from serving.server import LIVENESS
+from tests.conftest import Finished
 from tests.e2e.conftest import wait_until
 
 Serve = Callable[..., Any]
+Refusal = Callable[..., tuple[int, str]]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 ENDLESS = 900_000
 """Tokens that no test waits for."""
@@ -185,7 +184,7 @@ def test_the_async_client_shows_its_token_over_tls(serve: Serve, authority: Any,
 
 
 def test_the_command_line_shows_a_token_over_tls(
-    serve: Serve, authority: Any, callers: Path, tmp_path: Path
+    serve: Serve, in_process: Callable[..., Finished], authority: Any, callers: Path, tmp_path: Path
 ) -> None:
     own = authority.issue("client")
     server = serve(
@@ -194,12 +193,9 @@ def test_the_command_line_shows_a_token_over_tls(
     )
     (tmp_path / "token").write_text("sesame\n")
 
-    def generate(*options: str, **given: str) -> Any:
-        command = [sys.executable, "-m", "charloom", "generate", "--address", server.address]
-        command += ["--seed", "1", "--max-tokens", "20", "--tls-root", str(authority.root)]
-        command += [*tls_options(*own), *options]
-        env = {name: value for name, value in os.environ.items() if not name.startswith("CHARLOOM_")} | given
-        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    def generate(*options: str, **environment: str) -> Finished:
+        common = ("--address", server.address, "--seed", 1, "--max-tokens", 20, "--tls-root", authority.root)
+        return in_process("generate", *common, *tls_options(*own), *options, cwd=tmp_path, **environment)
 
     refused = generate()
     assert (refused.returncode, refused.stdout) == (1, "")
@@ -216,14 +212,13 @@ def test_the_command_line_shows_a_token_over_tls(
 
 @pytest.mark.parametrize("arguments", [["--host", "0.0.0.0"], ["--host", "::"]])
 def test_it_does_not_listen_to_everybody_unawares(
-    serve: Serve, bundle_dir: Path, arguments: list[str]
+    refusal: Refusal, bundle_dir: Path, arguments: list[str]
 ) -> None:
-    command = [sys.executable, "-m", "charloom", "serve", str(bundle_dir), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert f"other machines can reach {arguments[1]}" in result.stderr
-    assert "--insecure-public" in result.stderr
-    assert "Traceback" not in result.stderr
+    code, said = refusal(bundle_dir, *arguments)
+    assert code == 2
+    assert f"other machines can reach {arguments[1]}" in said
+    assert "--insecure-public" in said
+    assert "Traceback" not in said
 
 
 def test_it_listens_to_everybody_when_it_is_fit_for_it(serve: Serve, authority: Any, callers: Path) -> None:
@@ -247,13 +242,14 @@ def test_it_listens_on_a_unix_socket(bundle_dir: Path, tmp_path: Path, serve: Se
         (["--tokens", "none.toml"], "none.toml cannot be read"),
     ],
 )
-def test_says_at_once_which_file_it_cannot_use(bundle_dir: Path, options: list[str], words: str) -> None:
-    command = [sys.executable, "-m", "charloom", "serve", str(bundle_dir), *options]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert words in result.stderr
-    assert "Traceback" not in result.stderr
-    assert "model" not in result.stderr, "before it loads anything"
+def test_says_at_once_which_file_it_cannot_use(
+    refusal: Refusal, bundle_dir: Path, options: list[str], words: str
+) -> None:
+    code, said = refusal(bundle_dir, *options)
+    assert code == 2
+    assert words in said
+    assert "Traceback" not in said
+    assert "model" not in said, "before it loads anything"
 
 
 def test_what_is_too_large_is_refused(serve: Serve) -> None:
