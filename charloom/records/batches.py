@@ -196,12 +196,13 @@ def group_bounds(counts: Counts, tokens: int, length: int, world: int) -> Counts
 
     Returns where each group begins, and where the last ends: int64 [G + 1].
     """
+    steps = -(-counts // -(-counts // length))  # [R], of a chunk of a group whose longest record is this one
     bounds = [0]
     while (begin := bounds[-1]) < len(counts):
         low, high = begin + 1, len(counts)
-        while low < high:  # the last end at which the rows are not too many
+        while low < high:  # an end at which the rows are not too many, and hardly too few
             middle = (low + high + 1) // 2
-            if (middle - begin) * min(int(counts[middle - 1]), length) <= tokens:
+            if (middle - begin) * int(steps[middle - 1]) <= tokens:
                 low = middle
             else:
                 high = middle - 1
