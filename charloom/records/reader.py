@@ -24,8 +24,7 @@ def read_records(texts: Texts, config: RecordsConfig, changes: RecordChanges) ->
         CharloomError: a file cannot be read, is not UTF-8 text, or has no such records.
     """
     assert config.divides
-    for file in texts.files:
-        check_kind(file, texts.called(file), config)
+    check_kinds(texts, config)
     changes.delimiter = config.delimiter
     read = table_records if config.tables else plain_records
     none = True
@@ -37,15 +36,17 @@ def read_records(texts: Texts, config: RecordsConfig, changes: RecordChanges) ->
         raise EmptyTextError(f"{texts.name} has no records")
 
 
-def check_kind(path: Path, name: str, config: RecordsConfig) -> None:
+def check_kinds(texts: Texts, config: RecordsConfig) -> None:
     """Raises RecordError for a file that is no table where columns are read, or can be nothing but one."""
-    if config.tables and not is_table(path):
-        raise RecordError(
-            f"{name} is no table, from which text_column could be read: tables are {', '.join(KINDS)} files; "
-            "name only such, for example by a pattern"
-        )
-    if not config.tables and path.suffix.lower() == ".parquet":
-        raise RecordError(f"{name} is a table: text_column names the column to read")
+    for file in texts.files:
+        name = texts.called(file)
+        if config.tables and not is_table(file):
+            raise RecordError(
+                f"{name} is no table, from which text_column could be read: tables are {', '.join(KINDS)} "
+                "files; name only such, for example by a pattern"
+            )
+        if not config.tables and file.suffix.lower() == ".parquet":
+            raise RecordError(f"{name} is a table: text_column names the column to read")
 
 
 def plain_records(path: Path, name: str, config: RecordsConfig, changes: RecordChanges) -> Iterator[Record]:

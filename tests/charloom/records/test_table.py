@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charloom import text_file
-from charloom.records import Record, RecordChanges, RecordError, RecordsConfig, read_records
+from charloom.records import Record, RecordChanges, RecordError, RecordsConfig, check_kinds, read_records
 from charloom.text_file import EncodingError, UnreadableTextError
 from charloom.texts import Texts
 
@@ -137,7 +137,7 @@ def test_all_files_are_looked_at_before_the_first_is_read(tmp_path: Path) -> Non
     with pytest.raises(RecordError, match="standard input is no table"):
         next(read_records(Texts((files[2],), spooled=files[2]), config, RecordChanges()))
     with pytest.raises(RecordError, match=r"a.parquet is a table: text_column names the column"):
-        next(read_records(Texts((tmp_path / "a.parquet",)), RecordsConfig("lines"), RecordChanges()))
+        check_kinds(Texts((tmp_path / "a.parquet",)), RecordsConfig())
 
 
 def test_a_field_may_be_of_any_length_and_the_limit_of_others_stays(tmp_path: Path) -> None:
