@@ -5,7 +5,6 @@ A text of any length comes in pieces, so that it needs no memory of its length.
 
 import codecs
 import contextlib
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -30,10 +29,6 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-
-
-WINDOWS_ONLY = re.compile("[\udc80-\udc9f]")
-"""A malformed byte from 0x80 to 0x9f, as `surrogateescape` decodes it."""
 
 
 class UnreadableTextError(CharloomError):
@@ -213,7 +208,8 @@ def decoded(data: Iterator[bytes], name: str, *, nul: bool) -> Iterator[str]:
                 before += len(block)
         raise EncodingError(
             f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {place}, line {line}; "
-            f"convert it first, for example with iconv -f {narrow_encoding(error.object)} -t utf-8"
+            # What latin1 has for text cp1252 has in the same place, and quotation marks and dashes beside it.
+            "convert it first, for example with iconv -f cp1252 -t utf-8"
         ) from error
 
 
@@ -244,15 +240,6 @@ def check(block: bytes, name: str, before: int, *, nul: bool) -> None:
         )
     if not nul and (place := block.find(0)) >= 0:
         raise BinaryTextError(f"{name} is no text: it holds a NUL byte at byte {before + place}")
-
-
-def narrow_encoding(data: bytes) -> str:
-    """The encoding of one byte a character that bytes which are no UTF-8 most likely have.
-
-    Windows has quotation marks and dashes where latin1 has the control characters 0x80 to 0x9f.
-    """
-    malformed = data.decode("utf-8", "surrogateescape")
-    return "cp1252" if WINDOWS_ONLY.search(malformed) else "latin1"
 
 
 def wide_encoding(data: bytes) -> str | None:

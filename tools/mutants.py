@@ -280,6 +280,12 @@ MUTANTS = (
         "np.random.default_rng([self.seed, 0])",
         ("tests/training/data/test_batches.py",),
     ),
+    Mutant(
+        "lanes that begin a line go on with the state they had",
+        "self.state, self.lanes.fresh_of_ours)",
+        "self.state, 0)",
+        TRAINER,
+    ),
 )
 
 

@@ -20,6 +20,8 @@ from training.data.corpus import ShortTextError
 
 REPEATS = 4
 """Times an epoch that a line may be begun, on the average."""
+RARE = 16
+"""Times that many more than all lines may be begun that lines are too rare to count as beginnings."""
 
 
 class Lanes:
@@ -31,7 +33,7 @@ class Lanes:
     each epoch, and no place of the text is always where the state is forgotten or the gradient ends: what
     Merity et al. 2017 draw random lengths of chunks for.
 
-    The last lanes are fresh: in each chunk such a lane reads from the beginning of a line on, which is drawn
+    The last lanes are fresh: in each chunk such a lane reads on from the beginning of a line, which is drawn
     at random among all lines, and its state is to be the initial one.
     """
 
@@ -91,17 +93,21 @@ class Lanes:
         return [lane for lane in self.ours if lane not in self.fresh]
 
     def beginnings(self, ids: Ids) -> Tensor:
-        """Returns places [m] of a text [n], int64, that our fresh lanes may begin at.
+        """Returns places [m] of a text [n], int64, that our fresh lanes may begin at with the start token.
 
-        They are where lines begin. Lines so long that each would be begun again and again leave any place.
+        They are where lines begin; where lines are as long as in a text that is all one line, any place.
         """
         if not self.our_fresh:
             return torch.zeros(0, dtype=torch.int64)
-        begun = min(len(self.fresh) * self.chunks, MAX_BEGINNINGS)
-        places = line_beginnings(ids, self.newline) if self.newline is not None else ()
-        if len(places) * REPEATS < begun:
+        places = line_beginnings(ids, self.newline) if self.newline is not None else any_places(self.length)
+        if len(places) * RARE < self.enough_beginnings:
             places = any_places(self.length)
         return torch.from_numpy(places)
+
+    @property
+    def enough_beginnings(self) -> int:
+        """How many beginnings are enough for all fresh lanes of an epoch, and a table always holds."""
+        return min(-(-len(self.fresh) * self.chunks // REPEATS), MAX_BEGINNINGS // 2)
 
     def chunk(self, text: Tensor, beginnings: Tensor, epoch: int, number: int) -> Chunk:
         """A chunk of an epoch, both counted from 0; see `stretch`."""
@@ -145,14 +151,21 @@ class Lanes:
         return inputs if self.fresh else inputs.masked_fill(steps == 0, self.start), targets
 
     def begun(self, text: Tensor, beginnings: Tensor, key: int, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of our fresh lanes, at some steps [S, 1] of an epoch."""
+        """Inputs and targets of our fresh lanes, at some steps [S, 1] of an epoch.
+
+        Where the text has too few lines, so that the same few would be learnt by heart, a share of the chunks
+        are from anywhere, and begin with the token before them.
+        """
         numbers = ((steps + 1) * self.chunks - 1) // self.time  # [S, 1], of their chunks
         within = steps - self.time * numbers // self.chunks  # [S, 1], of these
         lanes = torch.tensor(self.our_fresh, device=text.device)
         draws = drawn(numbers * self.config.batch + lanes, key)  # [S, F]
-        places = beginnings[draws % len(beginnings)] + within
+        lines = max(len(beginnings), self.enough_beginnings)
+        line, anywhere = draws % lines, draws // lines % self.length  # [S, F]
+        known = line < len(beginnings)
+        places = torch.where(known, beginnings[line.clamp(max=len(beginnings) - 1)], anywhere) + within
         inputs, targets = (read(text, at % self.length) for at in (places - 1, places))
-        return inputs.masked_fill(within == 0, self.start), targets
+        return inputs.masked_fill(known & (within == 0), self.start), targets
 
 
 def as_tensor(ids: Ids) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.batches import REPEATS, Lanes, as_tensor, drawn, read
+from training.data.batches import RARE, REPEATS, Lanes, as_tensor, drawn, read
 from training.data.chunk import Chunk
 from training.data.config import BatchConfig
 from training.data.corpus import ShortTextError
@@ -55,25 +55,28 @@ def test_the_lanes_that_carry_their_state_make_up_the_text_from_some_place_on(la
 def test_a_lane_is_fed_what_it_was_asked_for_one_step_before(lanes, number):
     whole, carried = epoch(lanes, number), lanes.fresh.start
     assert torch.equal(whole.inputs[1:, :carried], whole.targets[:-1, :carried])
-    # The middle of a line comes after the start token where nothing else would ever teach it.
-    assert (whole.inputs[0, :carried] == START).all().item() == (not lanes.fresh)
+    # The start token comes before the middle of a line only where nothing else would ever teach it.
+    assert (whole.inputs[:, :carried] == START).any().item() == (not lanes.fresh)
+    assert (whole.inputs[0] == START).all() or lanes.fresh
     for chunk in chunks(lanes, number):
-        fresh = slice(carried, None)
-        assert (chunk.inputs[0, fresh] == START).all()
-        assert torch.equal(chunk.inputs[1:, fresh], chunk.targets[:-1, fresh])
+        assert torch.equal(chunk.inputs[1:, carried:], chunk.targets[:-1, carried:])
 
 
 @given(lanes(), st.integers(0, 1000))
-def test_a_fresh_lane_reads_on_from_the_beginning_of_a_line(lanes, number):
+def test_a_fresh_lane_reads_on_from_where_it_begins(lanes, number):
     text = text_of(lanes.length)
-    begun = {place for place in range(len(text)) if text[place] != NEWLINE and text[place - 1] == NEWLINE}
-    begun |= {0} if text[0] != NEWLINE else set()
-    places = sorted(begun)
-    if len(begun) * REPEATS < len(lanes.fresh) * lanes.chunks:
-        places = range(len(text))
+    ends = np.roll(text, 1) == NEWLINE
+    ends[0] = True
+    begun = np.flatnonzero(ends & (text != NEWLINE))
+    if len(begun) * RARE < lanes.enough_beginnings:
+        begun = np.arange(len(text))
+    rolled = {place: np.roll(text, -place) for place in range(len(text))}
     for chunk in chunks(lanes, number):
-        for read_on in chunk.targets.T[lanes.fresh.start :].numpy():
-            assert any((np.roll(text, -place)[: len(read_on)] == read_on).all() for place in places)
+        for fed, asked in zip(
+            chunk.inputs.T[lanes.fresh.start :], chunk.targets.T[lanes.fresh.start :], strict=True
+        ):
+            places = begun if fed[0] == START else [p for p in rolled if text[p - 1] == fed[0]]
+            assert any((rolled[place][: len(asked)] == asked.numpy()).all() for place in places)
 
 
 @given(lanes(), st.integers(0, 1000), st.data())
@@ -110,7 +113,7 @@ def test_chunks_cover_every_step_once_and_none_is_too_long(lanes):
     assert max(lengths) - min(lengths) <= 1
 
 
-def make(rate, seed=1, length=20_000):
+def make(rate, seed=1, length=2000):
     return Lanes(length, START, NEWLINE, BatchConfig(4, 10, rate), seed)
 
 
@@ -147,12 +150,27 @@ def test_every_line_is_begun_as_often_as_any_other_however_long():
 
 
 @pytest.mark.parametrize("newline", [None, NEWLINE])
-def test_lines_that_are_none_or_too_few_are_begun_anywhere(newline):
+def test_of_a_text_without_lines_any_place_is_a_beginning(newline):
     ids = np.arange(1, 1001, dtype=np.uint16)
     ids[500] = NEWLINE
-    lanes = Lanes(1000, 2000, newline, BatchConfig(4, 5, 0.5), seed=1)
-    firsts = [int(first) for chunk in chunks(lanes, 0, ids) for first in chunk.targets[0, 2:]]
-    assert len(set(firsts)) > 0.9 * len(firsts)
+    lanes = Lanes(1000, 2000, newline, BatchConfig(4, 2, 0.5), seed=1)
+    begun = [chunk for e in range(3) for chunk in chunks(lanes, e, ids)]
+    assert all((chunk.inputs[0, 2:] == 2000).all() for chunk in begun)
+    firsts = {int(first) for chunk in begun for first in chunk.targets[0, 2:]}
+    assert len(firsts) > 300
+
+
+def test_few_lines_are_begun_a_few_times_each_and_other_chunks_are_from_anywhere():
+    lines = 8
+    ids = np.arange(1, 1001, dtype=np.uint16)
+    ids[124::125] = NEWLINE
+    lanes = Lanes(1000, 2000, NEWLINE, BatchConfig(4, 2, 0.5), seed=1)
+    begun = [chunk for e in range(10) for chunk in chunks(lanes, e, ids)]
+    fed, asked = (torch.cat([getattr(c, part)[0, 2:] for c in begun]) for part in ("inputs", "targets"))
+    started = fed == 2000
+    assert set(asked[started].tolist()) == set(range(1, 1001, 125))
+    assert int(started.sum()) == pytest.approx(10 * lines * REPEATS, rel=0.2)
+    assert len(set(asked[~started].tolist())) > 800
 
 
 def test_a_short_text_is_refused_with_the_numbers():
