@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
+from unittest.mock import patch
 
 import pytest
 
@@ -201,7 +203,6 @@ def without(python):
         ("torch", ("train", "text", "--out", "run"), "train"),
         ("safetensors", ("train", "text", "--out", "run"), "train"),
         ("torch", ("export", "run", "--out", "b"), "train"),
-        ("onnx_ir", ("export", "run", "--out", "b"), "export"),
         ("onnxruntime", ("serve", "b"), "serve"),
         ("grpc", ("serve", "b"), "client"),
         ("prometheus_client", ("serve", "b"), "serve"),
@@ -214,6 +215,18 @@ def without(python):
 def test_a_missing_extra_is_named(without, package, arguments, extra):
     assert EXTRAS[package] == extra
     failed(without([package], *arguments), f"needs {package}", how_to_install(extra), code=1)
+
+
+def test_a_missing_extra_is_named_where_torch_comes_first(cli):
+    """In this process, which has torch already; what it imports of ours meanwhile is forgotten again."""
+    assert EXTRAS["onnx_ir"] == "export"
+    import_module("export.exporter")  # with torch, which can be imported once only
+    with patch.dict(sys.modules):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "export"]:
+            del sys.modules[name]
+        sys.modules["onnx_ir"] = None
+        result = cli("export", "run", "--out", "b")
+    failed(result, "needs onnx_ir", how_to_install("export"), code=1)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +253,7 @@ def test_an_unknown_command_is_called_so_with_no_extra_installed(without):
 
 
 def test_a_missing_package_of_no_extra_is_not_hidden(without):
-    result = without(["numpy"], "train", "text", "--out", "run")
+    result = without(["numpy"], "generate", "--bundle", "b", "--seed", 1)
     assert result.returncode == 1
     assert "No module named 'numpy" in result.stderr
 
@@ -284,13 +297,14 @@ def test_no_reader_is_no_error(bundle_dir):
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can be somebody else")
-def test_a_folder_that_one_may_not_enter_is_named(tmp_path):
+def test_a_folder_that_one_may_not_enter_is_named(in_process, tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    script = (
-        "import os, sys; from charloom.cli import main; import training.run; "
-        "os.seteuid(65534); main(['train', '/dev/null', '--out', sys.argv[1]])"
-    )
-    command = [sys.executable, "-c", script, str(closed / "run")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    for module in ("training.run", "serving.engine.executor"):
+        import_module(module)  # whose files may be root's alone
+    os.seteuid(65534)
+    try:
+        result = in_process("train", "/dev/null", "--out", closed / "run")
+    finally:
+        os.seteuid(0)
     failed(result, str(closed), "Permission denied", code=1)

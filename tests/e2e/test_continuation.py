@@ -27,9 +27,9 @@ from tests.conftest import needs_int8
 from tests.e2e.conftest import ServerProcess
 
 Serve = Callable[..., ServerProcess]
-LONG: dict[str, Any] = {"max_tokens": 20_000, "seed": 5}
+LONG: dict[str, Any] = {"max_tokens": 10_000, "seed": 5}
 FILTERED: dict[str, Any] = {
-    "max_tokens": 5_000,
+    "max_tokens": 3_000,
     "seed": 2**64 - 1,
     "temperature": [0.5, 1.1],
     "top_k": 20,

@@ -16,7 +16,7 @@ from tests.e2e.conftest import ServerProcess, metric, wait_until
 from tests.e2e.faulty_server import FAIL, HANG
 
 Serve = Callable[..., ServerProcess]
-LONG: dict[str, Any] = {"max_tokens": 20_000, "seed": 5, "state_interval": 500}
+LONG: dict[str, Any] = {"max_tokens": 10_000, "seed": 5, "state_interval": 500}
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
