@@ -10,6 +10,7 @@ FUZZ   ?= 300
 CHAOS  ?=
 SOAK   ?=
 MUTANTS ?=
+MOSES  ?=
 GPU_CHECK ?=
 BEGINNINGS ?=
 BUNDLE ?= build/demo/bundle
@@ -17,7 +18,7 @@ RUN    ?= runs/best
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all mutants interleavings golden fuzz losses screenshot lint format structure proto \
-	bench-engine bench-training bench-corpus bench-beginnings bench-profile \
+	bench-engine bench-training bench-corpus bench-beginnings bench-moses bench-profile \
 	bench-server bench-overload chaos soak gpu-check constraints clean
 
 help: ## Say what each target does
@@ -97,6 +98,13 @@ bench-corpus: $(VENV)/.installed ## Measure how fast a text becomes token ids (a
 
 bench-beginnings: $(VENV)/.installed ## Train on TEXT=path, and see whether new texts begin where its lines do (BEGINNINGS="--cells 128")
 	@$(BIN)/python -m benchmarks.beginnings $(if $(TEXT),"$(TEXT)") $(BEGINNINGS)
+
+$(VENV)/.installed-moses: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,moses]'
+	@touch $@
+
+bench-moses: $(VENV)/.installed-moses ## Train on the molecules of MOSES and judge those that are generated (an hour and a half)
+	@$(BIN)/python -m benchmarks.moses $(MOSES)
 
 bench-profile: $(VENV)/.installed ## Show where the time of a burst goes, by operator
 	@$(BIN)/python -m benchmarks.profile

@@ -9,6 +9,7 @@ training costs beside the plain one. Run with `make bench-training`; on a GPU it
 """
 
 import argparse
+import math
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from benchmarks.processes import processor
 from benchmarks.race import Call, race
 from benchmarks.table import print_row
 from charloom.processor import available_cores
+from charloom.records import RecordsConfig
 from training.config import HardwareConfig, RunConfig
 from training.data.config import CorpusConfig
 from training.data.read_corpus import read_corpus
@@ -94,6 +96,7 @@ VARIANTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("weights 0.5", {"weight_dropout": 0.5}),
     ("tokens 0.1", {"token_dropout": 0.1}),
     ("one-hot", {"embedding": 0}),
+    ("records", {"records": "lines"}),
     ("preset char-rnn", {name: PRESETS["char-rnn"][name] for name in ("embedding", "optimizer", "clip_by")}),
 )
 """Variants of training, by name: the options in which each differs from the plain one."""
@@ -138,15 +141,17 @@ def variants(size: Size, hardware: Hardware) -> Iterator[dict[str, Call]]:
     """All that is compared, as long as the context lasts."""
     with TemporaryDirectory() as folder:
         text = Path(folder) / "text.txt"
-        letters = random.Random(0).choices(ALPHABET, k=CHARACTERS)  # noqa: S311
-        text.write_text("".join(letters), encoding="utf-8")
-        corpus = read_corpus(text, UNENDING.corpus)
+        text.write_text("".join(lines(CHARACTERS)), encoding="utf-8")
+        corpora = {
+            records: read_corpus(text, UNENDING.corpus, reading=RecordsConfig(records))
+            for records in ("none", "lines")
+        }
 
         def trainer(name: str, options: Mapping[str, Any]) -> Trainer:
             mine = changed(UNENDING, {**size.options, **PLAIN, **options})
             run = RunFolder(Path(folder) / name)
             run.open(overwrite=False)
-            made = fresh(mine, corpus, hardware, run, Silent())
+            made = fresh(mine, corpora[mine.records.records], hardware, run, Silent())
             made.open()
             made.evaluate()
             return made
@@ -157,6 +162,15 @@ def variants(size: Size, hardware: Hardware) -> Iterator[dict[str, Call]]:
             LOOP: loop(plain),
             **{name: loop(trainer(name, options)) for name, options in VARIANTS},
         }
+
+
+def lines(characters: int) -> Iterator[str]:
+    """Lines of random letters, of about so many characters together; they are as long as titles are."""
+    random_ = random.Random(0)  # noqa: S311
+    while characters > 0:
+        length = max(1, round(random_.lognormvariate(math.log(40), 0.5)))
+        characters -= length + 1
+        yield "".join(random_.choices(ALPHABET, k=length)) + "\n"
 
 
 class Silent(Reporter):

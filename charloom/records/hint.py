@@ -15,14 +15,14 @@ SHORT = 200
 
 
 def records_hint(texts: Texts, sample: str) -> str | None:
-    """What to tell a user whose files are read as one continuous text; None if they look like one.
+    """What to tell of files that are read as one continuous text; None if they look like one.
 
     Args:
         texts: the files.
         sample: their beginning, of SAMPLE characters or more if they have so many.
     """
     if all(is_table(file) for file in texts.files):
-        return f"{texts.name} is read as plain text: --text-column would read a column, each row as a record"
+        return "is read as plain text: --text-column would read a column, each row as a record"
     if looks_like_records(sample):
         return "nearly every line is short and stands alone: --records lines would read each as a record"
     return None

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from charloom.evaluation_lanes import EvaluationLanes
+from charloom.records import RecordsConfig, check_kinds, records_hint
+from charloom.records.hint import SAMPLE
 from charloom.text_file import Changes, EmptyTextError, UnreadableTextError, refuse_pipe
 from charloom.texts import Texts
 from charloom.vocabulary import (
@@ -101,11 +103,13 @@ def read_text_corpus(
     changes = Changes()
     sha256 = hashlib.sha256()
     building = builder(config.min_count)
-    length = 0
+    length, sample = 0, ""
+    check_kinds(texts, RecordsConfig())
     for piece in texts.pieces(changes):
         sha256.update(piece.encode())
         building.put(piece)
         length += len(piece)
+        sample += piece[: SAMPLE - len(sample)]
     if not length:
         raise EmptyTextError(f"{texts.name} is empty")
     special = SpecialTokens(unknown=config.min_count > 1)
@@ -116,7 +120,7 @@ def read_text_corpus(
         characters=characters,
         parts=count_tokens(texts, vocabulary, characters, digested),
         digest=digested,
-        notes=(*changes.notes(), *control_notes(vocabulary)),
+        notes=(*changes.notes(), *control_notes(vocabulary), *filter(None, [records_hint(texts, sample)])),
         folder=folder,
     )
 
