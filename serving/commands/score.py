@@ -52,7 +52,9 @@ def score(
         sort: List the most surprising text first, by nats a token.
     """
     with source.open() as model, destination() as file:
-        layout: Layout = JsonLines(tokens) if json else Table(ranks) if file.isatty() else TabSeparated(ranks)
+        layout: Layout = (
+            JsonObjects(tokens) if json else Table(ranks) if file.isatty() else TabSeparated(ranks)
+        )
         labels = chosen_labels(label, lambda: model.label_columns)
         rate = partial(model.score, prompt=prompt, labels=labels, skip_unknown=skip_unknown, ranks=ranks)
         rows: Iterable[tuple[float, str]] = (
@@ -155,7 +157,7 @@ class TabSeparated:
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonObjects:
     """A JSON object a line; NaN and infinity become null."""
 
     with_tokens: bool
