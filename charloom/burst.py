@@ -80,7 +80,7 @@ FULL_INPUTS: Specs = (
     TensorSpec("bias_value", "float32", ("B", "N"), 0),  # added to the token's logit ...
     TensorSpec("bias_until", "int64", ("B", "N"), 0),  # ... for this many generated tokens
     TensorSpec("allowed", "bool", ("B", "V"), 1),
-    TensorSpec("alternatives", "bool", ("B",), 0),  # whether the row wants top_token and top_logprob
+    TensorSpec("alternatives", "bool", ("B",), 0),  # whether the row wants top_token, top_logprob, rank
 )
 """What the full graph takes: every sampler. A row at the neutral values is a plain row."""
 
@@ -91,7 +91,10 @@ FULL_OUTPUTS: Specs = (
     TensorSpec("logprob", "float32", ("K", "B")),  # nats, by the model itself: temperature 1
     TensorSpec("top_token", "int64", ("K", "B", "A")),  # likeliest first
     TensorSpec("top_logprob", "float32", ("K", "B", "A")),
+    TensorSpec("rank", "int64", ("K", "B")),  # of the chosen token among all by score, from 1
 )
+"""What the full graph gives; of rows that want no alternatives, top_token, top_logprob and rank mean nothing.
+Bundles of earlier versions have no ranks."""
 
 
 class StateSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -254,7 +254,7 @@ class FullGraph(PlainGraph):
         return (op.Concat(older, op.Unsqueeze(chosen, [1]), axis=1),)
 
     def report(self, op: GraphBuilder, scores: Value, chosen: Value) -> Values:
-        """See PlainGraph: the chosen tokens' log-probability, and the likeliest tokens with theirs."""
+        """See PlainGraph: the chosen tokens' log-probability and rank, and the likeliest tokens."""
         size = min(ALTERNATIVES, self.tokens)
 
         def likeliest(op: GraphBuilder, scores: Value) -> Value:
@@ -263,11 +263,17 @@ class FullGraph(PlainGraph):
         rows = op.Shape(chosen, start=0, end=1)
         none = op.Expand(0, op.Concat(rows, [size], axis=0))
         top = self.selected["alternatives"].update(op, none, likeliest, scores)
+
+        def place(op: GraphBuilder, scores: Value, known: Value) -> Value:
+            return op.Add(sampler.count(op, op.Greater(scores, sampler.column(op, scores, known))), 1)
+
         logprobs = op.LogSoftmax(scores, axis=-1)
         # A frozen row that never ran may still hold the start token, which has no log-probability.
         known = op.Clip(chosen, None, self.tokens - 1)
         of_chosen = op.Squeeze(sampler.column(op, logprobs, known), [1])
-        return of_chosen, top, op.GatherElements(logprobs, top, axis=1)
+        unranked = op.Expand(0, rows)
+        rank = self.selected["alternatives"].update(op, unranked, place, scores, known)
+        return of_chosen, top, op.GatherElements(logprobs, top, axis=1), rank
 
 
 GRAPHS: Mapping[GraphKind, type[BurstGraph]] = {"read": ReadGraph, "plain": PlainGraph, "full": FullGraph}

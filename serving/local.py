@@ -22,7 +22,7 @@ from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.engine import Engine
 from serving.engine.request import Request, find_labels, prepare
 from serving.engine.stream import Stream
-from serving.engine.text_requests import embedding_requests, scoring_requests
+from serving.engine.text_requests import embedding_requests
 from serving.engine.update import Update
 from serving.model import Model
 
@@ -114,26 +114,27 @@ class LocalModel:
         *,
         labels: Sequence[str] = (),
         skip_unknown: bool = False,
+        ranks: bool = False,
     ) -> list[Score]:
         """Returns the log-probability of each token of each text, read after the prompt.
 
+        Args:
+            texts: each is scored by itself; of a model of records each is a whole record, with its end.
+            prompt: read first, and not scored.
+            labels: one value for each of `label_columns`.
+            skip_unknown: whether characters that the model does not know are left out.
+            ranks: whether the rank of each token is found too.
+
         Raises:
-            InvalidRequestError: one has characters that the model has not.
+            InvalidRequestError: the prompt has characters that the model has not, or the labels are not its.
             ServingError: a burst failed.
         """
-        bundle = self.model.bundle
-        requests = scoring_requests(
-            texts,
-            prompt,
-            bundle.vocabulary,
-            skip=skip_unknown,
-            labels=find_labels(no_string(labels, "labels"), bundle.vocabulary),
-            delimiter=bundle.delimiter,
-        )
+        given = no_string(labels, "labels")
+        prepared = self.model.texts_to_score(texts, prompt, skip=skip_unknown, ranks=ranks, labels=given)
+        scorers = [self.model.scorer(text) for text in prepared]
         scores = [Score() for _ in texts]
-        for index, update in self._read(requests):
-            sampled = update.sampled
-            scores[index].add(sampled.tokens.tolist(), sampled.logprobs.tolist(), update.texts)
+        for index, update in self._read([text.request for text in prepared]):
+            scores[index].extend(scorers[index].part(update))
         return scores
 
     def embed(

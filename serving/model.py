@@ -1,6 +1,7 @@
 """Models: a bundle on a device, proven exact there."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,11 +9,16 @@ import numpy as np
 
 from charloom.batch_invariance import LARGEST, MAX_PADDING, Subject, check
 from charloom.bundle import Bundle
+from charloom.options import InvalidRequestError, Violation
+from charloom.score import unknown_logprob
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.executor import Executor, open_executor
 from serving.engine.host_runner import HostRunner
+from serving.engine.request import find_labels
 from serving.engine.slots import Slots
+from serving.engine.text_requests import TextToScore, texts_to_score
+from serving.engine.text_scorer import TextScorer
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +60,44 @@ class Model:
     def name(self) -> str:
         """Name by which requests ask for it."""
         return self.bundle.name
+
+    @property
+    def has_ranks(self) -> bool:
+        """Whether bursts give the ranks of tokens; bundles of earlier versions of Charloom do not."""
+        full = self.bundle.manifest.precisions[self.executor.precision].graphs["full"]
+        return any(output.name == "rank" for output in full.outputs)
+
+    def scorer(self, text: TextToScore) -> TextScorer:
+        """Returns what makes the score of a text of its stream's updates."""
+        size = self.bundle.vocabulary.size
+        return TextScorer(text, size, unknown_logprob(self.bundle.manifest.training, size))
+
+    def texts_to_score(
+        self,
+        texts: Sequence[str],
+        prompt: str,
+        *,
+        skip: bool,
+        ranks: bool = False,
+        labels: Sequence[str] = (),
+    ) -> list[TextToScore]:
+        """Makes the request for each text to be scored; see `serving.engine.text_requests`.
+
+        Raises:
+            InvalidRequestError: a text, the prompt, or the labels cannot be used, or the bundle has no ranks.
+        """
+        if ranks and not self.has_ranks:
+            raise InvalidRequestError([Violation("ranks", "are not in this bundle: export it again")])
+        vocabulary = self.bundle.vocabulary
+        return texts_to_score(
+            texts,
+            prompt,
+            vocabulary,
+            skip=skip,
+            ranks=ranks,
+            labels=find_labels(labels, vocabulary),
+            delimiter=self.bundle.delimiter,
+        )
 
     def engine(self, config: SchedulerConfig) -> Engine:
         """Returns a new engine with slots of its own."""

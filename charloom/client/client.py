@@ -183,18 +183,23 @@ class Client(BaseClient[grpc.Channel, Generation]):
         model: str = "",
         labels: Sequence[str] = (),
         skip_unknown: bool = False,
+        ranks: bool = False,
     ) -> list[Score]:
-        """The log-probability of each token of each text, read after the prompt."""
+        """The log-probability of each token of each text, read after the prompt.
+
+        Of a model of records each text is a whole record: its last token is the end.
+        """
         message = pb.ScoreRequest(
             texts=no_string(texts),
             prompt=prompt,
             model=model,
             labels=no_string(labels, "labels"),
             skip_unknown=skip_unknown,
+            ranks=ranks,
         )
         scores = [Score() for _ in texts]
         for response in self._call(lambda stub: list(stub.Score(message))):
-            scores[response.index].add(response.token_ids, response.logprobs, response.token_texts)
+            scores[response.index].extend(to_score(response))
         return scores
 
     def embed(
@@ -261,14 +266,19 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
         model: str = "",
         labels: Sequence[str] = (),
         skip_unknown: bool = False,
+        ranks: bool = False,
     ) -> list[Score]:
-        """The log-probability of each token of each text, read after the prompt."""
+        """The log-probability of each token of each text, read after the prompt.
+
+        Of a model of records each text is a whole record: its last token is the end.
+        """
         message = pb.ScoreRequest(
             texts=no_string(texts),
             prompt=prompt,
             model=model,
             labels=no_string(labels, "labels"),
             skip_unknown=skip_unknown,
+            ranks=ranks,
         )
 
         async def read(stub: Any) -> list[pb.ScoreResponse]:
@@ -276,7 +286,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
 
         scores = [Score() for _ in texts]
         for response in await self._call(read):
-            scores[response.index].add(response.token_ids, response.logprobs, response.token_texts)
+            scores[response.index].extend(to_score(response))
         return scores
 
     async def embed(
@@ -324,6 +334,13 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def to_score(response: pb.ScoreResponse) -> Score:
+    """Returns a part of a text's score without proto types."""
+    part = Score(unknown=response.unknown)
+    part.add(response.token_ids, response.logprobs, response.token_texts, response.ranks)
+    return part
 
 
 def to_info(model: pb.Model) -> ModelInfo:

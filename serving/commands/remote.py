@@ -65,6 +65,7 @@ class RemoteModel:
         *,
         labels: Sequence[str] = (),
         skip_unknown: bool = False,
+        ranks: bool = False,
     ) -> list[Score]:
         """Gives the log-probability of each token of each text, read after the prompt.
 
@@ -73,7 +74,12 @@ class RemoteModel:
             RequestError: the server cannot do it.
         """
         ask = partial(
-            self.client.score, prompt=prompt, model=self.name, labels=labels, skip_unknown=skip_unknown
+            self.client.score,
+            prompt=prompt,
+            model=self.name,
+            labels=labels,
+            skip_unknown=skip_unknown,
+            ranks=ranks,
         )
         return in_parts(ask, texts)
 

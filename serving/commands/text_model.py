@@ -49,6 +49,7 @@ class TextModel(Protocol):
         *,
         labels: Sequence[str] = (),
         skip_unknown: bool = False,
+        ranks: bool = False,
     ) -> list[Score]:
         """Gives the log-probability of each token of each text, read after the prompt."""
         ...

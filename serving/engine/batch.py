@@ -120,7 +120,9 @@ class Batch:
         """Fills the inputs of which every filtered row has one number."""
         feeds["position"][:] = self.position
         feeds["generation_start"][:] = self.start
-        feeds["alternatives"][self.filtered] = [bool(request.logprobs) for request in requests]
+        feeds["alternatives"][self.filtered] = [
+            bool(request.logprobs) or request.ranks for request in requests
+        ]
         for name in NUMBERS:
             feeds[name][self.filtered] = [getattr(request.sampling, name) for request in requests]
 

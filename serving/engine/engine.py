@@ -269,6 +269,7 @@ class Engine:
                 (outputs["logprob"] if requested and "logprob" in outputs else not_requested)[shown, row],
                 top_token[shown, row, :alternatives],
                 top_logprob[shown, row, :alternatives],
+                outputs["rank"][shown, row] if stream.request.ranks and "rank" in outputs else no_tokens(),
             )
             try:
                 if batch.cut[row]:

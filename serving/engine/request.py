@@ -37,6 +37,8 @@ class Request:
     0 for those of the sampled tokens alone."""
     labels: Labels = ()
     """The tokens of its records' labels; an origin has its own."""
+    ranks: bool = False
+    """Whether the rank of each token is returned too; the model's bundle must have ranks."""
     origin: Snapshot | None = None
     """Where the stream starts, instead of in the fresh state of its labels."""
     before: int = 0

@@ -49,7 +49,7 @@ class Runner(Protocol):
             slots: the slot [B] of each row, all different.
 
         Returns:
-            The outputs (`charloom.burst.OUTPUTS[kind]`), without state.
+            The outputs (`charloom.burst.OUTPUTS[kind]`), without state; no ranks if the bundle has none.
 
         Raises:
             RunError: the runtime failed; every slot has the state it had before.

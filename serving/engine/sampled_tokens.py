@@ -1,12 +1,12 @@
 """Sampled tokens: the tokens that a stream hands out, with the log-probabilities the model gave them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
 
-from charloom.vocabulary import Tokens
+from charloom.vocabulary import Tokens, no_tokens
 
 Logprobs = npt.NDArray[np.float32]
 
@@ -26,13 +26,19 @@ class SampledTokens:
     """int64 [T, N], likeliest first; N is 0 if they were not requested."""
     top_logprobs: Logprobs
     """float32 [T, N]"""
+    ranks: Tokens = field(default_factory=no_tokens)
+    """int64 [T]: the place of each token among all by their probability, from 1; [0] if not requested."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, part: slice) -> "SampledTokens":
         return SampledTokens(
-            self.tokens[part], self.logprobs[part], self.top_tokens[part], self.top_logprobs[part]
+            self.tokens[part],
+            self.logprobs[part],
+            self.top_tokens[part],
+            self.top_logprobs[part],
+            self.ranks[part],
         )
 
 
@@ -41,7 +47,7 @@ def concatenate(parts: Sequence[SampledTokens]) -> SampledTokens:
     some = [part for part in parts if len(part)]
     if len(some) < 2:
         return some[0] if some else parts[0]
-    arrays = {field.name: [getattr(part, field.name) for part in some] for field in fields(SampledTokens)}
+    arrays = {one.name: [getattr(part, one.name) for part in some] for one in fields(SampledTokens)}
     return SampledTokens(**{name: np.concatenate(of_parts) for name, of_parts in arrays.items()})
 
 

@@ -20,6 +20,7 @@ from charloom.vocabulary import Vocabulary
 from serving.engine.request import Request, find_labels, prepare
 from serving.engine.sampled_tokens import SampledTokens
 from serving.engine.snapshot import Labels
+from serving.engine.text_scorer import TextScorer
 from serving.engine.update import Finish, Update
 from serving.model import Model
 from serving.rpc.limits import RequestLimits
@@ -171,14 +172,17 @@ def to_response(
     return response
 
 
-def to_score(index: int, update: Update) -> pb.ScoreResponse:
+def to_score(index: int, update: Update, scorer: TextScorer) -> pb.ScoreResponse:
     """Returns a part of the scores of one text."""
+    part = scorer.part(update)
     return pb.ScoreResponse(
         index=index,
-        token_ids=update.sampled.tokens.tolist(),
-        logprobs=update.sampled.logprobs.tolist(),
+        token_ids=part.token_ids,
+        logprobs=part.logprobs,
         last=update.finish is not None,
-        token_texts=update.texts,
+        token_texts=part.token_texts,
+        unknown=part.unknown,
+        ranks=part.ranks,
     )
 
 

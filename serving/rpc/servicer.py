@@ -18,6 +18,7 @@ from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.request import Request
 from serving.engine.retry_after import RetryAfter
 from serving.engine.snapshot import Snapshot
+from serving.engine.text_scorer import TextScorer
 from serving.engine.update import Update
 from serving.errors import DefectError, DrainingError, OpenTimeoutError, OverloadedError
 from serving.metrics import Metrics
@@ -108,15 +109,22 @@ class Servicer(CharloomServiceServicer):
         self, request: pb.ScoreRequest, context: Context
     ) -> AsyncIterator[pb.ScoreResponse]:
         """Returns the log-probability of each token of texts."""
+        scorers: list[TextScorer] = []
 
         def prepare() -> Submission:
             model = self._models().find(request.model)
-            requests = texts.to_scored(request, model.bundle, self.limits)
+            prepared = texts.to_scored(request, model.model, self.limits)
+            scorers[:] = [model.model.scorer(text) for text in prepared]
+            requests = [text.request for text in prepared]
             return Submission(model, lambda engine, deadline: engine.submit_all(requests, deadline))
 
         async with self._streams(request.model, context, prepare) as streams:
             async for update in streams.updates():
-                yield convert.to_score(streams.index[update.stream], update) if update else pb.ScoreResponse()
+                if update is None:
+                    yield pb.ScoreResponse()
+                else:
+                    index = streams.index[update.stream]
+                    yield convert.to_score(index, update, scorers[index])
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
         """Returns a vector for each text."""

@@ -6,25 +6,25 @@ import charloom.v1.charloom_pb2 as pb
 from charloom.bundle import Bundle
 from charloom.options import InvalidRequestError, Violation
 from serving.engine.request import Request
-from serving.engine.text_requests import embedding_requests, scoring_requests
+from serving.engine.text_requests import TextToScore, embedding_requests
+from serving.model import Model
 from serving.rpc.convert import to_labels
 from serving.rpc.limits import RequestLimits
 
 
-def to_scored(message: pb.ScoreRequest, bundle: Bundle, limits: RequestLimits) -> list[Request]:
+def to_scored(message: pb.ScoreRequest, model: Model, limits: RequestLimits) -> list[TextToScore]:
     """Returns one request of the engine for each text.
 
     Raises:
-        InvalidRequestError: there is no text, or too much, or it has characters that the model has not.
+        InvalidRequestError: there is no text, or too much, or the model cannot score it.
     """
     check_size(message.texts, limits, len(message.prompt))
-    return scoring_requests(
+    return model.texts_to_score(
         message.texts,
         message.prompt,
-        bundle.vocabulary,
         skip=message.skip_unknown,
-        labels=to_labels(message, bundle.vocabulary),
-        delimiter=bundle.delimiter,
+        ranks=message.ranks,
+        labels=message.labels,
     )
 
 

@@ -51,6 +51,9 @@ def refusal(run: Run) -> Callable[..., str]:
     return refused
 
 
+FIGURES = ("nats", "nats/token", "bits/char", "perplexity", "unknown")
+
+
 @pytest.fixture
 def lines(tmp_path: Path) -> Path:
     (tmp_path / "lines.txt").write_text("\n".join(LINES), encoding="utf-8")
@@ -98,13 +101,37 @@ def test_a_table_and_json_say_the_same(
         assert found["perplexity"] == score.perplexity
     strangest = max(objects, key=lambda found: found["nats_per_token"])
     header, *rows = run(*command, "--sort", lines).stdout.splitlines()
-    assert header.split("\t") == ["nats", "nats/token", "bits/char", "perplexity", "file", "line", "text"]
+    assert header.split("\t") == [*FIGURES, "file", "line", "text"]
     averages = [float(row.split("\t")[1]) for row in rows]
     assert averages == sorted(averages, reverse=True)
-    assert rows[0].split("\t")[4:] == [str(lines), str(strangest["line"]), strangest["text"]]
+    assert rows[0].split("\t")[5:] == [str(lines), str(strangest["line"]), strangest["text"]]
     header, *rows = on_terminal(*command, "--sort", lines)
-    assert header.split() == ["nats", "nats/token", "bits/char", "perplexity", "text"]
+    assert header.split() == [*FIGURES, "text"]
     assert rows[0].endswith(strangest["text"])
+
+
+def test_no_line_is_refused_for_its_characters_and_the_unknown_ones_surprise(
+    run: Run, serve: Serve, bundle_dir: Path
+) -> None:
+    server = serve()
+    given = "The class\n\u2603\u2603\nThe \u2603lass\nThe class"
+    for source in (("--bundle", bundle_dir), ("--address", server.address)):
+        header, *rows = run("score", *source, "--lines", "--ranks", stdin=given).stdout.splitlines()
+        figures = [dict(zip(header.split("\t"), row.split("\t"), strict=True)) for row in rows]
+        assert [found["unknown"] for found in figures] == ["0", "2", "1", "0"]
+        nats = [float(found["nats"]) for found in figures]
+        assert nats[1] > 2 * 9  # of some 50,000 characters of training text
+        assert nats[2] > nats[0] == nats[3]
+        assert [int(found["rank"]) > 90 for found in figures] == [False, True, True, False]
+        command = ("score", *source, "--lines", "--skip-unknown", "--json", "--tokens")
+        skipped = [json.loads(line) for line in run(*command, stdin=given).stdout.splitlines()]
+        assert [found["unknown"] for found in skipped] == [0, 2, 1, 0]
+        assert [found["tokens"] for found in skipped] == [9, 0, 8, 9]
+        assert skipped[1]["nats_per_token"] is None
+        *_, last = run(
+            "score", *source, "--lines", "--sort", "--skip-unknown", stdin=given
+        ).stdout.splitlines()
+        assert last.endswith("\u2603\u2603")
 
 
 def test_lines_are_whole_in_a_file_and_cut_on_a_terminal(
@@ -131,7 +158,7 @@ def test_whole_files_are_texts_and_tokens_are_readable(run: Run, bundle_dir: Pat
     result = run("score", "--bundle", bundle_dir, "--tokens", "one.txt", "two.txt", cwd=tmp_path)
     rows = [line.split("\t") for line in result.stdout.splitlines()]
     assert [row[-1] for row in rows] == ["text", "", "'a'", "'\\n'", "'b'", "", "'I'", "'f'"]
-    assert [row[4] for row in rows if len(row) > 4] == ["file", "one.txt", "two.txt"]
+    assert [row[5] for row in rows if len(row) > 5] == ["file", "one.txt", "two.txt"]
 
 
 def test_a_file_may_have_any_name(run: Run, bundle_dir: Path, tmp_path: Path) -> None:
@@ -148,10 +175,9 @@ def test_a_text_that_cannot_be_scored_is_named(
 ) -> None:
     server = serve("--max-prompt", "50")
     for source in (("--bundle", bundle_dir), ("--address", server.address)):
-        said = refusal("score", *source, "--lines", stdin="ab\n\na☃b")
-        assert "standard input, line 3 has characters outside the model's vocabulary: '☃' (U+2603)" in said
+        said = refusal("score", *source, "--prompt", "☃", stdin="ab")
+        assert "prompt has characters outside the model's vocabulary: '☃' (U+2603)" in said
         assert "no text in standard input" in refusal("score", *source, stdin="", code=4)
-        assert "no character that the model knows" in refusal("score", *source, "--skip-unknown", stdin="☃")
         assert "nothing has no vector" in refusal("similar", "a", *source, "--skip-unknown", stdin="☃")
         assert "the text has characters outside" in refusal("similar", "☃", *source, stdin="a")
         assert "UTF-8" in refusal("score", *source, "--lines", stdin="ab\udcff", code=6)

@@ -234,6 +234,22 @@ def test_alternatives_are_the_likeliest_tokens_of_the_model_itself(net, random):
     assert (own == found["logprob"][:, wanted])[running[:, wanted]].all()
 
 
+@pytest.mark.parametrize("name", ["net", "words"])
+def test_the_rank_of_a_token_is_its_place_by_score(request, random, name):
+    built = request.getfixturevalue(name)
+    feeds = random_feeds(built, random, B, K)
+    found = built.run(feeds)
+    wanted, running = feeds["alternatives"], np.arange(K)[:, None] < feeds["steps"]
+    own = found["logprob"][..., None]
+    above = 1 + (found["top_logprob"] > own).sum(-1)  # of a large vocabulary those before it in the top alone
+    listed = (running & wanted) & (found["top_token"] == found["chosen"][..., None]).any(-1)
+    assert listed.any()
+    assert (found["rank"] == above)[listed].all()
+    beyond = running & wanted & ~listed
+    assert (found["rank"][beyond] > found["top_token"].shape[-1] - 1).all()
+    assert not found["rank"][:, ~wanted].any()
+
+
 def test_rows_that_want_no_alternatives_are_told_of_token_0(net, random):
     feeds = random_feeds(net, random, B, K)
     found, everyone = net.run(feeds), net.run(feeds | {"alternatives": np.ones(B, bool)})

@@ -58,6 +58,8 @@ def record_bundle(
 
 
 @cache
-def record_model(special: SpecialTokens = ENDING, precision: Precision = PRECISIONS[-1]) -> Model:
+def record_model(
+    special: SpecialTokens = ENDING, precision: Precision = PRECISIONS[-1], threads: int = 1
+) -> Model:
     """Such a model, ready to run. No test may change it."""
-    return Model.of(record_bundle(special), RunnerConfig("cpu", precision, 1), LARGEST)
+    return Model.of(record_bundle(special), RunnerConfig("cpu", precision, threads), LARGEST)

@@ -13,7 +13,8 @@ from charloom.vocabulary import Tokens, no_tokens
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request, prepare
-from serving.engine.text_requests import scoring_requests
+from serving.engine.text_requests import texts_to_score
+from serving.engine.text_scorer import TextScorer
 from serving.engine.token_rules import TokenRules
 from serving.engine.update import Update
 from serving.local import run
@@ -145,15 +146,41 @@ def test_a_stop_string_ends_a_text_inside_a_token_with_the_state_after_it(
 def test_scores_pair_every_token_with_the_text_that_it_completes(texts: list[str], prompt: str) -> None:
     engine = make_engine(3)
     scores = [Score() for _ in texts]
-    for index, update in run(engine, engine.submit_all(scoring_requests(texts, prompt, BYTES, skip=False))):
-        sampled = update.sampled
-        scores[index].add(sampled.tokens.tolist(), sampled.logprobs.tolist(), update.texts)
+    prepared = texts_to_score(texts, prompt, BYTES, skip=False)
+    scorers = [TextScorer(one, BYTES.size, -9.0) for one in prepared]
+    for index, update in run(engine, engine.submit_all([one.request for one in prepared])):
+        scores[index].extend(scorers[index].part(update))
     for score, one in zip(scores, texts, strict=True):
         assert score.text == one
         assert score.token_ids == BYTES.encode(one).tolist()
         assert len(score.token_texts) == len(score.token_ids)
         assert score.bits_per_character == pytest.approx(score.nats / np.log(2) / len(one))
         assert score.nats_per_token == pytest.approx(score.nats / len(score.token_ids))
+
+
+@given(
+    text=st.text("é你 the☃ø", max_size=9),
+    burst=st.sampled_from([1, 2, 5]),
+    skip=st.booleans(),
+)
+def test_unknown_characters_stand_where_they_are_in_the_text(text: str, burst: int, skip: bool) -> None:
+    """Or behind the token that has the characters around them."""
+    few = BytePairVocabulary([b"th"], b" abehinot" + "é".encode())
+    engine = Engine(AlphabetRunner(), few, SchedulerConfig(max_streams=2, max_burst=burst))
+    [prepared] = texts_to_score([text], "", few, skip=skip)
+    scorer, score = TextScorer(prepared, few.size, -0.25), Score()
+    for _, update in run(engine, engine.submit_all([prepared.request])):
+        score.extend(scorer.part(update))
+    known = "".join(character for character in text if few.knows(character))
+    strangers = len(text) - len(known)
+    assert score.unknown == strangers
+    assert score.logprobs.count(-0.25) == score.token_ids.count(few.size) == (0 if skip else strangers)
+    assert (
+        "".join(t for t, i in zip(score.token_texts, score.token_ids, strict=True) if i < few.size) == known
+    )
+    assert score.text == known if skip else sorted(score.text) == sorted(text)
+    if "th" not in known:
+        assert score.text == (known if skip else text)
 
 
 def test_rules_name_tokens_by_their_whole_text_or_their_id() -> None:

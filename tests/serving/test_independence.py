@@ -10,15 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charloom.options import GenerateOptions, seed_of
+from charloom.vocabulary import Vocabulary
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
-from serving.engine.request import Request, prepare
+from serving.engine.request import Request, find_labels, prepare
 from serving.engine.sampled_tokens import concatenate
 from serving.engine.stream import Stream
+from serving.engine.token_rules import find
 from serving.engine.update import Finish, Update
 from serving.model import Model
 from tests.conftest import PRECISIONS
 from tests.serving.conftest import LoadOnce, in_two_lengths
+from tests.serving.records import LABELLED, record_model
 
 PROMPTS = ("", "a", "The statement", "Съешь ", "for x in range(10):\n    print(x)\n" * 3, "👩‍🚀")
 SEEDS = st.integers(0, 3) | st.integers(0, 2**64 - 1)
@@ -66,7 +69,23 @@ class Guest:
         options = GenerateOptions(**self.options | self.filters)
         if options.min_tokens > options.max_tokens:
             options = replace(options, min_tokens=0)
-        return prepare(self.prompt, options, model.bundle.vocabulary, self.logprobs)
+        vocabulary = model.bundle.vocabulary
+        if vocabulary.end is not None:
+            options = replace(options, **known_tokens(options, vocabulary))
+        columns = vocabulary.ids.special.labels
+        labels = [column.values[options.max_tokens % len(column.values)] for column in columns]
+        known = find_labels(labels, vocabulary)
+        return prepare(self.prompt, options, vocabulary, self.logprobs, labels=known)
+
+
+def known_tokens(options: GenerateOptions, vocabulary: Vocabulary) -> dict[str, Any]:
+    """The options that name tokens, without those that a small vocabulary lacks; some ignore ends."""
+    known = {
+        name: tuple(token for token in tokens if find(token, vocabulary) is not None)
+        for name, tokens in options.named_tokens.items()
+    }
+    biases = tuple(pair for pair in options.logit_bias if pair[0] in known["logit_bias"])
+    return known | {"logit_bias": biases, "ignore_end": options.max_tokens % 5 == 0}
 
 
 GUESTS = st.builds(
@@ -82,8 +101,10 @@ GUESTS = st.builds(
 )
 
 
-@pytest.fixture(scope="module", params=PRECISIONS)
+@pytest.fixture(scope="module", params=[*PRECISIONS, "records"])
 def model(load_once: LoadOnce, bundle_dir: Path, request: pytest.FixtureRequest) -> Model:
+    if request.param == "records":
+        return record_model(LABELLED, threads=2)
     return load_once(bundle_dir, request.param, threads=2)
 
 
@@ -96,6 +117,7 @@ class Outcome:
     logprobs: bytes = b""
     alternatives: bytes = b""
     finish: Finish | None = None
+    end_logprob: float | None = None
 
     def begins(self, other: "Outcome") -> bool:
         """Whether the other one may come of it, where it goes on."""
@@ -116,6 +138,7 @@ def outcome(updates: list[Update]) -> Outcome:
         logprobs=chosen.logprobs.tobytes(),
         alternatives=b"".join(tokens.tobytes() + logprobs.tobytes() for tokens, logprobs in pairs),
         finish=updates[-1].finish,
+        end_logprob=updates[-1].end_logprob,
     )
 
 

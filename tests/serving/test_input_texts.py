@@ -21,7 +21,7 @@ from serving.commands.input_texts import (
     read_input_texts,
 )
 from serving.engine.request import Request
-from serving.engine.text_requests import scoring_requests
+from serving.engine.text_requests import texts_to_score
 
 
 @pytest.fixture
@@ -105,7 +105,8 @@ def test_what_is_read_is_the_prompt_and_then_the_replay(
 
 def test_scored_texts_share_their_prompt() -> None:
     """A million characters and 128 texts were a gigabyte."""
-    requests = scoring_requests(["a"] * 128, "ab" * 1000, CharacterVocabulary("ab"), skip=False)
+    texts = texts_to_score(["a"] * 128, "ab" * 1000, CharacterVocabulary("ab"), skip=False)
+    requests = [text.request for text in texts]
     first = requests[0]
     assert all(np.shares_memory(request.prompt, first.prompt) for request in requests)
     assert all(np.shares_memory(part, first.prompt) for part, _ in [first.read(0, 2001)])

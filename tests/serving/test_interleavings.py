@@ -31,11 +31,12 @@ from serving.engine.update import Update
 from serving.model import Model
 from tests.conftest import needs_int8
 from tests.serving.conftest import LARGEST, LoadOnce
+from tests.serving.records import LABELLED, record_model
 from tests.serving.test_independence import FILTERS, PROMPTS, Guest, Outcome, outcome, outcome_alone
 
-NUMBERS = {"float32": "0:5", "int8": "5:10"}
+NUMBERS = {"float32": "0:5", "int8": "5:10", "records": "10:14"}
 """Those to run, unless CHARLOOM_INTERLEAVINGS says which: from the first to before the last. The engine does
-not know in which precision it runs, so that each has others."""
+not know in which precision it runs, so that each has others; records are those of a model with labels."""
 NEWS = 500
 """Interleavings from one line of progress to the next."""
 GUESTS = 300
@@ -73,10 +74,13 @@ class Scene:
     guests: tuple[Known, ...]
 
 
-@pytest.fixture(scope="module", params=["float32", pytest.param("int8", marks=needs_int8)])
+@pytest.fixture(scope="module", params=["float32", pytest.param("int8", marks=needs_int8), "records"])
 def scene(load_once: LoadOnce, bundle_dir: Path, request: pytest.FixtureRequest) -> Scene:
     """On one thread, and on two by every strategy."""
-    alone, model = (load_once(bundle_dir, request.param, threads) for threads in (1, 2))
+    if request.param == "records":
+        alone, model = (record_model(LABELLED, threads=threads) for threads in (1, 2))
+    else:
+        alone, model = (load_once(bundle_dir, request.param, threads) for threads in (1, 2))
     others = (OneStrategy(model.executor, strategy) for strategy in model.executor.strategies)
     functions = (alone.executor, *others)
     assert len({str(function.execution_class) for function in functions}) == 1
@@ -212,13 +216,13 @@ def interleave(number: int, scene: Scene) -> Counter[str]:
 
 @pytest.mark.timeout(0)
 def test_no_interleaving_changes_a_byte(scene: Scene) -> None:
-    precision = scene.model.executor.precision
-    numbers = range(*map(int, os.environ.get("CHARLOOM_INTERLEAVINGS", NUMBERS[precision]).split(":")))
+    name = "records" if scene.model.bundle.vocabulary.end is not None else scene.model.executor.precision
+    numbers = range(*map(int, os.environ.get("CHARLOOM_INTERLEAVINGS", NUMBERS[name]).split(":")))
     seen: Counter[str] = Counter()
     for done, number in enumerate(numbers, 1):
         seen += interleave(number, scene)
         if done % NEWS == 0 or done == len(numbers):
-            print(f"{precision}: {done} of {len(numbers)} interleavings, of {seen['streams']} streams "
+            print(f"{name}: {done} of {len(numbers)} interleavings, of {seen['streams']} streams "
                   f"({seen['cancelled']} given up), {seen['bursts']} bursts, {seen['tokens']} tokens; "
                   "all as alone", flush=True)  # fmt: skip
     assert min(seen[what] for what in ("streams", "cancelled", "bursts", "tokens")) > 0

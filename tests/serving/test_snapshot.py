@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charloom.options import GenerateOptions
 from charloom.vocabulary import no_tokens
 from serving.engine.async_engine import merge
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
-from serving.engine.request import Request
+from serving.engine.request import Request, prepare
 from serving.engine.sampled_tokens import SampledTokens, concatenate
 from serving.engine.snapshot import Snapshot
 from serving.engine.stream import Stream
@@ -23,11 +24,14 @@ from serving.errors import DrainingError
 from serving.model import Model
 from tests.conftest import PRECISIONS
 from tests.serving.conftest import LARGEST, LoadOnce, in_two_lengths
+from tests.serving.records import LABELLED, record_model
 from tests.serving.test_independence import GUESTS, Guest
 
 
-@pytest.fixture(scope="module", params=PRECISIONS)
+@pytest.fixture(scope="module", params=[*PRECISIONS, "records"])
 def model(load_once: LoadOnce, bundle_dir: Path, request: pytest.FixtureRequest) -> Model:
+    if request.param == "records":
+        return record_model(LABELLED)
     return load_once(bundle_dir, request.param)
 
 
@@ -83,8 +87,10 @@ def go_on(request: Request, snapshot: Snapshot) -> Request:
 
 
 def saved(found: list[Update]) -> Iterator[tuple[int, Snapshot]]:
-    """Every snapshot, with how many updates came until it."""
-    return ((i + 1, update.snapshot) for i, update in enumerate(found) if update.snapshot is not None)
+    """Every snapshot within the text, with how many updates came until it; not that of the next record."""
+    for i, update in enumerate(found):
+        if update.snapshot is not None and update.finish is not Finish.END:
+            yield i + 1, update.snapshot
 
 
 @in_two_lengths(25, 60)
@@ -96,7 +102,12 @@ def test_a_text_goes_on_from_every_place_where_it_was_saved(model: Model, cases:
         whole = run(model, request, bursts[0])
         tokens, said = chosen(whole).tokens, text(whole)
         places = list(saved(whole))
-        assert places
+        assert places or whole[-1].finish is Finish.END
+        assert whole[-1].snapshot is not None
+        if whole[-1].finish is Finish.END:
+            last = whole[-1].snapshot
+            assert (last.last, last.position) == (model.bundle.vocabulary.start, whole[-1].position)
+            assert (last.labels, len(last.recent)) == (request.labels, 0)
         rests = together(model, [go_on(request, snapshot) for _, snapshot in places], bursts[1])
         for (count, snapshot), rest in zip(places, rests, strict=True):
             released = snapshot.position - request.start
@@ -107,6 +118,7 @@ def test_a_text_goes_on_from_every_place_where_it_was_saved(model: Model, cases:
             assert chosen(rest).logprobs.tobytes() == chosen(whole).logprobs[released:].tobytes()
             assert rest[-1].finish == whole[-1].finish
             assert rest[-1].stream.released == whole[-1].stream.released
+            assert rest[-1].position == whole[-1].position
             assert same(rest[-1].snapshot, whole[-1].snapshot)
 
     check()
@@ -159,7 +171,15 @@ def test_a_text_that_is_scored_has_the_log_probabilities_of_one_that_is_generate
     def check(guest: Guest, burst: int) -> None:
         request = replace(guest.request(model), logprobs=3, stop=(), min_tokens=0)
         written = chosen(run(model, request))
-        known = Request(request.prompt, len(written), 0, logprobs=3, replay=written.tokens, scored=True)
+        known = Request(
+            request.prompt,
+            len(written),
+            0,
+            logprobs=3,
+            labels=request.labels,
+            replay=written.tokens,
+            scored=True,
+        )
         scored = chosen(run(model, known, burst))
         assert scored.tokens.tolist() == written.tokens.tolist()
         assert scored.logprobs.tobytes() == written.logprobs.tobytes()
@@ -204,7 +224,9 @@ def test_nothing_to_read_and_nothing_to_say_gives_the_state_it_began_with(model:
 
 
 def test_who_asks_for_no_state_gets_none(model: Model) -> None:
-    request = Request(model.bundle.vocabulary.encode("The "), 50, 1)
+    vocabulary = model.bundle.vocabulary
+    options = GenerateOptions(max_tokens=50, seed=1, ignore_end=True)
+    request = prepare("The ", options, vocabulary)
     assert not list(saved(run(model, request)))
     places = [s.position for _, s in saved(run(model, replace(request, state_interval=20), burst=10))]
     assert len(places) == 2
