@@ -6,13 +6,15 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import pytest
 
 from charloom.errors import ConfigError
 from charloom.evaluate import as_json, as_lines
-from charloom.evaluation import Evaluation, Measured, measured
+from charloom.evaluation import Evaluation, Measured, measured_text
 from charloom.evaluation_config import EvaluationConfig, EvaluationError
-from charloom.vocabulary import CharacterVocabulary
+from charloom.evaluation_lanes import EvaluationLanes
+from charloom.vocabulary import CharacterVocabulary, Tokens
 from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
 
 TEXT = "abcabcabca"
@@ -21,7 +23,14 @@ ABC = CharacterVocabulary("abc")
 
 
 def what(text: str = TEXT, about: Any = ABOUT, **options: Any) -> Measured:
-    return measured(text, "the text", EvaluationConfig(**options), ABC, about)
+    return measured_text(text, "the text", EvaluationConfig(**options), ABC, about)
+
+
+def tokens_of(found: Measured) -> Tokens:
+    """The tokens that are measured."""
+    assert isinstance(found.batches, EvaluationLanes)
+    assert found.batches.answers == len(found.batches.text)
+    return found.batches.text.astype(np.int64)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +39,7 @@ def what(text: str = TEXT, about: Any = ABOUT, **options: Any) -> Measured:
 )
 def test_parts_are_those_of_the_run(part: str, piece: str, seen: bool) -> None:
     found = what(part=part)
-    assert ABC.decode(found.tokens) == piece
+    assert ABC.decode(tokens_of(found)) == piece
     assert (found.characters, found.skipped, found.seen) == (len(piece), 0, seen)
 
 
@@ -47,7 +56,7 @@ def test_unknown_characters_are_named_or_left_out() -> None:
     with pytest.raises(EvaluationError, match=r"the text has .* '☃' \(U\+2603\) at 1; --skip-unknown"):
         what("a☃b☃")
     found = what("a☃b☃", skip_unknown=True)
-    assert (ABC.decode(found.tokens), found.characters, found.skipped) == ("ab", 2, 2)
+    assert (ABC.decode(tokens_of(found)), found.characters, found.skipped) == ("ab", 2, 2)
 
 
 def test_nothing_cannot_be_measured() -> None:
@@ -65,7 +74,7 @@ def test_settings_out_of_range_are_named() -> None:
 
 @pytest.fixture
 def evaluation() -> Evaluation:
-    return Evaluation("mine", "bundle", "cpu", "int8", what(), 1, nats=10 * math.log(4), seconds=0.5)
+    return Evaluation("mine", "bundle", "cpu", "int8", what(), nats=10 * math.log(4), seconds=0.5)
 
 
 def test_even_odds(evaluation: Evaluation) -> None:
@@ -81,10 +90,10 @@ def test_even_odds(evaluation: Evaluation) -> None:
 
 def test_tokens_and_characters_are_counted_apart() -> None:
     vocabulary = BytePairVocabulary()
-    found = measured("é你 the ", "the text", EvaluationConfig(), vocabulary, {})
+    found = measured_text("é你 the ", "the text", EvaluationConfig(), vocabulary, {})
     tokens = vocabulary.encode("é你 the ").tolist()
-    assert (found.tokens.tolist(), found.characters, found.skipped) == (tokens, 7, 0)
-    evaluation = Evaluation("mine", "bundle", "cpu", "int8", found, 1, nats=14 * math.log(2), seconds=0.5)
+    assert (tokens_of(found).tolist(), found.characters, found.skipped) == (tokens, 7, 0)
+    evaluation = Evaluation("mine", "bundle", "cpu", "int8", found, nats=14 * math.log(2), seconds=0.5)
     assert evaluation.bits_per_character == pytest.approx(2)
     assert evaluation.nats_per_token == pytest.approx(14 * math.log(2) / len(tokens))
 
@@ -99,7 +108,9 @@ def test_lines_and_json_say_the_same(evaluation: Evaluation) -> None:
     assert "one stream" in about["method"]
     assert (about["characters"], about["tokens"], about["trained_on"]) == (10, 10, True)
     assert "trained on this text" in lines["note"]
-    many = as_lines(replace(evaluation, lanes=32))
-    assert "32 lanes" in many
-    assert "256 tokens before" in many
+    assert about["lanes"] == 1
+    many = replace(evaluation, of=what(lanes=7))
+    assert "7 lanes" in as_lines(many)
+    assert "256 tokens before" in as_lines(many)
+    assert json.loads(as_json(many))["lanes"] == 7
     assert json.loads(as_json(replace(evaluation, nats=math.inf)))["nats"] is None

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from charloom.evaluation_lanes import CHUNK, MAX_LANES, PIECE, PRIME, UNCOUNTED, EvaluationLanes
+from charloom.chunk import UNCOUNTED, TokenChunk
+from charloom.evaluation_lanes import CHUNK, MAX_LANES, PIECE, PRIME, EvaluationLanes
 
 START = 99
 
@@ -12,11 +13,26 @@ def text_of(length: int) -> np.ndarray:
     return (np.arange(length) % 90).astype(np.uint8)
 
 
+def chunks_of(lanes: EvaluationLanes) -> tuple[TokenChunk | None, list[TokenChunk]]:
+    """The chunk that primes all lanes but the first, if there are others, and the chunks that count."""
+    primes, *chunks = lanes.chunks() if lanes.count > 1 else (None, *lanes.chunks())
+    if primes is not None:
+        assert primes.inputs.shape == primes.targets.shape == (min(PRIME, lanes.time), lanes.count - 1)
+        assert (primes.targets == UNCOUNTED).all()
+        assert (primes.carried, primes.answers) == (0, 0)
+    return primes, chunks
+
+
 def whole(lanes: EvaluationLanes) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets of all chunks, each [T, B]."""
-    inputs, targets = zip(*lanes.chunks(), strict=True)
-    assert all(len(part) == CHUNK for part in inputs[:-1])
-    return np.concatenate(inputs), np.concatenate(targets)
+    """Inputs and targets of all chunks that count, each [T, B], the first lane first."""
+    _, chunks = chunks_of(lanes)
+    assert all(len(chunk.inputs) == CHUNK for chunk in chunks[:-1])
+    # The first lane, alone, begins in a fresh state; all carry theirs on from chunk to chunk.
+    assert [chunk.carried for chunk in chunks] == [lanes.count - 1] + [lanes.count] * (len(chunks) - 1)
+    assert [chunk.answers for chunk in chunks] == [(c.targets != UNCOUNTED).sum() for c in chunks]
+    assert sum(chunk.answers for chunk in chunks) == lanes.answers == len(lanes.text)
+    inputs, targets = ([getattr(c, part) for c in chunks] for part in ("inputs", "targets"))
+    return np.roll(np.concatenate(inputs), 1, 1), np.roll(np.concatenate(targets), 1, 1)
 
 
 @pytest.mark.parametrize(("length", "count"), [(1, 1), (1, 8), (5, 4), (1000, 3), (1000, 1), (70_001, 0)])
@@ -43,15 +59,28 @@ def test_lanes_are_primed_with_the_text_before_them() -> None:
     text = np.arange(1000).astype(np.int32)
     lanes = EvaluationLanes(text, 1000, 3)
     inputs, _ = whole(lanes)
-    prime = lanes.prime()
-    assert prime.shape == (PRIME, 2)
+    prime, _ = chunks_of(lanes)
+    assert prime is not None
+    assert prime.inputs.shape == (PRIME, 2)
     for lane in (0, 1):
-        read = [*prime[:, lane], *inputs[:, lane + 1]]
+        read = [*prime.inputs[:, lane], *inputs[:, lane + 1]]
         assert read[: PRIME + 300] == list(range(read[0], read[0] + PRIME + 300))
     assert inputs[0].tolist() == [1000, 333, 667]
-    assert EvaluationLanes(text, 1000, 1).prime().shape == (PRIME, 0)
+    (only, *_), (_, *others) = (list(EvaluationLanes(text, 1000, n).chunks()) for n in (1, 3))
+    assert (only.inputs.shape, only.carried) == ((CHUNK, 1), 0), "one lane is primed with nothing"
+    assert others[0].carried == 2
 
 
 def test_a_short_lane_is_primed_with_what_there_is() -> None:
     lanes = EvaluationLanes(np.arange(6), 6, 3)
-    assert lanes.prime().tolist() == [[6, 1], [0, 2]]
+    prime, _ = chunks_of(lanes)
+    assert prime is not None
+    assert prime.inputs.tolist() == [[6, 1], [0, 2]]
+
+
+@pytest.mark.parametrize("places", [1, 5, 6, 100])
+def test_chunks_have_no_more_places_than_are_asked_for(places: int) -> None:
+    lanes = EvaluationLanes(text_of(1000), START, 3)
+    _, *chunks = lanes.chunks(places)
+    assert max(chunk.inputs.size for chunk in chunks) <= max(3, places)
+    assert np.concatenate([c.targets for c in chunks]).shape == (lanes.time, 3)

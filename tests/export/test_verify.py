@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from charloom.batch_invariance import BatchInvarianceError
-from export.verify import GREEDY, LANES, PROMPT, VerificationError, Verifier, compare_greedy, score_model
+from export.held_out import LANES, SHORTEST, HeldOutText, in_lanes
+from export.verify import GREEDY, VerificationError, Verifier, compare_greedy, score_model
 from tests.conftest import needs_int8
 from tests.export.conftest import TALL, build_model, built_once
 
@@ -20,12 +21,17 @@ def text(net, random):
     return random.integers(0, net.size, 300)
 
 
+def held_out(net, tokens):
+    """A continuous text of these tokens, one to a character, with which graphs are verified."""
+    return HeldOutText(tokens, [in_lanes(tokens, net.size)], 1.0)
+
+
 @pytest.fixture
 def verify(net, text):
     """Verifies some graphs of the float model, its own if none are given."""
 
     def run(text=text, graphs=net.graphs):
-        return Verifier(net.model, text, len(text)).verify_float(graphs)
+        return Verifier(net.model, held_out(net, text)).verify_float(graphs)
 
     return run
 
@@ -48,7 +54,7 @@ def altered(graphs, kind, change):
 def test_a_good_graph_passes(verify):
     outcome = verify()
     assert outcome.precision == "float32"
-    assert outcome.tokens == LANES * PROMPT  # a short text is repeated
+    assert outcome.tokens == LANES * SHORTEST  # a short text is repeated
     manifest = outcome.to_json()
     assert manifest["tokens_scored"] == outcome.tokens
     assert manifest["largest_logprob_difference"] < 1e-4
@@ -66,15 +72,15 @@ def test_a_model_that_would_often_choose_the_unknown_token_is_itself_without_it(
     with torch.no_grad():
         model.output.bias[unknown] += 5
     graphs = build_model(model, unknown=unknown).graphs
-    assert Verifier(model, text, len(text), unknown).verify_float(graphs).precision == "float32"
+    assert Verifier(model, held_out(net, text), unknown).verify_float(graphs).precision == "float32"
     with pytest.raises(VerificationError, match="greedy text parts"):
-        Verifier(model, text, len(text)).verify_float(graphs)
+        Verifier(model, held_out(net, text)).verify_float(graphs)
 
 
 def test_the_loss_in_the_manifest_is_that_of_the_text(net, random, verify):
     """Of one that is longer than what is scored in one burst."""
     text = random.integers(0, net.size, LANES * 200)
-    scored = score_model(net.model, text.reshape(LANES, 200).T.copy())
+    scored = score_model(net.model, held_out(net, text))
     outcome = verify(text)
     assert outcome.tokens == len(text)
     assert outcome.nats_per_token == pytest.approx(-scored.mean(), abs=1e-5)
@@ -130,7 +136,7 @@ def test_a_choice_too_close_to_call_ends_the_comparison(net, text):
 
 @pytest.mark.parametrize("length", [1, 5])
 def test_a_short_text_is_repeated(verify, length):
-    assert verify(np.arange(length)).tokens == LANES * PROMPT
+    assert verify(np.arange(length)).tokens == LANES * SHORTEST
 
 
 @pytest.fixture
@@ -143,7 +149,7 @@ def verify_int8(net, text, verify):
         graphs = built_once("int8", TALL[0]).graphs
         if change is not None:
             graphs = altered(graphs, kind, change)
-        return by_float, Verifier(net.model, text, len(text)).verify_int8(graphs, by_float, max_cost)
+        return by_float, Verifier(net.model, held_out(net, text)).verify_int8(graphs, by_float, max_cost)
 
     return run
 

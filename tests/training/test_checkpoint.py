@@ -34,7 +34,7 @@ def test_a_run_its_pointers_and_its_checkpoints_can_be_loaded(run):
     assert scores.shape == (1, 1, best.vocabulary.size)
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "held_out.txt", "checkpoint.json"])
+@pytest.mark.parametrize("name", ["weights.safetensors", "held_out.safetensors", "checkpoint.json"])
 @pytest.mark.parametrize("harm", ["truncate", "alter", "delete", "garbage"])
 def test_damage_is_found_and_the_file_is_named(run, name, harm):
     file = run / (run / "best").read_text().strip() / name
@@ -63,7 +63,7 @@ def test_a_damaged_training_state_is_found(run):
     ("change", "message"),
     [
         ({"kind": "other"}, "does not describe"),
-        ({"format": 3}, "has format 3"),
+        ({"format": 4}, "has format 4"),
         ({"vocabulary": {"kind": "word"}}, "unknown kind of vocabulary 'word'"),
         ({"vocabulary": {"kind": "character", "characters": ["a", "b"]}}, r"weights\.safetensors"),
         ({"options": {}}, "malformed"),
@@ -158,7 +158,7 @@ def test_a_checkpoint_is_on_disk_before_a_pointer_names_it(options, make_trainer
     assert order[:13] == [
         ("sync", "weights.safetensors"),
         ("sync", "training.safetensors"),
-        ("sync", "held_out.txt"),
+        ("sync", "held_out.safetensors"),
         ("sync", "checkpoint.json"),
         ("sync", f".partial-{name}"),
         ("rename", name),

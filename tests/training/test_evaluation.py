@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from charloom.evaluation_lanes import CHUNK, PIECE
+from charloom.evaluation_lanes import CHUNK, PIECE, EvaluationLanes
 from networks.recurrent.config import RecurrentConfig
 from networks.recurrent.model import RecurrentModel
 from training import evaluation
@@ -22,6 +22,18 @@ def text_of(length):
     return np.random.default_rng(length).integers(0, 6, length).astype(np.uint8)
 
 
+@pytest.fixture
+def loss(model):
+    """Measures the loss over a text in some lanes; 0: as many as suit it."""
+    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+
+    def measure(text, *arguments, lanes=0, **options):
+        batches = EvaluationLanes(text, START, lanes)
+        return evaluation.held_out_loss(model, batches, hardware, *arguments, **options)
+
+    return measure
+
+
 def one_lane(model, text):
     model.eval()
     fed = torch.from_numpy(np.concatenate([[START], text[:-1]]))[:, None].long()
@@ -31,62 +43,55 @@ def one_lane(model, text):
 
 
 @pytest.mark.parametrize("length", [1, 5, 300, 2047])
-def test_a_short_text_is_one_fresh_stream(model, length):
-    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+def test_a_short_text_is_one_fresh_stream(model, loss, length):
     expected = one_lane(model, text_of(length))
-    found = evaluation.held_out_loss(model, text_of(length), START, hardware)
+    found = loss(text_of(length))
     assert (found.mean, found.tokens) == (pytest.approx(expected, 1e-5), length)
 
 
-def test_many_lanes_count_every_character_once(model):
+def test_many_lanes_count_every_character_once(model, loss):
     """A network of little memory gives in many lanes what it gives in one."""
-    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
     text = text_of(3 * PIECE + 1001)
     expected = one_lane(model, text)
     model.train()
-    assert evaluation.held_out_loss(model, text, START, hardware).mean == pytest.approx(expected, 1e-5)
+    assert loss(text).mean == pytest.approx(expected, 1e-5)
     assert model.training
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 7])
-def test_lanes_can_be_asked_for(model, lanes):
-    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+def test_lanes_can_be_asked_for(model, loss, lanes):
     text = text_of(9_000)
-    loss = evaluation.held_out_loss(model, text, START, hardware, lanes=lanes)
-    assert loss.mean == pytest.approx(one_lane(model, text), 1e-6 if lanes == 1 else 1e-4)
+    assert loss(text, lanes=lanes).mean == pytest.approx(one_lane(model, text), 1e-6 if lanes == 1 else 1e-4)
 
 
-def test_it_pauses_before_every_chunk_and_can_be_ended_there(model):
-    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+def test_it_pauses_before_every_chunk_and_can_be_ended_there(model, loss):
     model.train()
     shares = []
-    evaluation.held_out_loss(model, text_of(3 * CHUNK), START, hardware, shares.append)
+    loss(text_of(3 * CHUNK), shares.append)
     assert shares == pytest.approx([0, 1 / 3, 2 / 3])
 
     def end(share):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluation.held_out_loss(model, text_of(3 * CHUNK), START, hardware, end)
+        loss(text_of(3 * CHUNK), end)
     assert model.training
 
 
-def test_it_ends_where_it_has_read_enough(model):
-    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+def test_it_ends_where_it_has_read_enough(model, loss):
     text = text_of(4 * PIECE)
-    found = evaluation.held_out_loss(model, text, START, hardware, lanes=4, enough=lambda n: n >= 1500)
+    found = loss(text, lanes=4, enough=lambda n: n >= 1500)
     assert found.tokens == 2 * 4 * CHUNK
     beginnings = [text[lane * PIECE :][: 2 * CHUNK] for lane in range(4)]
     assert found.mean == pytest.approx(np.mean([one_lane(model, part) for part in beginnings]), 1e-2)
 
 
-def test_chunks_of_a_large_vocabulary_are_short(model, monkeypatch):
-    hardware = resolve(HardwareConfig(device="cpu", precision="float32"))
+def test_chunks_of_a_large_vocabulary_are_short(model, loss, monkeypatch):
     text, lengths = text_of(1000), []
     model.register_forward_pre_hook(lambda _, arguments: lengths.append(len(arguments[0])))
-    whole = evaluation.held_out_loss(model, text, START, hardware).mean
+    whole = loss(text).mean
     monkeypatch.setattr(evaluation, "SCORES", 6 * 100)
-    assert evaluation.held_out_loss(model, text, START, hardware).mean == pytest.approx(whole, 1e-6)
+    assert loss(text).mean == pytest.approx(whole, 1e-6)
     assert lengths == [256, 256, 256, 232] + [100] * 10
 
 

@@ -12,7 +12,7 @@ import torch
 
 from training import main
 from training.checkpoint import load_checkpoint, load_training_state
-from training.data import corpus
+from training.data import read_corpus
 from training.options import Options
 from training.presets import PRESETS
 from training.run import stored_options
@@ -367,14 +367,14 @@ def test_a_folder_is_free_once_the_training_that_used_it_is_killed(run_cli, text
 def test_a_folder_that_another_run_takes_while_the_text_is_read_is_left_to_it(
     run_cli, text, small, tmp_path, monkeypatch
 ):
-    original = corpus.read_corpus
+    original = read_corpus.read_corpus
 
-    def read(*arguments):
-        monkeypatch.setattr(corpus, "read_corpus", original)
+    def read(*arguments, **options):
+        monkeypatch.setattr(read_corpus, "read_corpus", original)
         assert run_cli("train", text, "--out", "run", *small())[0] == 0
-        return original(*arguments)
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(corpus, "read_corpus", read)
+    monkeypatch.setattr(read_corpus, "read_corpus", read)
     code, said = run_cli("train", text, "--out", "run", *small(seed=5))
     assert (code, "holds a run already" in said) == (11, True)
     assert stored(tmp_path / "run")["seed"] == 1

@@ -77,10 +77,10 @@ def test_without_torchrun_a_training_is_alone():
 
 def test_lanes_are_divided_evenly_or_not_at_all():
     shares = [Ranks(rank, 3).lanes(12) for rank in range(3)]
-    assert [list(share) for share in shares] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert [list(share) for share in shares] == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
     with pytest.raises(ConfigError, match="batch is 10, and has to be a multiple of 3"):
         Ranks(0, 3).lanes(10)
-    assert [len(Ranks(rank, 3).share(2)) for rank in range(3)] == [0, 1, 1]
+    assert [list(Ranks(rank, 3).rows(2)) for rank in range(3)] == [[0], [1], []]
 
 
 @pytest.mark.slow

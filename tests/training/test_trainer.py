@@ -73,7 +73,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(cell, all_stops, options, make_
 def test_resuming_at_the_end_of_an_epoch(options, make_trainer, tmp_path):
     whole = make_trainer(options, tmp_path / "whole")
     whole.run()
-    stopped_after(make_trainer(options, tmp_path / "parts"), whole.lanes.chunks)
+    stopped_after(make_trainer(options, tmp_path / "parts"), whole.batches.chunks)
     rest = make_trainer(options, tmp_path / "parts", resume=True)
     rest.run()
     assert losses(rest) == losses(whole)
@@ -117,7 +117,7 @@ def test_lanes_carry_their_state_from_chunk_to_chunk_unless_they_are_fresh(
     )
     trainer = make_trainer(options, tmp_path / "run")
     trainer.optimizer.step = lambda loss, rate: None
-    chunks = [trainer.reader.chunk(0, i) for i in range(3)]
+    chunks = [trainer.batches.chunk(0, i) for i in range(3)]
     alone = [trainer.model(chunk.inputs, trainer.model.initial_state(4)) for chunk in chunks]
     whole = trainer.model(torch.cat([chunk.inputs for chunk in chunks]), trainer.model.initial_state(4))
     for _ in range(3):
@@ -137,7 +137,7 @@ def test_lanes_carry_their_state_from_chunk_to_chunk_unless_they_are_fresh(
 def test_an_evaluation_in_mid_epoch_changes_nothing_of_the_training(cell, options, make_trainer, tmp_path):
     options = replace(options, model=replace(options.model, cell=cell))
     plain, evaluated = (make_trainer(options, tmp_path / name) for name in ("plain", "evaluated"))
-    assert plain.lanes.chunks > 8
+    assert plain.batches.chunks > 8
     for step in range(8):
         plain.step()
         if step in (1, 5):
@@ -226,7 +226,7 @@ def test_the_checkpoint_says_where_it_comes_from(options, make_trainer, text, tm
     assert best.summary["text"] == corpus.summary()
     assert best.summary["hardware"]["precision"] == "float32"
     assert best.summary["hardware"]["torch"] == torch.__version__
-    assert best.held_out == corpus.vocabulary.decode(corpus.validation)
+    assert best.held_out.tolist() == corpus.part("validation").tolist()
     assert best.options["model"]["config"]["cells"] == options.model.cells
     model = best.model()
     assert not model.training
@@ -299,7 +299,7 @@ def test_evaluations_count_into_neither_speed_nor_steps_to_come(options, make_tr
     trainer.step()
     clock[0] += 0.5
     status = trainer.status()
-    seen = trainer.lanes.time * options.batches.batch / trainer.lanes.chunks
+    seen = trainer.batches.tokens_per_step
     assert status.speed == pytest.approx(seen / (trainer.clock.training_seconds()))
     steps = trainer.schedule.steps - 1
     to_come = -(-steps // options.run.evaluate_every) * passes
@@ -310,13 +310,13 @@ def test_evaluations_count_into_neither_speed_nor_steps_to_come(options, make_tr
 def test_every_evaluation_measures_as_much_as_the_first(options, make_trainer, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluation, "SCORES", 32 * 40)
     trainer = make_trainer(options, tmp_path / "run")
-    chunk, whole = 32 * 40 // trainer.corpus.vocabulary.size, len(trainer.corpus.validation)
+    chunk, whole = 32 * 40 // trainer.corpus.vocabulary.size, len(trainer.corpus.part("validation"))
     trainer.schedule = replace(trainer.schedule, held_out=chunk + 1)
     trainer.evaluate()
     assert trainer.progress.held_out == 2 * chunk < whole
     assert f"each evaluation measures {2 * chunk} of {whole}" in capsys.readouterr().err
     again = make_trainer(options, tmp_path / "run", resume=True)
-    assert again.held_out_loss(again.corpus.validation, "validating").tokens == 2 * chunk
+    assert again.held_out_loss("validation", "validating").tokens == 2 * chunk
     again.step()
     again.evaluate()
     assert "each evaluation" not in capsys.readouterr().err

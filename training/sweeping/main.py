@@ -85,6 +85,7 @@ def terms(options: Options, space: Space, corpus: "Corpus", init_from: Path | No
     """What all trials of a sweep have in common, as JSON values by name."""
     varied = {name.replace("-", "_") for name in space.variations}
     kept = {name: value for name, value in options.flat().items() if name not in PER_PROCESS | varied}
+    kept = {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
     return {
         "text": corpus.digest,
         "vary": dict(space.texts),

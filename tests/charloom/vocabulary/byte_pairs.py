@@ -170,7 +170,10 @@ class BytePairDecoder:
 
 
 class BytePairBuilder:
-    """Makes the same vocabulary of any text."""
+    """Makes the same vocabulary of any text, whatever is rare in it."""
+
+    def __init__(self, min_count: int = 1) -> None:
+        pass
 
     def put(self, piece: str) -> None:
         pass

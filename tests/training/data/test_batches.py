@@ -27,9 +27,12 @@ def chunks(lanes, number, ids=None):
 
 def epoch(lanes, number):
     """All chunks of an epoch, one after the other."""
-    return Chunk(
-        *(torch.cat([getattr(c, part) for c in chunks(lanes, number)]) for part in ("inputs", "targets"))
-    )
+    each = chunks(lanes, number)
+    carried = len(lanes.our_carried)
+    assert [chunk.carried for chunk in each] == [0] + [carried] * (lanes.chunks - 1)
+    assert [chunk.answers for chunk in each] == [chunk.targets.numel() for chunk in each]
+    inputs, targets = (torch.cat([getattr(c, part) for c in each]) for part in ("inputs", "targets"))
+    return Chunk(inputs, targets, 0, targets.numel())
 
 
 @st.composite
@@ -82,12 +85,11 @@ def test_a_fresh_lane_reads_on_from_where_it_begins(lanes, number):
 @given(lanes(), st.integers(0, 1000), st.data())
 def test_some_lanes_are_read_as_they_are_among_all(lanes, number, data):
     batch = lanes.config.batch
-    first = data.draw(st.integers(0, batch - 1))
-    ours = range(first, data.draw(st.integers(first + 1, batch)))
+    ours = range(data.draw(st.integers(0, batch - 1)), batch, data.draw(st.integers(1, batch)))
     some = Lanes(lanes.length, START, NEWLINE, lanes.config, lanes.seed, ours)
     mine, whole = epoch(some, number), epoch(lanes, number)
     for part in ("inputs", "targets"):
-        assert torch.equal(getattr(mine, part), getattr(whole, part)[:, ours.start : ours.stop])
+        assert torch.equal(getattr(mine, part), getattr(whole, part)[:, list(ours)])
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32])
@@ -133,9 +135,11 @@ def test_a_share_of_the_lanes_is_fresh(batch, rate, fresh):
     config = BatchConfig(batch, 2, rate)
     assert config.fresh == fresh
     lanes = Lanes(1000, START, NEWLINE, config, seed=0)
-    assert len(lanes.fresh) == lanes.fresh_of_ours == fresh
-    shares = [Lanes(1000, START, NEWLINE, config, 0, range(i, i + 1)).fresh_of_ours for i in range(batch)]
-    assert shares == [0] * (batch - fresh) + [1] * fresh
+    assert len(lanes.fresh) == len(lanes.our_fresh) == fresh
+    assert [*lanes.our_carried, *lanes.our_fresh] == list(range(batch))
+    each = [Lanes(1000, START, NEWLINE, config, 0, range(i, i + 1)) for i in range(batch)]
+    assert [len(one.our_fresh) for one in each] == [0] * (batch - fresh) + [1] * fresh
+    assert [len(one.our_carried) for one in each] == [1] * (batch - fresh) + [0] * fresh
 
 
 def test_every_line_is_begun_as_often_as_any_other_however_long():
@@ -183,10 +187,13 @@ def test_chunks_are_the_same_however_many_are_made_ready(lanes, data):
     """In any order: a run may go on anywhere."""
     ids = text_of(lanes.length)
     text, beginnings = as_tensor(ids), lanes.beginnings(ids)
-    reader = Reader(lanes, ids, Hardware(torch.device("cpu"), bfloat16=False, threads=1))
+    reader = Reader(lanes, lambda: ids, Hardware(torch.device("cpu"), bfloat16=False, threads=1))
     reader.ahead = data.draw(st.integers(1, lanes.chunks + 1))
     places = st.tuples(st.integers(0, 3), st.integers(0, lanes.chunks - 1))
     for epoch, number in data.draw(st.lists(places, max_size=20)):
         mine, alone = reader.chunk(epoch, number), lanes.chunk(text, beginnings, epoch, number)
         assert torch.equal(mine.inputs, alone.inputs)
         assert torch.equal(mine.targets, alone.targets)
+        assert (mine.carried, mine.answers) == (alone.carried, alone.answers)
+        assert mine.carried == reader.carried(epoch, number), "of all ranks, of which there is one"
+    assert reader.tokens_per_step * reader.chunks == lanes.time * lanes.config.batch

@@ -13,6 +13,7 @@ from charloom.text_file import UnreadableTextError
 from charloom.vocabulary import CharacterBuilder
 from tests.charloom.vocabulary.byte_pairs import BytePairBuilder
 from training.data.config import CorpusConfig
+from training.data.corpus import PART_NAMES
 from training.data.read_corpus import read_corpus
 from training.data.token_file import SaveError, release
 
@@ -24,16 +25,20 @@ def test_parts_are_cut_in_order(tmp_path):
     path.write_text("abcdefghij")
     corpus = read_corpus(path, CorpusConfig(0.6, 0.2))
     decode = corpus.vocabulary.decode
-    assert [decode(p) for p in (corpus.train, corpus.validation, corpus.test)] == ["abcdef", "gh", "ij"]
-    assert corpus.held_out == "gh"
-    assert len(read_corpus(path, CorpusConfig(0.9, 0.1)).test) == 0
+    assert [decode(corpus.part(p)) for p in PART_NAMES] == ["abcdef", "gh", "ij"]
+    assert decode(corpus.beginning("validation", 9)) == "gh"
+    assert decode(corpus.beginning("train", 3)) == "abc"
+    assert len(read_corpus(path, CorpusConfig(0.9, 0.1)).part("test")) == 0
 
 
 def test_several_alphabets_and_emoji(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes((ALPHABETS * 30).encode())
     corpus = read_corpus(path, CorpusConfig())
-    assert corpus.vocabulary.decode(np.concatenate([corpus.train, corpus.validation])) == ALPHABETS * 30
+    assert (
+        corpus.vocabulary.decode(np.concatenate([corpus.part("train"), corpus.part("validation")]))
+        == ALPHABETS * 30
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,11 +61,11 @@ def test_parts_are_encoded_each_by_itself_whatever_a_token_is(builder, text, pie
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_file, "PIECE", piece)
         read = read_corpus(path, CorpusConfig(0.5, 0.25), builder=builder)
-        decoded = [read.vocabulary.decode(part) for part in (read.train, read.validation, read.test)]
+        decoded = [read.vocabulary.decode(read.part(part)) for part in PART_NAMES]
     assert "".join(decoded) == text * 9
     assert [len(part) for part in decoded] == list(read.characters)
-    assert [len(part) for part in (read.train, read.validation, read.test)] == list(read.parts)
-    assert read.train.tolist() == read.vocabulary.encode(decoded[0]).tolist()
+    assert [len(read.part(part)) for part in PART_NAMES] == list(read.parts)
+    assert read.part("train").tolist() == read.vocabulary.encode(decoded[0]).tolist()
     assert read.digest == hashlib.sha256((text * 9).encode()).hexdigest()
 
 
@@ -73,7 +78,6 @@ def test_bits_a_character_count_the_characters_of_the_part(tmp_path):
     assert math.isnan(read.bits_per_character(1.0, "test"))
     assert read.summary()["train"] == read.characters[0]
     assert read.summary()["tokens"] == {"train": read.parts[0], "validation": read.parts[1], "test": 0}
-    assert read.held_out == read.vocabulary.decode(read.validation)
 
 
 @pytest.fixture
@@ -97,7 +101,7 @@ def test_ids_are_kept_in_a_file_and_not_made_again(kept, tmp_path, monkeypatch):
 def test_ids_of_another_vocabulary_are_made_again(kept):
     first, other = kept(), kept(BytePairBuilder)
     assert first.ids.tolist() != other.ids.tolist()
-    assert other.vocabulary.decode(other.train) == first.vocabulary.decode(first.train)
+    assert other.vocabulary.decode(other.part("train")) == first.vocabulary.decode(first.part("train"))
     assert kept(BytePairBuilder).ids.tolist() == other.ids.tolist()
 
 
@@ -127,7 +131,7 @@ def test_ids_whose_memory_is_given_back_are_read_again(tmp_path):
     (tmp_path / "text").write_text("verse " * 50_000)
     made = read_corpus(tmp_path / "text", CorpusConfig(), tmp_path)
     before = made.ids.tolist()
-    release(made.train)
+    release(made.part("train"))
     assert made.ids.tolist() == before
     alone = np.arange(3)
     release(alone)  # of no file

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from charloom.vocabulary import CharacterVocabulary
-from training.reporting import frequency
+from charloom.vocabulary import CharacterVocabulary, LabelColumn, SpecialTokens
+from training.reporting import frequency, summary
 from training.reporting.frequency import Frequency, most_frequent, visible
 
 
@@ -19,10 +19,21 @@ def test_the_most_frequent_come_first_with_their_shares(monkeypatch):
     assert most_frequent(text, vocabulary, 1) == found[:1]
 
 
-def test_of_a_huge_text_the_beginning_is_counted(monkeypatch):
-    monkeypatch.setattr(frequency, "LOOKED_AT", 2)
-    vocabulary = CharacterVocabulary("ab")
-    assert most_frequent(vocabulary.encode("aabbbb"), vocabulary, 9) == [Frequency("a", 1.0)]
+def test_of_a_huge_text_the_beginning_is_counted(options, make_trainer, tmp_path, monkeypatch):
+    monkeypatch.setattr(summary, "LOOKED_AT", 3)
+    (tmp_path / "a.txt").write_text("aaab" * 200)
+    report = make_trainer(options, tmp_path / "run", path=tmp_path / "a.txt").report
+    assert report.summary.frequent == [Frequency("a", 1.0)]
+
+
+def test_labels_are_no_tokens_of_a_text():
+    vocabulary = CharacterVocabulary("ab", SpecialTokens(end=True, labels=(LabelColumn("x", ("p", "q")),)))
+    label, end = vocabulary.ids.label_ids(["q"])[0], vocabulary.end
+    found = most_frequent(np.array([label, 0, end, label, end]), vocabulary, 9)
+    assert [(one.token, one.share) for one in found] == [
+        ("<end>", pytest.approx(2 / 3)),
+        ("a", pytest.approx(1 / 3)),
+    ]
 
 
 def test_characters_that_show_nothing_are_named():

@@ -61,7 +61,7 @@ def test_every_note_of_a_run(noting, make_trainer, tmp_path):
         assert tuple(one) == FIELDS
         known = evaluated.get(one["step"])
         assert one["validation_loss"] == (known and known["validation_loss"])
-        assert one["epoch"] == one["step"] / trainer.lanes.chunks
+        assert one["epoch"] == one["step"] / trainer.batches.chunks
         assert (one["training_loss"] is None) == (one["step"] == 0)
     assert [one["seconds"] for one in notes] == sorted(one["seconds"] for one in notes)
     assert all(one["characters_per_second"] > 0 for one in notes[1:])
@@ -211,7 +211,7 @@ def test_a_long_run_shows_samples_from_all_of_it(options, make_trainer, tmp_path
     _, said = checked(tmp_path / "run")
     assert said.count("at temperature 0.8") == 12
     assert f"Epoch {trainer.epoch:.2f}" in said
-    assert f"Epoch {3 / trainer.lanes.chunks:.2f}" in said
+    assert f"Epoch {3 / trainer.batches.chunks:.2f}" in said
 
 
 def test_the_page_is_there_whole_or_as_it_was(options, make_trainer, tmp_path, monkeypatch):
