@@ -23,7 +23,7 @@ from training.checkpoint import load_checkpoint
 
 TOKENS = 40
 """Tokens generated of each text: more than a first word has."""
-LINES = 32
+LINES = 128
 """Lines of the training text that a share of the texts follows each."""
 
 

@@ -47,7 +47,7 @@ class BatchConfig:
     """Pieces of the text read side by side in a step."""
     length: Annotated[int, Meta(ge=1)] = 64
     """Characters of each piece in a step, as far as gradients reach; the state goes on beyond."""
-    start_rate: Annotated[float, Meta(ge=0, le=0.5)] = 0.25
+    start_rate: Annotated[float, Meta(ge=0, le=0.5)] = 0.375
     """Share of the pieces, at least one of two or more, that begin a line in each step as a text without a
     prompt begins; 0: none."""
 
