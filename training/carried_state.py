@@ -33,16 +33,16 @@ def continued(model: LanguageModel, state: State, carried: int, rows: int) -> St
     return tuple(torch.cat([old, new.to(old)]) for old, new in zip(kept, fresh, strict=True))
 
 
-def restored_state(model: LanguageModel, tensors: dict[str, Tensor], rows: range) -> State:
+def restored_state(model: LanguageModel, tensors: dict[str, Tensor], rows: Sequence[int]) -> State:
     """Takes some rows of a state that `named_state` named, on the model's device.
 
     Args:
         model: the model that the state is of.
         tensors: the state of all rows, [B, ...] each.
-        rows: the rows to take.
+        rows: the rows to take, which there are.
 
     Raises:
-        ValueError: it is no state of this model in so many rows.
+        ValueError: it is no state of this model.
     """
     if not tensors:
         return ()
@@ -52,7 +52,7 @@ def restored_state(model: LanguageModel, tensors: dict[str, Tensor], rows: range
     state = []
     for spec, like in zip(specs, fresh, strict=True):
         part = tensors[spec.name]
-        if part.shape[1:] != like.shape[1:] or part.dtype != like.dtype or len(part) < rows.stop:
+        if part.shape[1:] != like.shape[1:] or part.dtype != like.dtype:
             raise ValueError(f"its state {spec.name} is {part.dtype} of {tuple(part.shape)}")
-        state.append(part[rows.start : rows.stop : rows.step].contiguous().to(model.device))
+        state.append(part[list(rows)].to(model.device))
     return tuple(state)

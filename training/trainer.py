@@ -160,7 +160,10 @@ class Trainer:
         count = min(map(len, tensors.values()), default=0)
         if count < self.batches.carried(*self.place()):
             raise ValueError(f"its state is one of {count} rows")
-        return restored_state(self.model, tensors, self.ranks.rows(count))
+        rank, world = self.ranks.rank, self.ranks.world
+        # All ranks have equally many rows; those that fill a batch up never count, so any state will do.
+        rows = [(rank + i * world) % count for i in range(-(-count // world))]
+        return restored_state(self.model, tensors, rows)
 
     def run(self) -> Checkpoint:
         """Trains to the end and returns the best checkpoint.
@@ -489,7 +492,7 @@ def mean_loss(scores: Tensor, chunk: Chunk) -> Tensor:
     nats = F.cross_entropy(
         scores.float().flatten(0, 1), chunk.targets.flatten(), ignore_index=UNCOUNTED, reduction="sum"
     )
-    return nats / chunk.answers
+    return nats / (chunk.answers or 1)  # nothing is answered where only labels are fed
 
 
 def named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -103,10 +103,6 @@ class RecordBatches:
                 computed += rows * self.world * (end - begin)
         return int(self.records.counts.sum()) / computed
 
-    def epochs(self, step: int) -> float:
-        """Returns the epochs that so many steps are."""
-        return step / self.chunks
-
     def chunk(self, epoch: int, number: int) -> TokenChunk:
         """Returns a chunk of an epoch, both counted from 0."""
         group, begin, end = self._place(epoch, number)

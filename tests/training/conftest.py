@@ -68,7 +68,7 @@ def make_trainer(text: Path) -> Callable[..., Trainer]:
         path: Path = text,
         networks: NetworkRegistry = NETWORKS,
     ) -> Trainer:
-        corpus = read_corpus(path, options.corpus)
+        corpus = read_corpus(path, options.corpus, reading=options.records)
         hardware = resolve(options.hardware)
         folder = RunFolder(out)
         folder.open(overwrite=False)
