@@ -304,6 +304,8 @@ def test_given_texts_are_scored_and_embedded(replica_all: Serve) -> None:
         with pytest.raises(RequestError, match=r"INVALID_ARGUMENT: texts\[1\] is empty"):
             client.embed(["a", ""])
         with pytest.raises(RequestError, match=r"texts\[0\] has characters outside"):
-            client.score(["☃"])
+            client.embed(["☃"])
+        [unknown] = client.score(["☃"])
+        assert (unknown.text, unknown.unknown) == ("☃", 1)
         with pytest.raises(RequestError, match="texts must be 1 to 128"):
             client.score([])
