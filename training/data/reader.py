@@ -2,10 +2,12 @@
 
 from charloom.vocabulary import Ids
 from training.data.batches import Chunk, Lanes, as_tensor
+from training.data.token_file import release
 from training.hardware import Hardware
 
-AHEAD = 65_536
-"""About how many tokens of all lanes are made ready at a time."""
+AHEAD = {"cuda": 65_536, "cpu": 6_144}
+"""About how many tokens of all lanes are made ready at a time, by where the text lies. Of one that is mapped
+from a file the system maps 64 KiB and more for each line that is begun."""
 
 
 class Reader:
@@ -14,10 +16,11 @@ class Reader:
     def __init__(self, lanes: Lanes, ids: Ids, hardware: Hardware) -> None:
         """Takes the text's token ids [n], which may be mapped from a file."""
         self.lanes = lanes
+        self.ids = ids
         self.text = hardware.held(as_tensor(ids))
         self.beginnings = lanes.beginnings(ids).to(self.text.device)
         self.hardware = hardware
-        self.ahead = max(1, AHEAD // (len(lanes.ours) * lanes.config.length))
+        self.ahead = max(1, AHEAD[self.text.device.type] // (len(lanes.ours) * lanes.config.length))
         """Chunks made ready at a time."""
         self._at = (-1, -1)
         """The epoch of what is ready, and its first chunk."""
@@ -34,5 +37,6 @@ class Reader:
     def _make_ready(self, epoch: int, begin: int) -> None:
         stop = min(begin + self.ahead, self.lanes.chunks)
         read = self.lanes.stretch(self.text, self.beginnings, epoch, begin, stop)
+        release(self.ids)  # fresh lanes read from all over the text, and would soon hold all of it
         self._ready = Chunk(self.hardware.taken(read.inputs), self.hardware.taken(read.targets))
         self._at = (epoch, begin)
