@@ -134,7 +134,7 @@ class Lanes:
         steps = torch.arange(self.bounds[begin], self.bounds[stop], device=text.device)[:, None]  # [S, 1]
         parts = [self.carried(text, offset, steps)]
         if self.our_fresh:
-            parts.append(self.begun(text, beginnings, key, steps))
+            parts.append(self.begun(text, beginnings, key, steps, begin, stop))
         inputs, targets = (torch.cat(of_lanes, 1) for of_lanes in zip(*parts, strict=True))
         return inputs, targets
 
@@ -150,22 +150,26 @@ class Lanes:
         inputs, targets = tokens[:-1], tokens[1:]
         return inputs if self.fresh else inputs.masked_fill(steps == 0, self.start), targets
 
-    def begun(self, text: Tensor, beginnings: Tensor, key: int, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of our fresh lanes, at some steps [S, 1] of an epoch.
+    def begun(
+        self, text: Tensor, beginnings: Tensor, key: int, steps: Tensor, begin: int, stop: int
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of our fresh lanes, at the steps [S, 1] of some chunks of an epoch.
 
         Where the text has too few lines, so that the same few would be learnt by heart, a share of the chunks
         are from anywhere, and begin with the token before them.
         """
-        numbers = ((steps + 1) * self.chunks - 1) // self.time  # [S, 1], of their chunks
-        within = steps - self.time * numbers // self.chunks  # [S, 1], of these
+        numbers = torch.arange(begin, stop, device=text.device)[:, None]  # [C, 1]
         lanes = torch.tensor(self.our_fresh, device=text.device)
-        draws = drawn(numbers * self.config.batch + lanes, key)  # [S, F]
+        draws = drawn(numbers * self.config.batch + lanes, key)  # [C, F]
         lines = max(len(beginnings), self.enough_beginnings)
-        line, anywhere = draws % lines, draws // lines % self.length  # [S, F]
+        line, anywhere = draws % lines, draws // lines % self.length  # [C, F]
         known = line < len(beginnings)
-        places = torch.where(known, beginnings[line.clamp(max=len(beginnings) - 1)], anywhere) + within
+        firsts = torch.where(known, beginnings[line.clamp(max=len(beginnings) - 1)], anywhere)  # [C, F]
+        chunk = ((steps[:, 0] + 1) * self.chunks - 1) // self.time - begin  # [S]
+        within = steps - self.time * numbers[chunk] // self.chunks  # [S, 1]
+        places = firsts[chunk] + within  # [S, F]
         inputs, targets = (read(text, at % self.length) for at in (places - 1, places))
-        return inputs.masked_fill(known & (within == 0), self.start), targets
+        return inputs.masked_fill(known[chunk] & (within == 0), self.start), targets
 
 
 def as_tensor(ids: Ids) -> Tensor:

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from charloom.vocabulary import Ids
 from training.data.token_file import release
 
-MAX_BEGINNINGS = 1 << 20
+MAX_BEGINNINGS = 1 << 18
 """Most beginnings that a table holds."""
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 """Tokens searched at a time."""
 
 Places = NDArray[np.int64]

@@ -8,10 +8,12 @@ from torch import Tensor
 from charloom.vocabulary import Ids
 from training.data.batches import Lanes, as_tensor
 from training.data.chunk import Chunk
+from training.data.token_file import release
 from training.hardware import Hardware
 
-AHEAD = 65_536
-"""About how many tokens of all lanes are made ready at a time."""
+AHEAD = {"cuda": 65_536, "cpu": 6_144}
+"""About how many tokens of all lanes are made ready at a time, by the device that trains. Of a text that is mapped
+from a file the system maps 64 KiB and more for each line that is begun."""
 
 
 class Reader:
@@ -21,7 +23,7 @@ class Reader:
         """Reads a text in lanes; `load` returns its token ids [n], which may be mapped from a file."""
         self.lanes = lanes
         self.hardware = hardware
-        self.ahead = max(1, AHEAD // (len(lanes.ours) * lanes.config.length))
+        self.ahead = max(1, AHEAD[hardware.device.type] // (len(lanes.ours) * lanes.config.length))
         """Chunks made ready at a time."""
         self._load = load
         self._at = (-1, -1)
@@ -52,14 +54,18 @@ class Reader:
         return self.lanes.as_chunk(inputs, targets, number)
 
     @cached_property
-    def _text(self) -> tuple[Tensor, Tensor]:
+    def _ids(self) -> Ids:
+        return self._load()
+
+    @cached_property
+    def _tensors(self) -> tuple[Tensor, Tensor]:
         """The text [n], and where in it lines begin [m], wherever they are kept."""
-        ids = self._load()
-        text = self.hardware.held(as_tensor(ids))
-        return text, self.lanes.beginnings(ids).to(text.device)
+        text = self.hardware.held(as_tensor(self._ids))
+        return text, self.lanes.beginnings(self._ids).to(text.device)
 
     def _make_ready(self, epoch: int, begin: int) -> None:
         stop = min(begin + self.ahead, self.lanes.chunks)
-        read = self.lanes.stretch(*self._text, epoch, begin, stop)
+        read = self.lanes.stretch(*self._tensors, epoch, begin, stop)
+        release(self._ids)  # fresh lanes read from all over the text, and would soon hold all of it
         self._ready = [self.hardware.taken(part) for part in read]
         self._at = (epoch, begin)
