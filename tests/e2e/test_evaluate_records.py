@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.nn import functional as F
 
+from charloom.evaluation_lanes import CHUNK
 from charloom.records.division import part_of
 from tests.conftest import Finished, needs_int8
 from training.checkpoint import load_checkpoint
@@ -71,6 +74,24 @@ def test_a_file_that_has_grown_keeps_its_parts(
         found = figures(record_run_dir, grown, "--part", part)
         assert found["characters"] == sum(map(len, texts_of(grown, part)))
         assert found["trained_on"] is (part == "training")
+
+
+def test_a_record_longer_than_a_chunk_is_read_on_where_that_ended(
+    figures: Callable[..., dict[str, Any]], record_run_dir: Path, record_bundle_dir: Path, tmp_path: Path
+) -> None:
+    text = "".join(f"ppp {i} " for i in range(90))
+    (tmp_path / "a.csv").write_text(f"text,kind\n{text},p\n")
+    checkpoint = load_checkpoint(record_run_dir)
+    vocabulary, model = checkpoint.vocabulary, checkpoint.model()
+    tokens = [*vocabulary.encode(text).tolist(), vocabulary.end]
+    fed = torch.tensor([*vocabulary.ids.label_ids(["p"]), vocabulary.start, *tokens[:-1]])[:, None]
+    with torch.no_grad():
+        scores, _ = model(fed, model.initial_state(1))
+    nats = F.cross_entropy(scores[1:, 0], torch.tensor(tokens), reduction="sum").item()
+    for path in (record_run_dir, record_bundle_dir):
+        found = figures(path, tmp_path / "a.csv", "--precision", "float32")
+        assert found["tokens"] == len(tokens) > 2 * CHUNK
+        assert found["nats"] == pytest.approx(nats, rel=1e-5)
 
 
 @needs_int8
