@@ -103,6 +103,44 @@ def run_dir(text_file: Path, once: Callable[[str, Build], Path]) -> Path:
     return once("trained", train) / "run"
 
 
+RECORD_COLUMNS = ("--text-column", "text", "--label-column", "kind")
+
+
+@pytest.fixture(scope="session")
+def record_file(once: Callable[[str, Build], Path]) -> Path:
+    """A table of short texts of two kinds; one character of each kind is rare."""
+
+    def write(folder: Path) -> None:
+        rows = [
+            f"{kind * (1 + i % 7)} {i} {'é'[: i % 50 == 7]},{kind}\n" for i in range(150) for kind in "pq"
+        ]
+        (folder / "records.csv").write_text("text,kind\n" + "".join(rows), encoding="utf-8")
+
+    return once("records", write) / "records.csv"
+
+
+@pytest.fixture(scope="session")
+def record_run_dir(record_file: Path, once: Callable[[str, Build], Path]) -> Path:
+    """A run of `charloom train` on these records: with an end token, labels and an unknown token."""
+    options = ("--cells", 16, "--embedding", 4, "--epochs", 2, "--batch", 8, "--length", 8, "--min-count", 9)
+    parts = ("--train-fraction", 0.7, "--validation-fraction", 0.2, "--precision", "float32")
+
+    def train(folder: Path) -> None:
+        charloom("train", record_file, "--out", folder / "run", *RECORD_COLUMNS, *options, *parts)
+
+    return once("trained-records", train) / "run"
+
+
+@pytest.fixture(scope="session")
+def record_bundle_dir(record_run_dir: Path, once: Callable[[str, Build], Path]) -> Path:
+    """The bundle that `charloom export` makes of that run, in every precision."""
+
+    def export(folder: Path) -> None:
+        charloom("export", record_run_dir, "--out", folder / "records", "--precision", *PRECISIONS)
+
+    return once("exported-records", export) / "records"
+
+
 @pytest.fixture(scope="session")
 def bundle_dir(run_dir: Path, once: Callable[[str, Build], Path]) -> Path:
     """The bundle that `charloom export` makes of that run, in every precision."""

@@ -43,6 +43,7 @@ class Mutant:
 SAMPLER = ("tests/networks/test_sampler.py",)
 SNAPSHOTS = ("tests/serving/test_snapshot.py",)
 TRAINER = ("tests/training/test_trainer.py",)
+RECORDS = ("tests/charloom/records/test_batches.py", "tests/training/test_records.py")
 
 MUTANTS = (
     Mutant(
@@ -241,7 +242,7 @@ MUTANTS = (
         "the state is lost with an evaluation in mid-epoch",
         "self.last_evaluation_seconds = self.clock.evaluation_seconds - before",
         "self.last_evaluation_seconds = self.clock.evaluation_seconds - before; self.state = "
-        "self.model.initial_state(len(self.lanes.ours))",
+        "self.model.initial_state(self.options.batches.batch)",
         TRAINER,
     ),
     Mutant(
@@ -276,15 +277,69 @@ MUTANTS = (
     ),
     Mutant(
         "lanes begin at the same place of the text in every epoch",
-        "np.random.default_rng([self.seed, epoch])",
-        "np.random.default_rng([self.seed, 0])",
+        "np.random.default_rng([self.seed, epoch])\n        offset",
+        "np.random.default_rng([self.seed, 0])\n        offset",
         ("tests/training/data/test_batches.py",),
     ),
     Mutant(
         "lanes that begin a line go on with the state they had",
-        "self.state, self.lanes.fresh_of_ours)",
-        "self.state, 0)",
+        "len(self.our_carried) if number else 0",
+        "len(self.ours) if number else 0",
         TRAINER,
+    ),
+    Mutant(
+        "rows that go on begin in a fresh state",
+        "kept = tuple(part[:carried] for part in state)",
+        "kept = model.initial_state(carried)",
+        TRAINER,
+    ),
+    Mutant(
+        "rows that go on have each other's state",
+        "kept = tuple(part[:carried] for part in state)",
+        "kept = tuple(part[:carried].flip(0) for part in state)",
+        TRAINER,
+    ),
+    Mutant(
+        "a resumed rank takes the rows of another",
+        "rows = [(rank + i * world) % count",
+        "rows = [(rank + 1 + i * world) % count",
+        ("tests/training/test_records.py", "tests/training/test_second_network.py"),
+    ),
+    Mutant(
+        "a record begins in the state at the end of another",
+        "return TokenChunk(inputs, targets, rows if begin else 0, ",
+        "return TokenChunk(inputs, targets, rows, ",
+        RECORDS,
+    ),
+    Mutant(
+        "a long record begins anew in every chunk",
+        "return TokenChunk(inputs, targets, rows if begin else 0, ",
+        "return TokenChunk(inputs, targets, 0, ",
+        RECORDS,
+    ),
+    Mutant(
+        "the end of a record is not answered",
+        "answers = real & (steps >= records.labels)",
+        "answers = real & (steps >= records.labels) & (steps < records.counts[members] - 1)",
+        RECORDS,
+    ),
+    Mutant(
+        "what answers a label counts",
+        "answers = real & (steps >= records.labels)",
+        "answers = real",
+        RECORDS,
+    ),
+    Mutant(
+        "lanes of an evaluation are primed with nothing",
+        "carried = len(others)\n",
+        "carried = 0\n",
+        ("tests/charloom/test_evaluation_lanes.py",),
+    ),
+    Mutant(
+        "a bundle is evaluated with a fresh state in every chunk",
+        "np.concatenate([state[name][:carried], fresh[name]])",
+        "np.concatenate([0 * state[name][:carried], fresh[name]])",
+        ("tests/e2e/test_evaluate_records.py",),
     ),
 )
 

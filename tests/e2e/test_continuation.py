@@ -291,7 +291,7 @@ def test_given_texts_are_scored_and_embedded(replica_all: Serve) -> None:
         options: dict[str, Any] = {"max_tokens": 80, "seed": 3, "temperature": 0.5}
         pieces = list(client.generate("The ", **options, logprobs=0, token_ids=True).pieces())
         text = "".join(piece.text for piece in pieces)
-        noise = text[::-1]
+        noise = "qzxj" * (len(text) // 4)
         scored, other, nothing = client.score([text, noise, ""], prompt="The ")
         assert scored.token_ids == [token for piece in pieces for token in piece.token_ids]
         assert scored.logprobs == [value for piece in pieces for value in piece.logprobs]

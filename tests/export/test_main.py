@@ -215,6 +215,29 @@ def test_an_unusable_name_is_refused_before_any_work(run_dir, tmp_path, monkeypa
         export(run_dir, out=tmp_path / "my model")
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_model_of_records_is_verified_on_whole_records(record_bundle_dir, record_run_dir, precision):
+    """The figure of the graphs is that of the model itself, each record read from its labels to its end."""
+    bundle, source = Bundle.open(record_bundle_dir), load_checkpoint(record_run_dir)
+    vocabulary = bundle.vocabulary
+    assert vocabulary == source.vocabulary
+    assert None not in (vocabulary.end, vocabulary.unknown)
+    assert [column.name for column in vocabulary.ids.special.labels] == ["kind"]
+    verification = bundle.manifest.precisions[precision].verification
+    ends = int((source.held_out == vocabulary.end).sum())
+    labels = int((source.held_out > vocabulary.start).sum())
+    assert ends == labels > 20
+    assert verification["tokens_scored"] == len(source.held_out) - labels, "ends count, labels do not"
+    # All of the validation part is kept, so this is what training measured.
+    logged = source.summary["validation_loss"]
+    assert verification["nats_per_token"] == pytest.approx(
+        logged, abs=2e-5 if precision == "float32" else 5e-3
+    )
+    bits = source.summary["validation_bits_per_character"]
+    assert verification["bits_per_character"] == pytest.approx(bits, abs=2e-2)
+    assert {"batch size", "reading", "thread count"} <= set(verification["equal_to_the_bit"])
+
+
 @needs_int8
 def test_a_bundle_of_int8_alone(run_dir, tmp_path):
     export(run_dir, out=tmp_path / "b", precision=("int8", "int8"))

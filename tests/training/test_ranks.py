@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,29 @@ def test_two_ranks_have_the_losses_of_one(text, small, tmp_path, run_cli):
     for a, b in zip(one[1:], two[1:], strict=True):
         assert a["training_loss"] == pytest.approx(b["training_loss"], abs=1e-5)
         assert a["validation_loss"] == pytest.approx(b["validation_loss"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_ranks_train_on_records_as_one_does_and_go_on_from_it(text, small, tmp_path, run_cli):
+    """Of steps whose rows are odd in number, one rank has a row that fills up."""
+    lines = ("--records", "lines")
+    options = small(evaluate_every=3, keep=99, epochs=1, length=12, **EXACT)
+    assert run_cli("train", text, "--out", tmp_path / "one", *lines, *options)[0] == 0
+    run = shutil.copytree(tmp_path / "one", tmp_path / "run")
+    [middle] = [path for path in run.glob("epoch*") if load_checkpoint(path).summary["steps"] == 21]
+    (run / "last").write_text(middle.name)
+    for name, words in (("two", (*lines, *options)), ("run", ("--resume",))):
+        process = torchrun(text, "--out", tmp_path / name, *words)
+        said = process.communicate()[1]
+        assert process.returncode == 0, said
+    assert "processes 1 -> 2" in said
+    one, two, resumed = (evaluations(tmp_path / name) for name in ("one", "two", "run"))
+    assert len(one) == len(two) == len(resumed) > 10
+    for a, *others in zip(one[1:], two[1:], resumed[1:], strict=True):
+        for b in others:
+            assert a["validation_loss"] == pytest.approx(b["validation_loss"], abs=1e-4)
+    for a, b in zip(one[1:], two[1:], strict=True):
+        assert a["training_loss"] == pytest.approx(b["training_loss"], abs=1e-4)
 
 
 @pytest.mark.slow

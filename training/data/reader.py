@@ -12,8 +12,8 @@ from training.data.token_file import release
 from training.hardware import Hardware
 
 AHEAD = {"cuda": 65_536, "cpu": 6_144}
-"""About how many tokens of all lanes are made ready at a time, by the device that trains. Of a text that is mapped
-from a file the system maps 64 KiB and more for each line that is begun."""
+"""About how many tokens of all lanes are made ready at a time, by the device that trains. Of a text that is
+mapped from a file the system maps 64 KiB and more for each line that is begun."""
 
 
 class Reader:
