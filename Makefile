@@ -49,10 +49,10 @@ test-all: $(VENV)/.installed-bench ## Run the slower end-to-end tests, with fore
 mutants: $(VENV)/.installed ## Break the heart of the product on purpose, a line at a time: do the tests see it? (MUTANTS=--help)
 	@$(BIN)/python -m tools.mutants $(MUTANTS)
 
-interleavings: $(VENV)/.installed ## Run 10,000 random interleavings of streams in each precision (a quarter of an hour)
-	@for precision in float32 int8; do \
+interleavings: $(VENV)/.installed ## Run 10,000 random interleavings of streams in each precision and of records (half an hour)
+	@for scene in float32 int8 records; do \
 		CHARLOOM_INTERLEAVINGS=0:10000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s \
-			tests/serving/test_interleavings.py -k $$precision & pids="$$pids $$!"; \
+			tests/serving/test_interleavings.py -k $$scene & pids="$$pids $$!"; \
 	done; for pid in $$pids; do wait $$pid || failed=1; done; test -z "$$failed"
 
 golden: $(VENV)/.installed ## Record what the golden bundles generate on this machine (GOLDEN=--help says more)
