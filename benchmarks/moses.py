@@ -101,7 +101,7 @@ def main() -> None:
         sets.write_training(table)
     if options.minutes:
         train(table, run, options.minutes, [*OPTIONS, *more])
-    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
+    RDLogger.DisableLog("rdApp.*")
     summary = load_checkpoint(run).summary
     texts = LocalModel(build_bundle(run)).generate(n=options.texts, seed=1, max_tokens=200)
     print(f"{processor()}; {summary['parameters']:,} parameters, {summary['seconds'] / 60:.0f} minutes, ")
