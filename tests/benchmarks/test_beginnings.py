@@ -18,6 +18,7 @@ def test_a_text_begins_rightly_with_the_first_word_of_any_line() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_row_for_each_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

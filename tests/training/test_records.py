@@ -187,6 +187,7 @@ def test_train_and_resume_as_commands_do(
     assert (code, "is not the text" in said) == (14, True)
 
 
+@pytest.mark.slow  # sweeps that go on are tested, and runs on records
 def test_a_sweep_over_records_goes_on_with_the_same_command(
     run_cli: Callable[..., Any], small: Callable[..., tuple[str, ...]], table: Path, tmp_path: Path
 ) -> None:
