@@ -112,7 +112,7 @@ def golden_model(cell: str) -> RecurrentModel:
 def write_bundle(path: Path, cell: str) -> Bundle:
     """Exports and verifies the network of a cell, as the command does."""
     model = golden_model(cell)
-    text = "".join(VOCABULARY.characters) * 100
+    text = VOCABULARY.encode("".join(VOCABULARY.characters) * 100)
     source = Checkpoint("golden", model.config, VOCABULARY, model.state_dict(), {}, {}, text)
     with BundleWriter(path, overwrite=True) as writer:
         return Exporter(source, max_cost=1).export(writer, PRECISIONS, f"golden-{cell}")

@@ -9,7 +9,7 @@ import torch
 
 from charloom.bundle import Bundle
 from charloom.execution_class import Precision
-from charloom.vocabulary import CharacterVocabulary, LabelColumn, SpecialTokens
+from charloom.vocabulary import CharacterVocabulary, LabelColumn, SpecialTokens, no_tokens
 from export.build import build_graphs
 from export.exporter import Contents
 from networks.recurrent.config import RecurrentConfig
@@ -50,7 +50,7 @@ def record_bundle(
         model.recurrent.weight_ih_l0[:, vocabulary.start + 1 :].mul_(4)
         if vocabulary.unknown is not None:
             model.output.bias[vocabulary.unknown] = 3  # so that one that could be sampled would be
-    source = Checkpoint("records", model.config, vocabulary, model.state_dict(), training, {}, "")
+    source = Checkpoint("records", model.config, vocabulary, model.state_dict(), training, {}, no_tokens())
     contents = Contents(source, model, "records")
     for precision in precisions:
         contents.add(build_graphs(model, precision, unknown=vocabulary.unknown), {})

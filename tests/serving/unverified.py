@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from charloom.batch_invariance import BatchInvariance
 from charloom.bundle import Bundle, BundleWriter
 from charloom.execution_class import Precision
@@ -32,7 +34,7 @@ def write_unverified(
 ) -> Bundle:
     """The bundle of a model as it is."""
     weights = model.state_dict()
-    source = Checkpoint("unverified", model.config, vocabulary, weights, {}, {}, vocabulary.decode([0]))
+    source = Checkpoint("unverified", model.config, vocabulary, weights, {}, {}, np.array([0]))
     with BundleWriter(path) as writer:
         exporter = Exporter(source, max_cost=0)
         exporter.verifier = Trusting()  # type: ignore[assignment]

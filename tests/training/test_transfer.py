@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from charloom.vocabulary import CharacterVocabulary
+from charloom.vocabulary import CharacterVocabulary, no_tokens
 from networks.recurrent.config import RecurrentConfig
 from networks.recurrent.model import RecurrentModel
 from training.checkpoint import Checkpoint
@@ -12,7 +12,7 @@ def trained(config, characters):
     torch.manual_seed(1)
     vocabulary = CharacterVocabulary(characters)
     model = RecurrentModel(config, vocabulary.inputs, vocabulary.size)
-    return Checkpoint("epoch1.00_loss1.0000", config, vocabulary, model.state_dict(), {}, {}, "")
+    return Checkpoint("epoch1.00_loss1.0000", config, vocabulary, model.state_dict(), {}, {}, no_tokens())
 
 
 def scores(model, vocabulary, text):
