@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Protocol
@@ -112,7 +113,7 @@ class Bundle:
         """Where the bundle is, or what it was made of."""
         return self.files.path
 
-    @property
+    @cached_property
     def delimiter(self) -> str | None:
         """What was between the records of the training text; None if nothing was, or there were none."""
         return None if self.vocabulary.end is None else delimiter_of(self.manifest.training)

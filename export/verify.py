@@ -172,10 +172,7 @@ def score_graph(session: Session, state: list[StateSpec], size: int, text: HeldO
     for chunk in text.chunks:
         rows = chunk.targets.shape[1]
         memory = {spec.name: spec.initial_rows(rows) for spec in state}
-        counted = chunk.targets != UNCOUNTED
-        # A step feeds the token that the one before it was made to choose.
-        forced = np.where(counted, chunk.targets, np.roll(chunk.inputs, -1, 0))
-        last = chunk.inputs[0]
+        forced, counted, last = chunk.forced, chunk.counted, chunk.inputs[0]
         for begin in range(0, len(forced), PIECE):
             piece = forced[begin : begin + PIECE]
             feeds = neutral(FULL_INPUTS, B=rows, K=len(piece), V=size, W=1, N=1)

@@ -1,6 +1,6 @@
 """The two clients, synchronous and asyncio: the calls of a server, in plain types."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, Self, TypeVar
 
@@ -189,18 +189,8 @@ class Client(BaseClient[grpc.Channel, Generation]):
 
         Of a model of records each text is a whole record: its last token is the end.
         """
-        message = pb.ScoreRequest(
-            texts=no_string(texts),
-            prompt=prompt,
-            model=model,
-            labels=no_string(labels, "labels"),
-            skip_unknown=skip_unknown,
-            ranks=ranks,
-        )
-        scores = [Score() for _ in texts]
-        for response in self._call(lambda stub: list(stub.Score(message))):
-            scores[response.index].extend(to_score(response))
-        return scores
+        message = to_score_request(texts, prompt, model, labels, skip_unknown=skip_unknown, ranks=ranks)
+        return to_scores(self._call(lambda stub: list(stub.Score(message))), len(texts))
 
     def embed(
         self,
@@ -211,9 +201,7 @@ class Client(BaseClient[grpc.Channel, Generation]):
         skip_unknown: bool = False,
     ) -> list[list[float]]:
         """A vector of length 1 for each text; the inner product of two is their cosine similarity."""
-        message = pb.EmbedRequest(
-            texts=no_string(texts), model=model, labels=no_string(labels, "labels"), skip_unknown=skip_unknown
-        )
+        message = to_embed_request(texts, model, labels, skip_unknown=skip_unknown)
         return [list(vector.values) for vector in self._call(lambda stub: stub.Embed(message)).embeddings]
 
     def models(self) -> list[ModelInfo]:
@@ -272,22 +260,12 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
 
         Of a model of records each text is a whole record: its last token is the end.
         """
-        message = pb.ScoreRequest(
-            texts=no_string(texts),
-            prompt=prompt,
-            model=model,
-            labels=no_string(labels, "labels"),
-            skip_unknown=skip_unknown,
-            ranks=ranks,
-        )
+        message = to_score_request(texts, prompt, model, labels, skip_unknown=skip_unknown, ranks=ranks)
 
         async def read(stub: Any) -> list[pb.ScoreResponse]:
             return [response async for response in stub.Score(message)]
 
-        scores = [Score() for _ in texts]
-        for response in await self._call(read):
-            scores[response.index].extend(to_score(response))
-        return scores
+        return to_scores(await self._call(read), len(texts))
 
     async def embed(
         self,
@@ -298,9 +276,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
         skip_unknown: bool = False,
     ) -> list[list[float]]:
         """A vector of length 1 for each text; the inner product of two is their cosine similarity."""
-        message = pb.EmbedRequest(
-            texts=no_string(texts), model=model, labels=no_string(labels, "labels"), skip_unknown=skip_unknown
-        )
+        message = to_embed_request(texts, model, labels, skip_unknown=skip_unknown)
         response: pb.EmbedResponse = await self._call(lambda stub: stub.Embed(message))
         return [list(vector.values) for vector in response.embeddings]
 
@@ -336,11 +312,37 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
         await self.close()
 
 
-def to_score(response: pb.ScoreResponse) -> Score:
-    """Returns a part of a text's score without proto types."""
-    part = Score(unknown=response.unknown)
-    part.add(response.token_ids, response.logprobs, response.token_texts, response.ranks)
-    return part
+def to_score_request(
+    texts: Sequence[str], prompt: str, model: str, labels: Sequence[str], *, skip_unknown: bool, ranks: bool
+) -> pb.ScoreRequest:
+    """Returns the message that asks for scores; raises TypeError for a string in place of a list."""
+    return pb.ScoreRequest(
+        texts=no_string(texts),
+        prompt=prompt,
+        model=model,
+        labels=no_string(labels, "labels"),
+        skip_unknown=skip_unknown,
+        ranks=ranks,
+    )
+
+
+def to_embed_request(
+    texts: Sequence[str], model: str, labels: Sequence[str], *, skip_unknown: bool
+) -> pb.EmbedRequest:
+    """Returns the message that asks for vectors; raises TypeError for a string in place of a list."""
+    return pb.EmbedRequest(
+        texts=no_string(texts), model=model, labels=no_string(labels, "labels"), skip_unknown=skip_unknown
+    )
+
+
+def to_scores(responses: Iterable[pb.ScoreResponse], count: int) -> list[Score]:
+    """Returns the scores of so many texts, whose parts the responses hold."""
+    scores = [Score() for _ in range(count)]
+    for response in responses:
+        part = Score(unknown=response.unknown)
+        part.add(response.token_ids, response.logprobs, response.token_texts, response.ranks)
+        scores[response.index].extend(part)
+    return scores
 
 
 def to_info(model: pb.Model) -> ModelInfo:

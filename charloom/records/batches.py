@@ -9,7 +9,6 @@ the same lengths in every epoch; which records of a length, and the order of the
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +97,8 @@ class RecordBatches:
         """The share of real tokens in what is computed, from 0 to 1."""
         computed = 0
         for group in range(len(self.longest)):
-            for begin, end in self._bounds(group):
+            for inner in range(int(self.chunks_of[group])):
+                begin, end = self._bounds(group, inner)
                 rows = -(-self._alive(group, begin) // self.world)
                 computed += rows * self.world * (end - begin)
         return int(self.records.counts.sum()) / computed
@@ -126,7 +126,7 @@ class RecordBatches:
         place = int(np.searchsorted(self._ends, number, "right"))
         group = int(self._order[place])
         inner = number - int(self._ends[place] - self.chunks_of[group])
-        return group, *self._bounds(group)[inner]
+        return group, *self._bounds(group, inner)
 
     def _alive(self, group: int, step: int) -> int:
         """Returns how many records of a group have not ended before a step."""
@@ -142,11 +142,10 @@ class RecordBatches:
         self._ends = np.cumsum(self.chunks_of[self._order])  # [G]
         self._epoch = epoch
 
-    def _bounds(self, group: int) -> list[tuple[int, int]]:
-        """Returns where the chunks of a group begin and end, as even as can be."""
+    def _bounds(self, group: int, inner: int) -> tuple[int, int]:
+        """Returns where a chunk of a group begins and ends; all of them are as even as can be."""
         longest, chunks = int(self.longest[group]), int(self.chunks_of[group])
-        edges = [longest * i // chunks for i in range(chunks + 1)]
-        return list(pairwise(edges))
+        return longest * inner // chunks, longest * (inner + 1) // chunks
 
     def _read(self, members: Counts, begin: int, end: int, rows: int) -> tuple[Tokens, Tokens]:
         """Returns inputs and targets of steps `begin` to `end` of records, filled up to so many rows."""

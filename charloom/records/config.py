@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from charloom.errors import ConfigError, require
 
-NAMES = ("none", "lines", "paragraphs")
-"""What `--records` may say but for a delimiter."""
+NAMED = {"none": None, "lines": "\n", "paragraphs": "\n\n"}
+"""What `--records` may say but for a delimiter, and what is then between two records."""
 ESCAPES = {"n": "\n", "t": "\t", "0": "\0", "\\": "\\", "r": "\r"}
 
 
@@ -60,12 +60,17 @@ class RecordsConfig:
         Raises:
             ConfigError: it has an escape that means nothing.
         """
-        return "" if self.records in NAMES else re.sub(r"(?s)\\(.?)", unescaped, self.records)
+        return "" if self.records in NAMED else re.sub(r"(?s)\\(.?)", unescaped, self.records)
+
+    @property
+    def between(self) -> str | None:
+        """What is between two records of plain text and part of none; None in tables and continuous texts."""
+        return self.delimiter or NAMED[self.records]
 
 
 def check_name(word: str) -> None:
     """Raises ConfigError for a delimiter that is rather a name misspelt."""
-    if word not in NAMES and (meant := difflib.get_close_matches(word.lower(), NAMES, n=1, cutoff=0.75)):
+    if word not in NAMED and (meant := difflib.get_close_matches(word.lower(), NAMED, n=1, cutoff=0.75)):
         raise ConfigError("records", f"must be none, lines, paragraphs or a delimiter: is {meant[0]} meant?")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from charloom.bundle import Bundle
 from charloom.burst import FULL_INPUTS, Feeds, StateSpec, neutral
-from charloom.chunk import UNCOUNTED, EvaluationBatches
+from charloom.chunk import EvaluationBatches
 from charloom.errors import ConfigError
 from charloom.evaluation import Evaluation, measured
 from charloom.evaluation_config import EvaluationConfig
@@ -56,16 +56,12 @@ def total(executor: Executor, batches: EvaluationBatches, size: int) -> float:
     for chunk in batches.chunks(PLACES):
         steps, rows = chunk.targets.shape
         before = continued(executor.state, state, chunk.carried, rows)
-        counted = chunk.targets != UNCOUNTED  # [K, B]
-        # A step feeds the token that the one before it was made to choose.
-        forced = np.concatenate([chunk.inputs[1:], chunk.inputs[-1:]])
-        forced = np.where(counted, chunk.targets, forced)
         feeds = neutral(FULL_INPUTS, B=rows, K=steps, V=size, W=1, N=1)
-        feeds |= {"last": chunk.inputs[0], "forced": forced}
+        feeds |= {"last": chunk.inputs[0], "forced": chunk.forced}
         feeds["forced_len"][:] = feeds["steps"][:] = steps
         outputs = executor.run("full", feeds | before)
         state = {spec.name: outputs[spec.output] for spec in executor.state}
-        nats -= float(outputs["logprob"].sum(where=counted, dtype=np.float64))
+        nats -= float(outputs["logprob"].sum(where=chunk.counted, dtype=np.float64))
     return nats
 
 

@@ -36,6 +36,8 @@ class Batch:
         self.forced = np.array([stream.forced_left for stream in streams]).clip(max=steps)  # [B]
         self.cut = np.zeros(len(streams), np.bool_)
         """Rows whose burst ends with the end of a record that they read: [B]."""
+        self.to_read = {row: self._to_read(row) for row in np.flatnonzero(self.forced).tolist()}
+        """The tokens that each row with any reads: [T]."""
         self._cut_at_ends()
         scored = np.array([request.scored for request in self.requests])
         self.withheld = np.where(scored, (self.start - self.position).clip(0, self.steps), self.forced)
@@ -82,8 +84,8 @@ class Batch:
 
     def _fill_tokens(self, feeds: Feeds) -> None:
         feeds["last"][:] = [stream.last for stream in self.streams]
-        for row in np.flatnonzero(self.forced).tolist():
-            feeds["forced"][: self.forced[row], row] = self._to_read(row)
+        for row, tokens in self.to_read.items():
+            feeds["forced"][: len(tokens), row] = tokens
 
     def _to_read(self, row: int) -> Tokens:
         """Returns the tokens that a row reads."""
@@ -94,10 +96,11 @@ class Batch:
         """Ends the burst of each row with the first end of a record that it reads."""
         if self.vocabulary.end is None:
             return
-        for row in np.flatnonzero(self.forced).tolist():
-            ends = np.flatnonzero(self._to_read(row) == self.vocabulary.end)
+        for row, tokens in self.to_read.items():
+            ends = np.flatnonzero(tokens == self.vocabulary.end)
             if len(ends):
                 self.steps[row] = self.forced[row] = ends[0] + 1
+                self.to_read[row] = tokens[: ends[0] + 1]
                 self.cut[row] = True
 
     def _fill_sampling(self, feeds: Feeds) -> None:

@@ -69,11 +69,12 @@ class Resolver:
         saved, model = self._find(message, caller)
         text = Text(model, pb.GenerateRequest(), self._exact(message, saved, model))
         labels = to_labels(message, model.bundle.vocabulary, resumes=saved is not None)
-        origin = fresh(model) if saved is None else state_token.restore(saved, model.model)
-        if labels:
-            # Their state is for the engine to compute.
-            return text, Request(no_tokens(), 0, 0, labels=labels, returns_state=True)
-        return text, Request(no_tokens(), 0, 0, origin=origin, returns_state=True)
+        origin: Snapshot | None
+        if saved is not None:
+            origin = state_token.restore(saved, model.model)
+        else:
+            origin = None if labels else fresh(model)  # the state of labels is for the engine to compute
+        return text, Request(no_tokens(), 0, 0, labels=labels, origin=origin, returns_state=True)
 
     def _find(
         self, message: pb.GenerateRequest | pb.Open, caller: bytes | None

@@ -5,17 +5,22 @@ be encoded. A continuous text is a `TextCorpus`, records are a `RecordCorpus`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
 
 from charloom.chunk import EvaluationBatches
 from charloom.errors import CharloomError
 from charloom.printable import printable
 from charloom.score import bits_per_character
 from charloom.texts import Texts
-from charloom.vocabulary import Ids, Vocabulary
+from charloom.vocabulary import Ids, Vocabulary, digest, id_type
 from training.data.config import BatchConfig
+from training.data.token_file import TokenFile
 
 if TYPE_CHECKING:
     from training.data.chunk import Batches
@@ -54,14 +59,43 @@ class Corpus(ABC):
     folder: Path | None
     """Where the ids are kept, in a file; else they are kept in memory."""
 
+    @property
     @abstractmethod
-    def encode(self) -> None:
-        """Makes the token ids, unless they are there.
+    def division(self) -> str:
+        """What the token ids depend on, beside the text and the vocabulary."""
+
+    @property
+    @abstractmethod
+    def ids_count(self) -> int:
+        """The number of all token ids, n."""
+
+    @abstractmethod
+    def encoded(self) -> Iterator[Ids]:
+        """Yields all token ids in pieces, made of the text.
 
         Raises:
             UnreadableTextError: the text is not what it was when it was read first.
-            SaveError: they cannot be written.
         """
+
+    @cached_property
+    def ids(self) -> Ids:
+        """All token ids [n]; made of the text, unless they are kept in a file.
+
+        Raises:
+            UnreadableTextError: the text is not what it was when it was read first.
+            SaveError: they are not in the file, and it cannot be written.
+        """
+        if self.folder is None:
+            return np.concatenate(list(self.encoded()))
+        kept_of = f"{self.digest} {digest(self.vocabulary)} {self.division}"
+        file = TokenFile(self.folder / TOKENS, kept_of, self.ids_count, id_type(self.vocabulary))
+        if not file.intact():
+            file.fill(self.encoded())
+        return file.ids()
+
+    def encode(self) -> None:
+        """Makes the token ids, unless they are there; raises as `ids` does."""
+        _ = self.ids
 
     @abstractmethod
     def beginning(self, part: Part, count: int) -> Ids:

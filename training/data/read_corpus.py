@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from charloom.records import RecordsConfig
+from charloom.text_file import refuse_pipe
 from charloom.texts import Texts
 from charloom.vocabulary import CharacterBuilder, VocabularyBuilder
 from training.data.config import CorpusConfig
@@ -32,6 +33,8 @@ def read_corpus(
         CharloomError: a file cannot be read, is empty, or is not UTF-8 text.
     """
     texts = text if isinstance(text, Texts) else Texts((text,))
+    for file in texts.files:
+        refuse_pipe(file)
     if reading.divides:
         return read_record_corpus(texts, config, reading, folder, builder)
     return read_text_corpus(texts, config, folder, builder)

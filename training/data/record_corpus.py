@@ -4,7 +4,6 @@ import hashlib
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from charloom.records import Record, RecordChanges, RecordsConfig, read_records
 from charloom.records.batches import EvaluationRecords, RecordBatches, RecordIds
 from charloom.records.division import part_of
-from charloom.text_file import EmptyTextError, UnreadableTextError, refuse_pipe
+from charloom.text_file import EmptyTextError, UnreadableTextError
 from charloom.texts import Texts
 from charloom.vocabulary import (
     CharacterBuilder,
@@ -25,13 +24,11 @@ from charloom.vocabulary import (
     UnknownCharacterError,
     Vocabulary,
     VocabularyBuilder,
-    digest,
     id_type,
 )
 from training.data.config import BatchConfig, CorpusConfig
-from training.data.corpus import PART_NAMES, TOKENS, Corpus, Part, Parts, ShortTextError, control_notes
+from training.data.corpus import PART_NAMES, Corpus, Part, Parts, ShortTextError, control_notes
 from training.data.record_reader import RecordReader
-from training.data.token_file import TokenFile
 from training.hardware import Hardware
 from training.ranks import Ranks
 
@@ -52,22 +49,19 @@ class RecordCorpus(Corpus):
     fractions: tuple[float, float]
     """Shares of all texts that belong to the training and to the validation part."""
 
-    @cached_property
-    def ids(self) -> Ids:
-        """The token ids of all records [n]; made of the files, unless they are kept in one."""
-        pieces = encoded(self.texts, self.reading, self.vocabulary, self.digest)
-        if self.folder is None:
-            return np.concatenate(list(pieces))
-        kept_of = f"{self.digest} {digest(self.vocabulary)} {self.reading}"
-        count = int(self.counts.sum(dtype=np.int64))
-        file = TokenFile(self.folder / TOKENS, kept_of, count, id_type(self.vocabulary))
-        if not file.intact():
-            file.fill(pieces)
-        return file.ids()
-
-    def encode(self) -> None:
+    @property
+    def division(self) -> str:
         """See Corpus."""
-        _ = self.ids
+        return str(self.reading)
+
+    @property
+    def ids_count(self) -> int:
+        """See Corpus."""
+        return int(self.counts.sum(dtype=np.int64))
+
+    def encoded(self) -> Iterator[Ids]:
+        """See Corpus."""
+        return encoded(self.texts, self.reading, self.vocabulary, self.digest)
 
     def part(self, part: Part) -> RecordIds:
         """The records of a part."""
@@ -176,8 +170,6 @@ def read_record_corpus(
     Raises:
         CharloomError: a file cannot be read, or has no such records.
     """
-    for file in texts.files:
-        refuse_pipe(file)
     changes = RecordChanges()
     building = builder(config.min_count)
     counter = RecordCounter(config, reading.label_column)

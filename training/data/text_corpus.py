@@ -3,15 +3,12 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 from charloom.evaluation_lanes import EvaluationLanes
 from charloom.records import RecordsConfig, check_kinds, records_hint
 from charloom.records.hint import SAMPLE
-from charloom.text_file import Changes, EmptyTextError, UnreadableTextError, refuse_pipe
+from charloom.text_file import Changes, EmptyTextError, UnreadableTextError
 from charloom.texts import Texts
 from charloom.vocabulary import (
     CharacterBuilder,
@@ -20,14 +17,11 @@ from charloom.vocabulary import (
     UnknownCharacterError,
     Vocabulary,
     VocabularyBuilder,
-    digest,
-    id_type,
 )
 from training.data.batches import Lanes
 from training.data.config import BatchConfig, CorpusConfig
-from training.data.corpus import PART_NAMES, TOKENS, Corpus, Part, Parts, control_notes
+from training.data.corpus import PART_NAMES, Corpus, Part, Parts, control_notes
 from training.data.reader import Reader
-from training.data.token_file import TokenFile
 from training.hardware import Hardware
 from training.ranks import Ranks
 
@@ -36,21 +30,19 @@ from training.ranks import Ranks
 class TextCorpus(Corpus):
     """One continuous text, divided between characters; each part is encoded by itself."""
 
-    @cached_property
-    def ids(self) -> Ids:
-        """The whole text as token ids [n]; made of the text, unless they are kept in a file."""
-        pieces = (ids for _, ids in encoded(self.texts, self.vocabulary, self.characters, self.digest))
-        if self.folder is None:
-            return np.concatenate(list(pieces))
-        kept_of = f"{self.digest} {digest(self.vocabulary)} {self.characters}"
-        file = TokenFile(self.folder / TOKENS, kept_of, sum(self.parts), id_type(self.vocabulary))
-        if not file.intact():
-            file.fill(pieces)
-        return file.ids()
-
-    def encode(self) -> None:
+    @property
+    def division(self) -> str:
         """See Corpus."""
-        _ = self.ids
+        return str(self.characters)
+
+    @property
+    def ids_count(self) -> int:
+        """See Corpus."""
+        return sum(self.parts)
+
+    def encoded(self) -> Iterator[Ids]:
+        """See Corpus."""
+        return (ids for _, ids in encoded(self.texts, self.vocabulary, self.characters, self.digest))
 
     def part(self, part: Part) -> Ids:
         """The token ids of a part."""
@@ -98,8 +90,6 @@ def read_text_corpus(
     Raises:
         CharloomError: the file cannot be read, is empty, or is not UTF-8 text.
     """
-    for file in texts.files:
-        refuse_pipe(file)
     changes = Changes()
     sha256 = hashlib.sha256()
     building = builder(config.min_count)

@@ -36,9 +36,10 @@ def most_frequent(text: Ids, vocabulary: Vocabulary, most: int) -> list[Frequenc
     for first in range(0, len(text), PIECE):
         counts += np.bincount(text[first : first + PIECE], minlength=vocabulary.inputs)
     counts = counts[: vocabulary.size]  # labels are no part of the text
+    total = counts.sum()
     order = np.argsort(-counts, kind="stable")[:most]
     found = order[counts[order] > 0].tolist()
-    return [Frequency(vocabulary.token_text(i), float(counts[i] / counts.sum())) for i in found]
+    return [Frequency(vocabulary.token_text(i), float(counts[i] / total)) for i in found]
 
 
 def visible(character: str) -> str:
