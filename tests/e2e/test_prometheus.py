@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -43,6 +44,14 @@ class Prometheus:
     def __init__(self, address: str) -> None:
         self.address = address
 
+    def ready(self) -> bool:
+        """Whether it answers queries."""
+        try:
+            with urlopen(f"http://{self.address}/-/ready", timeout=10):
+                return True
+        except HTTPError:  # 503
+            return False
+
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The samples of an instant query."""
         url = f"http://{self.address}/api/v1/query?{urlencode({'query': expression})}"
@@ -64,7 +73,7 @@ class Prometheus:
 
 @pytest.fixture
 def prometheus(tool: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[[str], Prometheus]]:
-    """Starts a Prometheus on a target; it is stopped after the test."""
+    """Starts a Prometheus on a target and waits until it is ready; it is stopped after the test."""
     program, log = tool("prometheus"), tmp_path / "prometheus.log"
     processes: list[subprocess.Popen[bytes]] = []
 
@@ -80,11 +89,15 @@ def prometheus(tool: Callable[[str], str], tmp_path: Path) -> Iterator[Callable[
         with log.open("wb") as file:
             processes.append(subprocess.Popen(command, stderr=file))
         deadline = time.monotonic() + 30
-        while not (ready := re.search(r'msg="Listening on" address=(\S+)', log.read_text())):
+        while not (listening := re.search(r'msg="Listening on" address=(\S+)', log.read_text())):
             assert processes[-1].poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
-        return Prometheus(ready[1])
+        watching = Prometheus(listening[1])
+        while not watching.ready():  # it listens before its storage is open, and refuses queries until then
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        return watching
 
     yield start
     for process in processes:
