@@ -112,6 +112,14 @@ class LanguageModel(nn.Module, ABC):
         """
 
     @property
+    def hidden_matrices(self) -> Mapping[str, int]:
+        """By name, the parameters [N*R, C] that multiply what is hidden within the network, with N.
+
+        N products are stacked in each, as those of a cell's gates are. Muon trains these.
+        """
+        return {}
+
+    @property
     @abstractmethod
     def step_products(self) -> Sequence[tuple[int, int]]:
         """Shapes [I, O] of the weights that a step multiplies a row with: what bounds its speed."""

@@ -8,7 +8,7 @@ from msgspec import Meta
 from charloom.ranges import FINITE, check_ranges
 from networks.config import DropoutRates
 
-OptimizerName = Literal["adamw", "rmsprop"]
+OptimizerName = Literal["adamw", "muon", "rmsprop"]
 Clip = Literal["norm", "value"]
 RateSchedule = Literal["cosine", "linear", "epochs"]
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -51,11 +51,15 @@ class OptimizerConfig:
     """How the weights learn."""
 
     optimizer: OptimizerName = "adamw"
-    """Optimiser of the weights."""
+    """Optimiser of the weights; muon is Muon for the matrices within the network, and AdamW for the rest."""
     learning_rate: Annotated[float, Meta(gt=0, le=FINITE)] = 3e-3
     """Highest learning rate."""
     weight_decay: Annotated[float, Meta(ge=0)] = 0.01
     """AdamW's decoupled weight decay; biases do not decay."""
+    hidden_rate: Annotated[float, Meta(gt=0, le=FINITE)] = 0.04
+    """Highest learning rate of the matrices that Muon trains; it rises and falls with the other."""
+    hidden_decay: Annotated[float, Meta(ge=0)] = 0.1
+    """Muon's decoupled weight decay."""
     alpha: Annotated[float, Meta(ge=0, lt=1)] = 0.95
     """RMSprop's smoothing of squared gradients."""
     clip: Annotated[float, Meta(ge=0)] = 1.0

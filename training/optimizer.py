@@ -1,12 +1,15 @@
 """The optimiser: steps along clipped gradients with a scheduled learning rate."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from training.config import OptimizerConfig
+from training.muon import Muon
 
 LOWEST = 0.01
 """Share of the learning rate with which a cosine or linear schedule ends."""
@@ -15,22 +18,46 @@ LOWEST = 0.01
 class Optimizer:
     """Trains the weights of one model."""
 
-    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: OptimizerConfig,
+        hidden: Mapping[str, int] = MappingProxyType({}),
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Makes the optimiser of the configured kind.
+
+        Args:
+            model: whose weights are trained.
+            config: the kind and its rates.
+            hidden: by name, the matrices that Muon trains, and how many are stacked in each.
+            dtype: precision of Muon's own products.
+        """
         self.config = config
         self.parameters = list(model.parameters())
-        self.torch = build(self.parameters, config)
+        self.parts: list[torch.optim.Optimizer] = []
+        """PyTorch's optimisers, each of other parameters."""
+        others = self.parameters
+        if config.optimizer == "muon":
+            stacks = [(p, hidden[name]) for name, p in model.named_parameters() if name in hidden]
+            others = [p for name, p in model.named_parameters() if name not in hidden]
+            self.parts.append(Muon(stacks, config.hidden_rate, config.hidden_decay, dtype))
+        self.parts.append(build(others, config))
 
     def step(self, loss: Tensor, rate: float) -> None:
         """Updates the weights by the gradient of a loss, with a learning rate."""
-        self.torch.zero_grad(set_to_none=True)
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip and self.config.clip_by == "norm":
             nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         elif self.config.clip:
             nn.utils.clip_grad_value_(self.parameters, self.config.clip)
-        for group in self.torch.param_groups:
-            group["lr"] = rate
-        self.torch.step()
+        for part in self.parts:
+            of = self.config.hidden_rate / self.config.learning_rate if isinstance(part, Muon) else 1.0
+            for group in part.param_groups:
+                group["lr"] = of * rate
+            part.step()
 
     def rate(self, step: int, epoch: int, progress: float) -> float:
         """Returns the learning rate of a step.
@@ -51,27 +78,29 @@ class Optimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the state of the optimiser by name."""
+        states = {id(parameter): state for part in self.parts for parameter, state in part.state.items()}
         return {
             f"{index}.{name}": value
             for index, parameter in enumerate(self.parameters)
-            for name, value in self.torch.state[parameter].items()
+            for name, value in states.get(id(parameter), {}).items()
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restores the state that `tensors` returned."""
-        mine = self.torch.state_dict()["param_groups"]
-        # PyTorch counts the parameters group by group.
-        grouped = [parameter for group in self.torch.param_groups for parameter in group["params"]]
-        numbers = {id(parameter): number for number, parameter in enumerate(grouped)}
-        state: dict[int, dict[str, Tensor]] = {}
+        states: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             index, _, key = name.partition(".")
-            state.setdefault(numbers[id(self.parameters[int(index)])], {})[key] = value
-        self.torch.load_state_dict({"state": state, "param_groups": mine})
+            states.setdefault(id(self.parameters[int(index)]), {})[key] = value
+        for part in self.parts:
+            groups = part.state_dict()["param_groups"]
+            # PyTorch counts the parameters group by group.
+            grouped = [parameter for group in part.param_groups for parameter in group["params"]]
+            mine = {n: states[id(p)] for n, p in enumerate(grouped) if id(p) in states}
+            part.load_state_dict({"state": mine, "param_groups": groups})
 
 
 def build(parameters: list[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Makes the optimiser of the configured kind."""
+    """Makes PyTorch's optimiser of parameters; beside Muon it is AdamW."""
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=config.learning_rate, alpha=config.alpha)
     matrices = [p for p in parameters if p.dim() > 1]

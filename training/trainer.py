@@ -108,7 +108,8 @@ class Trainer:
         self.schedule = Schedule.of(options.run, training, self.batches.chunks, validation)
         summary = RunSummary(options, corpus, model, hardware, self.batches, networks)
         self.report = RunReporter(summary, folder, self.schedule.steps, reporter, ranks)
-        self.optimizer = Optimizer(model, options.optimizer)
+        products = torch.bfloat16 if hardware.bfloat16 else torch.float32
+        self.optimizer = Optimizer(model, options.optimizer, model.hidden_matrices, products)
         self.randomness = Randomness(options.run.seed, ranks.rank, hardware.device)
         regularised = RegularisedModel(model, options.regularisation, self.randomness.shared)
         self.network = ranks.replicate(regularised, hardware.device)

@@ -120,6 +120,16 @@ class RecurrentModel(LanguageModel):
         }
 
     @property
+    def hidden_matrices(self) -> Mapping[str, int]:
+        """The weights of the gates, but for those that one-hot tokens are fed to."""
+        gates = {
+            f"recurrent.{name}": weight.shape[0] // self.config.cells
+            for name, weight in self.recurrent.named_parameters()
+            if weight.dim() > 1
+        }
+        return {name: count for name, count in gates.items() if name not in self.vocabulary_axes}
+
+    @property
     def step_products(self) -> Sequence[tuple[int, int]]:
         """See LanguageModel; the first layer looks up what comes of its input."""
         _, hidden, *_ = self.recurrent.all_weights[0]  # hidden: [G*H, H]

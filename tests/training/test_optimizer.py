@@ -10,7 +10,7 @@ from training.schedule import RunConfig, Schedule
 def learner(**values):
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
-    return model, Optimizer(model, OptimizerConfig(**values))
+    return model, Optimizer(model, OptimizerConfig(**values), {"weight": 2})
 
 
 def test_the_cosine_rises_and_falls():
@@ -43,8 +43,8 @@ def test_the_epochs_schedule_is_that_of_char_rnn():
     assert rates == pytest.approx([1.0] * 10 + [0.97, 0.97**2])
 
 
-@pytest.mark.parametrize(("kind", "names"), [("adamw", 3), ("rmsprop", 2)])
-def test_what_it_remembers_can_be_restored(kind, names):
+@pytest.mark.parametrize(("kind", "tensors"), [("adamw", 6), ("muon", 4), ("rmsprop", 4)])
+def test_what_it_remembers_can_be_restored(kind, tensors):
     data = torch.randn(8, 3)
 
     def go(model, optimizer, steps):
@@ -56,10 +56,17 @@ def test_what_it_remembers_can_be_restored(kind, names):
     copy, restored = learner(optimizer=kind)
     copy.load_state_dict(model.state_dict())
     restored.restore({name: value.clone() for name, value in optimizer.tensors().items()})
-    assert len(optimizer.tensors()) == 2 * names
+    assert len(optimizer.tensors()) == tensors
     go(model, optimizer, 3)
     go(copy, restored, 3)
     assert torch.equal(model.weight, copy.weight)
+
+
+def test_muon_has_a_rate_of_its_own_that_rises_and_falls_with_the_other():
+    model, optimizer = learner(optimizer="muon", learning_rate=1e-3, hidden_rate=0.04, hidden_decay=0.5)
+    weight = model.weight.detach().clone()
+    optimizer.step(0 * (model.weight.sum() + model.bias.sum()), 5e-4)
+    torch.testing.assert_close(model.weight.detach(), (1 - 0.02 * 0.5) * weight)
 
 
 @pytest.mark.parametrize(("by", "expected"), [("norm", 2.0), ("value", 2.0 * 2**0.5)])

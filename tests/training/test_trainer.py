@@ -80,6 +80,19 @@ def test_resuming_at_the_end_of_an_epoch(options, make_trainer, tmp_path):
     assert same_weights(rest.model, whole.model)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_muon_resumes_exactly_too(cell, options, make_trainer, tmp_path):
+    muon = replace(options.optimizer, optimizer="muon")
+    options = replace(options, model=replace(options.model, cell=cell), optimizer=muon)
+    whole = make_trainer(options, tmp_path / "whole")
+    whole.run()
+    stopped_after(make_trainer(options, tmp_path / "parts"), 30)
+    rest = make_trainer(options, tmp_path / "parts", resume=True)
+    rest.run()
+    assert losses(rest) == losses(whole)
+    assert same_weights(rest.model, whole.model)
+
+
 @pytest.mark.skipif(not emulates_bfloat16(), reason="this processor has no kernels in bfloat16")
 def test_bfloat16_resumes_exactly_too(options, make_trainer, tmp_path):
     options = replace(options, hardware=replace(options.hardware, precision="bfloat16"))
