@@ -102,6 +102,8 @@ class LocalModel:
         bundle = self.model.bundle
         found = find_labels(no_string(labels, "labels"), bundle.vocabulary)
         request = prepare(prompt, options, bundle.vocabulary, labels=found, delimiter=bundle.delimiter)
+        if request.notes:
+            yield TextPiece(0, "", notes=request.notes)
         engine = self._engine(n)
         for index, update in run(engine, engine.submit_texts(request, n)):
             ending = update.finish and TextEnding(update.finish.value, update.stream.released)

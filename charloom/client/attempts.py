@@ -24,6 +24,8 @@ class GenerationStatus:
     """The seed in use, known from the first response on; of the first text, if there are several."""
     exact: bool = True
     """False once a text went on where it may differ from that of an undisturbed stream."""
+    notes: list[str] = field(default_factory=list)
+    """What the server says about the request, though nothing is wrong with it."""
     endings: dict[int, Ending] = field(default_factory=dict)
     """The endings of complete texts, by index."""
     states: dict[int, bytes] = field(default_factory=dict)
@@ -52,6 +54,7 @@ class GenerationStatus:
             if self.seed is None:
                 self.model, self.seed = start.model, start.seed
                 self.bundle_digest, self.execution_class = start.bundle_digest, start.execution_class
+                self.notes = list(start.notes)
         if response.HasField("finish"):
             self.endings[index] = to_ending(response.finish)
         if response.HasField("state"):

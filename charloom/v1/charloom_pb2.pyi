@@ -506,6 +506,7 @@ class Start(_message.Message):
     EXECUTION_CLASS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     bundle_digest: _builtins.str
@@ -520,6 +521,12 @@ class Start(_message.Message):
     """Whether the text is to the byte that of an undisturbed stream. False where it goes on from a state, or
     after tokens, of another execution class.
     """
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What whoever asked should know, though nothing is wrong with the request: such as that a stop string
+        has a character that no text of this model can hold.
+        """
+
     def __init__(
         self,
         *,
@@ -528,10 +535,11 @@ class Start(_message.Message):
         execution_class: _builtins.str = ...,
         seed: _builtins.int = ...,
         exact: _builtins.bool = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "exact", b"exact", "execution_class", b"execution_class", "model", b"model", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "exact", b"exact", "execution_class", b"execution_class", "model", b"model", "notes", b"notes", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -88,6 +88,10 @@ class CharacterVocabulary(Vocabulary):
         """The token of exactly this text, if there is one."""
         return self._ids.get(text)
 
+    def writes(self, character: str) -> bool:
+        """Whether it is a token."""
+        return character in self._ids
+
     def to_json(self) -> dict[str, Any]:
         """The vocabulary as JSON can hold it."""
         return {"kind": self.kind, "characters": self.characters, **self.ids.special.to_json()}

@@ -158,6 +158,10 @@ class Vocabulary(Protocol):
         """The token of exactly this text, if there is one."""
         ...
 
+    def writes(self, character: str) -> bool:  # noqa: ARG002
+        """Whether a text of the ordinary tokens can hold this character."""
+        return True
+
     def to_json(self) -> dict[str, Any]:
         """The vocabulary as JSON can hold it, with its kind under "kind"."""
         ...

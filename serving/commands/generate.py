@@ -57,12 +57,21 @@ def generate(
             seed = choose_seed()
             print(f"charloom: seed {seed}", file=sys.stderr)  # noqa: T201
         labels = chosen_labels(label, lambda: model.label_columns)
-        pieces = in_order(model.stream(prompt, replace(options, seed=seed), n=n, labels=labels))
+        made = model.stream(prompt, replace(options, seed=seed), n=n, labels=labels)
+        pieces = in_order(without_notes(made))
         if json:
             write_json(pieces, seed, file)
         else:
             newline = "\n" if n > 1 or file.isatty() else ""
             write(pieces, separator if n > 1 and separator is not None else newline, file)
+
+
+def without_notes(pieces: Iterable[TextPiece]) -> Iterator[TextPiece]:
+    """The pieces, whose notes are printed."""
+    for piece in pieces:
+        for note in piece.notes:
+            print(f"charloom: {note}", file=sys.stderr)  # noqa: T201
+        yield piece
 
 
 def in_order(pieces: Iterable[TextPiece]) -> Iterator[TextPiece]:

@@ -46,6 +46,8 @@ class RemoteModel:
                         prompt, model=self.name, n=count, labels=labels, **vars(seeded)
                     )
                 for piece in generation.pieces():
+                    if not (begun or done) and generation.notes:
+                        yield TextPiece(0, "", notes=generation.notes)
                     begun = True
                     ending = generation.endings.get(piece.index)
                     ended = None if ending is None else TextEnding(ending.reason, ending.generated_tokens)

@@ -26,6 +26,8 @@ class TextPiece:
     text: str
     ending: TextEnding | None = None
     """Set once the text is complete."""
+    notes: Sequence[str] = ()
+    """What whoever asked should know; before all text, if there is anything."""
 
 
 class TextModel(Protocol):

@@ -51,6 +51,8 @@ class Request:
     """Whether a snapshot is returned at the end."""
     state_interval: int = 0
     """Tokens of the text after about which a snapshot is returned, repeatedly; 0 for never."""
+    notes: tuple[str, ...] = ()
+    """What whoever asked should know, though nothing is wrong with it."""
 
     @cached_property
     def begin(self) -> int:
@@ -147,7 +149,19 @@ def prepare(
         min_tokens=options.min_tokens,
         logprobs=logprobs,
         labels=labels,
+        notes=tuple(idle_stops(options.stop, vocabulary, delimiter)),
     )
+
+
+def idle_stops(stops: Sequence[str], vocabulary: Vocabulary, delimiter: str | None) -> Iterator[str]:
+    """Yields a sentence about each stop string that no text of the model can hold, and why."""
+    for stop in stops:
+        lacking = dict.fromkeys(character for character in stop if not vocabulary.writes(character))
+        if delimiter is not None and delimiter in stop:
+            yield f"the stop {stop!r} never ends a text: no record of this model holds {delimiter!r}"
+        elif lacking:
+            listed = ", ".join(map(repr, lacking))
+            yield f"the stop {stop!r} never ends a text: the model's vocabulary lacks {listed}"
 
 
 def find_labels(labels: Sequence[str], vocabulary: Vocabulary) -> Labels:

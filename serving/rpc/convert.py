@@ -147,6 +147,7 @@ def to_start(text: Text, request: Request) -> pb.GenerateResponse:
             execution_class=str(model.executor.execution_class),
             seed=request.seed,
             exact=text.exact,
+            notes=request.notes,
         )
     )
 

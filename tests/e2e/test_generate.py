@@ -92,6 +92,17 @@ def test_several_texts_can_be_told_apart(
         assert (ended["finish"], ended["text"]) == ("stop", texts[0][: texts[0].index(stop)])
 
 
+def test_a_stop_that_never_ends_a_text_is_said(
+    generate: Run, serve_all: Serve, from_bundle: tuple[object, ...], bundle_dir: Path
+) -> None:
+    for source in (("--bundle", bundle_dir), ("--address", serve_all().address)):
+        result = generate(*source, *from_bundle[2:], "--stop", "a☃☃✗", "--stop", "zzz")
+        assert result.returncode == 0
+        assert result.stderr == (
+            "charloom: the stop 'a☃☃✗' never ends a text: the model's vocabulary lacks '☃', '✗'\n"
+        )
+
+
 def test_a_prompt_may_come_from_a_file_or_a_pipe(
     generate: Run, from_bundle: tuple[object, ...], tmp_path: Path
 ) -> None:

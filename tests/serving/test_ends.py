@@ -297,3 +297,23 @@ def test_a_conversation_goes_from_record_to_record(model: Model) -> None:
             await stands(model, tokens, event.saved.token)
 
     asyncio.run(talk_on())
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "stop", "words"),
+    [
+        (None, "abc", None),
+        (None, "a c", "the model's vocabulary lacks ' '"),
+        ("xy", "axyb", "no record of this model holds 'xy'"),
+        ("xy", "ayxb", None),
+    ],
+)
+def test_a_stop_that_no_text_can_hold_is_noted(delimiter: str | None, stop: str, words: str | None) -> None:
+    request = prepare("", GenerateOptions(stop=(stop,)), Z_ENDS, delimiter=delimiter)
+    said = [] if words is None else [f"the stop {stop!r} never ends a text: {words}"]
+    assert list(request.notes) == said
+
+
+def test_bytes_can_form_any_stop() -> None:
+    vocabulary = BytePairVocabulary()
+    assert not prepare("", GenerateOptions(stop=("☃",)), vocabulary).notes

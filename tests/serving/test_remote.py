@@ -95,6 +95,7 @@ class Generating:
 
     def __init__(self, *calls: tuple[int, RequestError | None]) -> None:
         self.calls = list(calls)
+        self.notes: list[str] = []
         self.endings: dict[int, str] = {}
 
     def generate(self, prompt: str, **options: Any) -> Self:
