@@ -43,10 +43,11 @@ def texts_to_score(
         skip: whether unknown characters are left out.
         ranks: whether the rank of each token is requested.
         labels: those of every text.
-        delimiter: what is between the model's records, if anything is.
+        delimiter: what is between the model's records, if anything is; the prompt cannot have it, while a text
+            that does is as surprising as its characters are.
 
     Raises:
-        InvalidRequestError: one has the delimiter, or the prompt has characters that the model has not.
+        InvalidRequestError: the prompt has the delimiter, or characters that the model has not.
     """
     read = encode("prompt", prompt, vocabulary, delimiter, skip=skip)
     end = np.array([] if vocabulary.end is None else [vocabulary.end], np.int64)
@@ -54,7 +55,7 @@ def texts_to_score(
     for index, text in enumerate(texts):
         unknown = unknown_places(text, vocabulary)
         leaves_out = bool(unknown) and (skip or vocabulary.unknown is None)
-        known = encode(f"texts[{index}]", text, vocabulary, delimiter, skip=leaves_out)
+        known = encode(f"texts[{index}]", text, vocabulary, skip=leaves_out)
         record = np.concatenate([known, end])
         request = Request(
             read, len(record), 0, logprobs=0, ranks=ranks, labels=labels, replay=record, scored=True

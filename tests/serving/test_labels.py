@@ -268,7 +268,7 @@ def test_a_delimiter_in_a_prompt_is_refused_by_name(records: Any, delimiter: str
         assert "one record at a time" in violation.reason
 
 
-def test_a_delimiter_is_refused_in_every_call() -> None:
+def test_a_delimiter_is_refused_in_every_call_but_in_a_text_to_score() -> None:
     model = record_model(ENDING)
     made = LocalModel.__new__(LocalModel)
     made.model = model
@@ -282,7 +282,6 @@ def test_a_delimiter_is_refused_in_every_call() -> None:
         call.cancel()
         for call in (
             stub.Generate(pb.GenerateRequest(prompt="\n\n")),
-            stub.Score(pb.ScoreRequest(texts=["a", "\n\n"])),
             stub.Score(pb.ScoreRequest(texts=["a"], prompt="\n\n")),
         ):
             with pytest.raises(Exception, match="one record at a time"):
@@ -291,3 +290,5 @@ def test_a_delimiter_is_refused_in_every_call() -> None:
     asyncio.run(served(model, ask))
     with pytest.raises(InvalidRequestError, match=r"texts\[0\] has '\\n\\n'"):
         made.embed(["\n\n"])
+    refused, plain = made.score(["a\n\nb", "ab"])
+    assert refused.logprob < plain.logprob
