@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.processes import processor
-from chaos.bundles import make_bundles, sources
+from chaos.bundles import labels_of, make_bundles, sources
 from chaos.proxy import Link
 from chaos.readers import READERS, Readers
 from chaos.replicas import Replica, write_keys
@@ -83,7 +83,7 @@ class Chaos:
         self.config = config
         self.bundles = bundles
         self.folder = folder
-        self.workload = Workload(config.storm.seed, [bundle.name for bundle in bundles], sources())
+        self.workload = Workload(config.storm.seed, labels_of(bundles), sources())
 
     async def run(self) -> ChaosReport:
         """Storm, calm, comparison."""
@@ -149,7 +149,9 @@ class Chaos:
         compared = 0
         for number in sorted(undisturbed.received)[::THIRD_OPINION]:
             request, found = self.workload[number], undisturbed.received[number].texts
-            texts = models[request.model].generate(request.prompt, n=request.n, **request.options)
+            texts = models[request.model].generate(
+                request.prompt, n=request.n, labels=request.labels, **request.options
+            )
             assert texts == found, f"the undisturbed server and this process differ: {request}"
             compared += len(texts)
         return compared

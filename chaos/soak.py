@@ -20,7 +20,7 @@ import grpc
 
 from benchmarks.processes import processor
 from chaos import nonsense, samples
-from chaos.bundles import WORK, make_bundles, sources
+from chaos.bundles import WORK, labels_of, make_bundles, sources
 from chaos.crowd import Crowds
 from chaos.readers import pause
 from chaos.replicas import Replica
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of what is asked, and of the crowds")
     options = parser.parse_args()
     bundles = make_bundles()
-    workload = Workload(options.seed, [bundle.name for bundle in bundles], sources())
+    workload = Workload(options.seed, labels_of(bundles), sources())
     print(f"{processor()}, {available_cores()} cores", flush=True)
     with TemporaryDirectory() as folder:
         server = Replica(bundles, OPTIONS, Path(folder) / "server.log")

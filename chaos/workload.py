@@ -1,7 +1,7 @@
 """The workload: requests of every kind; the n-th of a seed is always the same."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,12 +28,14 @@ class WorkloadRequest:
     n: int
     state_interval: int
     """Tokens between two states; 0: none, so that a text is resumed by replay."""
+    labels: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of a client's `generate`, beside the prompt."""
-        return {"model": self.model, "n": self.n, "state_interval": self.state_interval, **self.options}
+        served = {"model": self.model, "state_interval": self.state_interval}
+        return {"n": self.n, "labels": self.labels, **served, **self.options}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Workload:
     """An endless sequence of requests, by index."""
 
     seed: int
-    models: Sequence[str]
+    models: Mapping[str, Sequence[str]]
+    """Each with the labels of which a record has one; with none for a model of continuous text."""
     text: str
     """The text from which prompts are cut."""
     lengths: tuple[int, int] = LENGTHS
@@ -59,10 +62,15 @@ class Workload:
             options |= chance.choice(FILTERS)
         if chance.random() < 0.25:
             options |= {"stop": chance.sample(STOPS, 2), "min_tokens": chance.randint(0, 150)}
+        model = chance.choice(list(self.models))
+        if values := self.models[model]:
+            # Most go on to the length of the others, so that there is something to interrupt.
+            options["ignore_end"] = chance.random() < 0.7
         return WorkloadRequest(
-            model=chance.choice(self.models),
+            model=model,
             prompt=self.text[begins : begins + chance.randint(0, LONGEST_PROMPT)],
             n=chance.choice([1, 1, 1, 1, 2, 3]),
             state_interval=chance.choice([0, chance.randint(50, 800)]),
+            labels=(chance.choice(values),) if values else (),
             options=options,
         )

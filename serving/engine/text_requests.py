@@ -43,8 +43,8 @@ def texts_to_score(
         skip: whether unknown characters are left out.
         ranks: whether the rank of each token is requested.
         labels: those of every text.
-        delimiter: what is between the model's records, if anything is; the prompt cannot have it, while a text
-            that does is as surprising as its characters are.
+        delimiter: what is between the model's records, if anything is; the prompt cannot have it, while a
+            text that does is as surprising as its characters are.
 
     Raises:
         InvalidRequestError: the prompt has the delimiter, or characters that the model has not.
