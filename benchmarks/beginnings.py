@@ -3,7 +3,11 @@
 It trains as `charloom train` does, with the options that follow the text, and generates from the best
 checkpoint at temperature 1: without a prompt, which is a fresh state and the start token; after a newline;
 and after a whole line and its newline, from a state that has been carried. The first share over the last
-says whether a fresh stream begins where texts begin. Run with `make bench-beginnings TEXT=your.txt`.
+says whether a fresh stream begins where texts begin.
+
+With `--records lines`, what is generated without a prompt shall be whole records: they end, and their first
+and last three characters begin and end some record of the training part. Since new records may do neither,
+the share is compared with that of the held-out ones. Run with `make bench-beginnings TEXT=your.txt`.
 """
 
 import argparse
@@ -17,12 +21,19 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.processes import processor
 from benchmarks.table import print_row
+from charloom.options import GenerateOptions
+from charloom.records.division import part_of
 from export.exporter import build_bundle
 from serving.local import LocalModel
 from training.checkpoint import load_checkpoint
+from training.data.config import CorpusConfig
 
 TOKENS = 40
 """Tokens generated of each text: more than a first word has."""
+EDGE = 3
+"""Characters at each end of a record that tell whether it is whole."""
+TEXTS = ("no prompt", "newline", "whole line", "no prompt to whole line")
+RECORDS = ("ended", "whole", "whole of held-out ones", "whole to held-out")
 LINES = 128
 """Lines of the training text that a share of the texts follows each."""
 
@@ -46,6 +57,23 @@ class Lines:
         return first_word(text) in self.words
 
 
+@dataclass(frozen=True)
+class Edges:
+    """How the records of a training part begin and end."""
+
+    beginnings: frozenset[str]
+    endings: frozenset[str]
+
+    @classmethod
+    def of(cls, records: Sequence[str]) -> "Edges":
+        """Takes the records."""
+        return cls(frozenset(r[:EDGE] for r in records), frozenset(r[-EDGE:] for r in records))
+
+    def whole(self, record: str) -> bool:
+        """Whether a record that has ended begins and ends as some of them do."""
+        return record[:EDGE] in self.beginnings and record[-EDGE:] in self.endings
+
+
 def first_word(text: str) -> str:
     """The first word of a text; empty where it has none."""
     return next(iter(text.split(maxsplit=1)), "")
@@ -61,13 +89,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="of the trainings")
     options, training = parser.parse_known_args()
     print(f"{processor()}; {options.texts} texts of each kind, temperature 1; {' '.join(training)}\n")
-    print_row("seed", "validation loss", "no prompt", "newline", "whole line", "no prompt to whole line")
-    print_row(*["---"] * 6)
+    records = "--records" in training
+    columns = RECORDS if records else TEXTS
+    print_row("seed", "validation loss", *columns)
+    print_row(*["---"] * (2 + len(columns)))
     with TemporaryDirectory() as folder:
         for seed in options.seeds:
             run = Path(folder) / str(seed)
             train(options.text, run, ["--seed", str(seed), *training])
-            print_row(str(seed), *measured(run, options.text, options.texts))
+            judged = measured_records if records else measured
+            print_row(str(seed), *judged(run, options.text, options.texts))
 
 
 def train(text: Path, run: Path, options: Sequence[str]) -> None:
@@ -88,6 +119,26 @@ def measured(run: Path, text: Path, count: int) -> list[str]:
     )
     ratio = f"{fresh / carried:.2f}" if carried else "-"
     return [f"{summary['validation_loss']:.4f}", *(f"{one:.2f}" for one in (fresh, newline, carried)), ratio]
+
+
+def measured_records(run: Path, text: Path, count: int) -> list[str]:
+    """The validation loss of a run and the shares of whole records, as the table has them."""
+    records = [line for line in text.read_text(encoding="utf-8").splitlines() if line]
+    fractions = CorpusConfig().train_fraction, CorpusConfig().validation_fraction
+    training, held_out = ([r for r in records if part_of(r, *fractions) == part] for part in (0, 1))
+    edges = Edges.of(training)
+    longest = max(map(len, records))
+    made, ended = [""] * count, [False] * count
+    for piece in LocalModel(build_bundle(run)).stream(
+        "", GenerateOptions(seed=0, max_tokens=longest), n=count
+    ):
+        made[piece.index] += piece.text
+        ended[piece.index] = piece.ending is not None and piece.ending.finish == "end"
+    pairs = zip(made, ended, strict=True)
+    whole = sum(end and edges.whole(record) for record, end in pairs) / count
+    real = sum(map(edges.whole, held_out)) / len(held_out)
+    shares = (sum(ended) / count, whole, real, whole / real)
+    return [f"{load_checkpoint(run).summary['validation_loss']:.4f}", *(f"{one:.3f}" for one in shares)]
 
 
 def share(model: LocalModel, lines: Lines, prompts: Sequence[str], each: int) -> float:
