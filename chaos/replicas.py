@@ -14,7 +14,7 @@ from typing import Self
 from benchmarks.scrape import scrape, total
 from charloom.ready import ready_in
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 """Seconds to wait for a server to start or to end."""
 
 
