@@ -62,16 +62,14 @@ def main() -> None:
     if options.quick:
         options.model, options.vocabularies, options.batches = "32x1", "300", "1,4"
         options.rounds, options.seconds = 1, 0.02
+    print(f"{processor()}, {available_cores()} cores, {instruction_set()};")
     print(
-        f"{processor()}, {available_cores()} cores, {instruction_set()}; onnxruntime {onnxruntime.__version__};"
+        f"onnxruntime {onnxruntime.__version__}; LSTM {options.model}, thousands of tokens a second, medians"
     )
     print(
-        f"LSTM {options.model}, thousands of tokens a second, medians of {options.rounds}, and their share of"
+        f"of {options.rounds}, and their share of what the products alone reach; *overhead*: what a step by"
     )
-    print(
-        "what the products alone reach; *overhead*: what a step by temperature 1 takes beyond all products,"
-    )
-    print("as a multiple of the output's product.\n")
+    print("temperature 1 takes beyond all products, as a multiple of the output's product.\n")
     print_row("vocabulary", "precision", "streams", "products", *SAMPLINGS, "overhead")
     print_row(*["---"] * (5 + len(SAMPLINGS)))
     for size in map(int, options.vocabularies.split(",")):
