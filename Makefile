@@ -87,8 +87,9 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	@touch $@
 
-bench-engine: $(VENV)/.installed-bench ## Measure the bare engine, beside other ways to run the same model
+bench-engine: $(VENV)/.installed-bench ## Measure the bare engine, beside other ways to run the same model, and large vocabularies
 	@$(BIN)/python -m benchmarks.engine
+	@$(BIN)/python -m benchmarks.vocabularies
 
 bench-training: $(VENV)/.installed ## Measure training, beside the bare steps of the same network
 	@$(BIN)/python -m benchmarks.training

@@ -230,11 +230,14 @@ class FullGraph(PlainGraph):
         def keep_top_p(op: GraphBuilder, mass: Value, share: Value) -> Value:
             return sampler.keep_top_p(op, mass, share, self.tokens)
 
+        def keep_typical(op: GraphBuilder, mass: Value, logits: Value, share: Value) -> Value:
+            return sampler.keep_typical(op, mass, logits, share, self.tokens)
+
         inputs, selected = self.inputs, self.selected
         mass = selected["top_k"].update(op, mass, keep_top_k, mass, inputs["top_k"])
         mass = selected["min_p"].update(op, mass, sampler.keep_min_p, mass, inputs["min_p"])
         typical = inputs["typical_p"]
-        mass = selected["typical_p"].update(op, mass, sampler.keep_typical, mass, logits, typical)
+        mass = selected["typical_p"].update(op, mass, keep_typical, mass, logits, typical)
         return selected["top_p"].update(op, mass, keep_top_p, mass, inputs["top_p"])
 
     def freeze(self, op: GraphBuilder, after: Values, before: Values, index: Value) -> Values:

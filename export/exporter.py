@@ -148,13 +148,17 @@ def build_bundle(checkpoint: Path, precisions: Iterable[Precision] = ("float32",
     Raises:
         CheckpointError: there is none, or it cannot be read.
     """
-    source = load_checkpoint(checkpoint)
+    return bundle_of(load_checkpoint(checkpoint), checkpoint, precisions)
+
+
+def bundle_of(source: Checkpoint, origin: Path, precisions: Iterable[Precision]) -> Bundle:
+    """The bundle of a checkpoint that is from `origin`: unverified, in memory."""
     model = source.model()
-    name = checkpoint.name if MODEL_NAME.fullmatch(checkpoint.name) else "checkpoint"
+    name = origin.name if MODEL_NAME.fullmatch(origin.name) else "checkpoint"
     contents = Contents(source, model, name)
     for precision in precisions:
         contents.add(build_graphs(model, precision, unknown=source.vocabulary.unknown), {})
-    return Bundle.in_memory(checkpoint, contents.manifest(), contents.files)
+    return Bundle.in_memory(origin, contents.manifest(), contents.files)
 
 
 def say(line: str) -> None:

@@ -14,18 +14,43 @@ from networks.recurrent.step import RecurrentStep
 NextState = tuple[Value, ...]
 
 
+class TokenSumsBuilder:
+    """What the gates of the first layer get of each token, in float32 in every precision.
+
+    An embedding is not within -1 and 1, as what is multiplied in int8 has to be.
+    """
+
+    def __init__(self, sums: step.TokenSums, name: str, products: Products) -> None:
+        self.name = name
+        self.has_table = sums.table is not None
+        if sums.table is not None:
+            products.weights[f"{name}.table"] = numbers(sums.table)
+            return
+        for part in ("embedding", "weight", "bias"):
+            products.weights[f"{name}.tokens.{part}"] = numbers(getattr(sums, part))
+
+    def __call__(self, op: GraphBuilder, x: Value) -> Value:
+        """From tokens [B] to [B, G*H]."""
+        if self.has_table:
+            return op.Gather(op.weight(f"{self.name}.table"), x)
+        embedding, weight, bias = (
+            op.weight(f"{self.name}.tokens.{part}") for part in ("embedding", "weight", "bias")
+        )
+        return op.Gemm(op.Gather(embedding, x), weight, bias)
+
+
 class GateSumsBuilder:
     """The gate sums of cells in which those of both inputs just add up."""
 
     def __init__(self, sums: step.GateSums, name: str, products: Products) -> None:
-        self.table = add_table(sums.table, name, products)
+        self.tokens = None if sums.tokens is None else TokenSumsBuilder(sums.tokens, name, products)
         bias = None if sums.bias is None else numbers(sums.bias)
         self.product = products.add(f"{name}.sums", numbers(sums.weight), bias)
 
     def __call__(self, op: GraphBuilder, x: Value, h: Value) -> Value:
         """From tokens [B], or the encoded output below [B, H], and the encoded h [B, H] to [B, G*H]."""
-        if self.table is not None:
-            return self.product(op, h, op.Gather(op.weight(self.table), x))
+        if self.tokens is not None:
+            return self.product(op, h, self.tokens(op, x))
         return self.product(op, op.Concat(x, h, axis=1))
 
 
@@ -67,7 +92,7 @@ class GruCellBuilder:
     def __init__(self, cell: step.GruCell, specs: list[StateSpec], name: str, products: Products) -> None:
         self.state = specs
         self.encode = products.encode
-        self.table = add_table(cell.table, name, products)
+        self.tokens = None if cell.tokens is None else TokenSumsBuilder(cell.tokens, name, products)
         if cell.input_weight is not None and cell.input_bias is not None:
             self.inputs = products.add(f"{name}.inputs", numbers(cell.input_weight), numbers(cell.input_bias))
         self.hidden = products.add(f"{name}.hidden", numbers(cell.hidden_weight), numbers(cell.hidden_bias))
@@ -75,7 +100,7 @@ class GruCellBuilder:
     def __call__(self, op: GraphBuilder, x: Value, *state: Value) -> tuple[Value, NextState]:
         """See CellBuilder."""
         (h,) = state
-        inputs = self.inputs(op, x) if self.table is None else op.Gather(op.weight(self.table), x)
+        inputs = self.inputs(op, x) if self.tokens is None else self.tokens(op, x)
         hidden = self.hidden(op, self.encode(op, h))
         below, own = self.split(op, inputs), self.split(op, hidden)  # [B, 2H] and [B, H] each
         r, z = op.several("Split", op.Sigmoid(op.Add(below[0], own[0])), outputs=2, axis=1, num_outputs=2)
@@ -144,14 +169,6 @@ def build_cell(cell: object, specs: list[StateSpec], name: str, products: Produc
         case step.RnnCell():
             return RnnCellBuilder(cell, specs, name, products)
     raise AssertionError(f"{cell} is no recurrent cell")
-
-
-def add_table(table: Tensor | None, name: str, products: Products) -> str | None:
-    """Adds what the first layer gets of each token [V + 1, G*H], if this is it; gives its name."""
-    if table is None:
-        return None
-    products.weights[f"{name}.table"] = numbers(table)
-    return f"{name}.table"
 
 
 def numbers(tensor: Tensor) -> Floats:

@@ -39,11 +39,11 @@ class SelectedRows:
 
 def any_of(op: GraphBuilder, holds: Value, axes: list[int] | None = None) -> Value:
     """Whether any element along the axes (by default all) holds; bool to bool."""
-    highest = op.ReduceMax(op.Cast(holds, to=ir.DataType.INT64), axes, keepdims=0)
+    highest = op.ReduceMax(op.Cast(holds, to=ir.DataType.UINT8), axes, keepdims=0)
     return op.Cast(highest, to=ir.DataType.BOOL)
 
 
 def all_of(op: GraphBuilder, holds: Value, axes: list[int]) -> Value:
     """Whether every element along the axes holds; bool to bool."""
-    lowest = op.ReduceMin(op.Cast(holds, to=ir.DataType.INT64), axes, keepdims=0)
+    lowest = op.ReduceMin(op.Cast(holds, to=ir.DataType.UINT8), axes, keepdims=0)
     return op.Cast(lowest, to=ir.DataType.BOOL)

@@ -28,6 +28,8 @@ Logprobs = npt.NDArray[np.float32]
 
 PIECE = 128
 """K: tokens of a lane that are scored in one burst."""
+SCORES = 2**23
+"""Scores of a piece by torch at the most, K x B x V: memory does not grow with the vocabulary."""
 GREEDY = 500
 """How many tokens are generated greedily."""
 PROMPT = 50
@@ -192,9 +194,10 @@ def score_model(model: LanguageModel, text: HeldOutText) -> Logprobs:
     for chunk in text.chunks:
         state = model.initial_state(chunk.inputs.shape[1])
         inputs, targets = torch.from_numpy(chunk.inputs), torch.from_numpy(chunk.targets)
-        for begin in range(0, len(inputs), PIECE):
-            scores, state = model(inputs[begin : begin + PIECE], state)
-            wanted = targets[begin : begin + PIECE]
+        piece = max(1, min(PIECE, SCORES // (inputs.shape[1] * model.outputs)))
+        for begin in range(0, len(inputs), piece):
+            scores, state = model(inputs[begin : begin + piece], state)
+            wanted = targets[begin : begin + piece]
             logprobs = torch.log_softmax(scores, -1)  # [K, B, V]
             of_wanted = logprobs.gather(2, wanted.clamp(min=0)[..., None])[..., 0]
             scored.append(of_wanted[wanted != UNCOUNTED].numpy())

@@ -108,7 +108,8 @@ class LanguageModel(nn.Module, ABC):
     def vocabulary_axes(self) -> Mapping[str, VocabularyAxis]:
         """By name, the parameters of which single entries belong to single tokens.
 
-        `--init-from` copies them token by token between vocabularies, and all other parameters whole.
+        `--init-from` copies them token by token between vocabularies, and all other parameters whole. One of
+        outputs that has no other axis is the bias of the scores.
         """
 
     @property

@@ -75,7 +75,7 @@ def train(
         preset: Named set of options in place of the defaults; options that you give still win.
         resume: Go on with the run in the folder, with its options.
         overwrite: Replace the run in the folder.
-        init_from: Checkpoint whose weights to start from.
+        init_from: Checkpoint whose weights to start from, and whose tokens to keep.
         options: How to train.
     """
     from charloom.texts import found_texts
@@ -83,6 +83,7 @@ def train(
     from training.data.corpus import ShortTextError
     from training.data.read_corpus import read_corpus
     from training.defaults import settled
+    from training.fine_tuning import TransferError, vocabulary_builder
     from training.folder import FILES, RunFolder, spare_texts
     from training.hardware import enough_memory, resolve
     from training.interrupt import StoppedError
@@ -91,7 +92,6 @@ def train(
     from training.reporting.tensorboard import TensorBoardError
     from training.run import ResumeError, fresh, resumed, stored_options, too_large
     from training.trainer import DivergedError
-    from training.transfer import TransferError
 
     # Every rank of a training raises these alike.
     alike = (TensorBoardError, ResumeError, ShortTextError, TransferError, DivergedError, StoppedError)
@@ -113,7 +113,9 @@ def train(
                 folder.lock()
             folder.check(resume=resume, overwrite=overwrite)
             ranks.lanes(options.batches.batch)
-            return read_corpus(texts, options.corpus, out, reading=options.records)
+            start = folder.last if resume else init_from
+            builder = vocabulary_builder(start, options.corpus)
+            return read_corpus(texts, options.corpus, out, builder, options.records)
 
         def occupy() -> None:
             folder.lock()

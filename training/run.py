@@ -79,6 +79,8 @@ def resumed(
                 f"the run in {folder.path} has {name.replace('_', '-')} {before[name]}, not {value}: "
                 "a resumed run keeps its options"
             )
+    if last.vocabulary != corpus.vocabulary:
+        raise ResumeError(f"the run in {folder.path} has other tokens than its text now makes")
     was, is_ = last.summary["hardware"], hardware.summary()
     if was != is_:
         changed = ", ".join(f"{key} {was.get(key)} -> {is_[key]}" for key in is_ if was.get(key) != is_[key])

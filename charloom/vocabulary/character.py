@@ -92,6 +92,16 @@ class CharacterVocabulary(Vocabulary):
         """Whether it is a token."""
         return character in self._ids
 
+    def extended(self, other: Vocabulary) -> "CharacterVocabulary":
+        """See Vocabulary."""
+        assert isinstance(other, CharacterVocabulary), "both are of one kind"
+        added = (character for character in other.characters if character not in self._ids)
+        return CharacterVocabulary([*self.characters, *added], self.ids.special)
+
+    def with_special(self, special: SpecialTokens) -> "CharacterVocabulary":
+        """See Vocabulary."""
+        return CharacterVocabulary(self.characters, special)
+
     def to_json(self) -> dict[str, Any]:
         """The vocabulary as JSON can hold it."""
         return {"kind": self.kind, "characters": self.characters, **self.ids.special.to_json()}

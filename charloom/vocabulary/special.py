@@ -45,6 +45,24 @@ class SpecialTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         """Returns the fields of a vocabulary's JSON that say so: none if there is nothing to say."""
         return dict(msgspec.to_builtins(self))
 
+    def joined(self, other: "SpecialTokens") -> "SpecialTokens":
+        """Returns the special tokens of both, for texts that have the labels of `other`.
+
+        The columns of labels come in the order of `other`; of each, these values are first.
+
+        Raises:
+            LabelError: `other` lacks a label, so its texts could not be read with these.
+        """
+        ours = {column.name: column.values for column in self.labels}
+        missing = sorted(set(ours) - {column.name for column in other.labels})
+        if missing:
+            raise LabelError(f"no label {', '.join(map(repr, missing))}")
+        labels = tuple(
+            LabelColumn(column.name, tuple(dict.fromkeys((*ours.get(column.name, ()), *column.values))))
+            for column in other.labels
+        )
+        return SpecialTokens(self.end or other.end, self.unknown or other.unknown, labels)
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "SpecialTokens":
         """Reads what `to_json` made; `data` has no other fields.

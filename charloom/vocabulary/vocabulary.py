@@ -162,6 +162,18 @@ class Vocabulary(Protocol):
         """Whether a text of the ordinary tokens can hold this character."""
         return True
 
+    def extended(self, other: "Vocabulary") -> "Vocabulary | None":
+        """This vocabulary with the ordinary tokens that another of its kind has beyond it behind its own.
+
+        The special tokens stay its own. None where tokens of the kind cannot be added, such as byte pairs,
+        whose merges would cut every text otherwise.
+        """
+        ...
+
+    def with_special(self, special: SpecialTokens) -> "Vocabulary":
+        """The same ordinary tokens with these special ones."""
+        ...
+
     def to_json(self) -> dict[str, Any]:
         """The vocabulary as JSON can hold it, with its kind under "kind"."""
         ...

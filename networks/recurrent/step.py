@@ -2,7 +2,8 @@
 
 Previews run it, and `export/recurrent.py` builds the same arithmetic as ONNX, from the weights as they are
 folded here: embedding, first input product and bias become one table of a row per token, which is looked up
-and not multiplied.
+and not multiplied. Of a large vocabulary that table would be many times as large as the model, and stays
+an embedding and a product.
 """
 
 from typing import TYPE_CHECKING
@@ -17,6 +18,10 @@ from networks.recurrent.config import RecurrentConfig
 
 if TYPE_CHECKING:
     from networks.recurrent.model import RecurrentModel
+
+
+TABLE = 2**23
+"""Numbers of the table of a first layer at the most, unless its inputs are one-hot, which need one."""
 
 
 def frozen(value: Tensor) -> nn.Parameter:
@@ -36,10 +41,25 @@ class Layer:
         self.embedding = model.embedding.weight.detach() if model.embedding is not None else None
         self.first = index == 0
 
-    def table(self, bias: Tensor) -> nn.Parameter:
-        """Folds what the first layer gets of each token: [V + 1, G*H]."""
-        product = self.input_weight if self.embedding is None else self.embedding @ self.input_weight
-        return frozen(product + bias)
+
+class TokenSums(nn.Module):
+    """What the gates of the first layer get of each token: looked up in a table, or in an embedding."""
+
+    def __init__(self, layer: Layer, bias: Tensor) -> None:
+        super().__init__()
+        embedding, weight = layer.embedding, layer.input_weight  # [V + 1, C], [C, G*H]
+        if embedding is not None and len(embedding) * weight.shape[1] > TABLE:
+            self.table = None
+            self.embedding, self.weight, self.bias = frozen(embedding), frozen(weight), frozen(bias)
+        else:
+            product = weight if embedding is None else embedding @ weight
+            self.table = frozen(product + bias)  # [V + 1, G*H]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From tokens [B] to [B, G*H]."""
+        if self.table is not None:
+            return F.embedding(x, self.table)
+        return torch.addmm(self.bias, F.embedding(x, self.embedding), self.weight)
 
 
 class GateSums(nn.Module):
@@ -48,16 +68,16 @@ class GateSums(nn.Module):
     def __init__(self, layer: Layer) -> None:
         super().__init__()
         bias = layer.input_bias + layer.hidden_bias
-        self.table = layer.table(bias) if layer.first else None
+        self.tokens = TokenSums(layer, bias) if layer.first else None
         joined = torch.cat([layer.input_weight, layer.hidden_weight])
         self.weight = frozen(layer.hidden_weight if layer.first else joined)
         self.bias = None if layer.first else frozen(bias)
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         """From tokens [B], or the output below [B, H], and h [B, H] to [B, G*H]."""
-        if self.table is not None:
-            return torch.addmm(F.embedding(x, self.table), h, self.weight)
-        assert self.bias is not None, "only the first layer has a table"
+        if self.tokens is not None:
+            return torch.addmm(self.tokens(x), h, self.weight)
+        assert self.bias is not None, "only the first layer gets tokens"
         return torch.addmm(self.bias, torch.cat([x, h], 1), self.weight)
 
 
@@ -82,7 +102,7 @@ class GruCell(nn.Module):
     def __init__(self, layer: Layer) -> None:
         """Gates are ordered r, z, n."""
         super().__init__()
-        self.table = layer.table(layer.input_bias) if layer.first else None
+        self.tokens = TokenSums(layer, layer.input_bias) if layer.first else None
         self.input_weight = None if layer.first else frozen(layer.input_weight)
         self.input_bias = None if layer.first else frozen(layer.input_bias)
         # The reset gate scales the recurrent bias, so it stays apart.
@@ -99,9 +119,9 @@ class GruCell(nn.Module):
 
     def inputs(self, x: Tensor) -> Tensor:
         """From tokens [B], or the output below [B, H], to [B, 3H]."""
-        if self.table is not None:
-            return F.embedding(x, self.table)
-        assert self.input_weight is not None, "only the first layer has a table"
+        if self.tokens is not None:
+            return self.tokens(x)  # type: ignore[no-any-return]
+        assert self.input_weight is not None, "only the first layer gets tokens"
         assert self.input_bias is not None, "and the others a weight and a bias"
         return torch.addmm(self.input_bias, x, self.input_weight)
 

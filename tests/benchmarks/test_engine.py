@@ -25,6 +25,12 @@ def test_the_engine_is_measured_beside_all_others() -> None:
     assert {row.count("|") for row in rows} == {header.count("|")}
 
 
+def test_large_vocabularies_are_measured_beside_their_products() -> None:
+    header, _, *rows = [line for line in run("benchmarks.vocabularies", "--quick") if line.startswith("|")]
+    assert [row.split(" | ")[1:3] for row in rows] == [[p, n] for p in PRECISIONS for n in ("1", "4")]
+    assert {row.count("|") for row in rows} == {header.count("|")}
+
+
 @pytest.mark.slow
 def test_a_profile_names_the_operators() -> None:
     lines = run("benchmarks.profile", "--model", "32x1", "--batches", "1,4")

@@ -13,6 +13,7 @@ from export.build import BurstGraphs, build_graphs
 from export.verify import Session
 from networks.recurrent.config import RecurrentConfig
 from networks.recurrent.model import RecurrentModel
+from networks.recurrent.step import TABLE
 from tests.conftest import PRECISIONS
 
 W, N = 6, 3
@@ -78,17 +79,27 @@ FLAT = (RecurrentConfig("lstm", 1, 33, 0), RecurrentConfig("gru", 1, 9, 3), Recu
 """All cells at odd sizes, each with and without an embedding."""
 
 
+EMBEDDED = (TALL[0], FLAT[1], TALL[2])
+"""One of each cell, whose first layer can do without a table."""
+
+
 @cache
-def built_once(precision, config) -> Built:
-    return build_model(random_model(config, TOKENS), precision)
+def built_once(precision, config, table=TABLE) -> Built:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("networks.recurrent.step.TABLE", table)
+        return build_model(random_model(config, TOKENS), precision)
 
 
 def describe(case):
-    precision, config = case
-    return f"{precision}-{config.cell}-{config.layers}x{config.cells}-{config.embedding}"
+    precision, config, table = case
+    without = "" if table else "-no-table"
+    return f"{precision}-{config.cell}-{config.layers}x{config.cells}-{config.embedding}{without}"
 
 
-@pytest.fixture(scope="session", params=product(PRECISIONS, TALL + FLAT), ids=describe)
+CASES = (*product(PRECISIONS, TALL + FLAT, [TABLE]), *product(PRECISIONS, EMBEDDED, [0]))
+
+
+@pytest.fixture(scope="session", params=CASES, ids=describe)
 def network(request) -> Built:
     """Every kind of network in every precision."""
     return built_once(*request.param)

@@ -1,11 +1,16 @@
 """Each sampler in the exported graph: how often it chooses what, and that no row minds its company."""
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, take
+from charloom.burst import FULL_INPUTS, FULL_OUTPUTS, TensorSpec, take
+from export import sampler
+from export.graph import GraphBuilder, Initializers, graph_input
+from networks import sampler as reference_sampler
 from tests.export import reference
 from tests.export.conftest import random_feeds
 from tests.export.test_burst import expect_reference
@@ -96,8 +101,8 @@ def test_no_row_minds_what_others_ask_for(request, name, seed, asked, data):
     """Rows ask for any of the samplers: to the bit it is nothing to the plain ones, nor to each other."""
     built = request.getfixturevalue(name)
     feeds = random_feeds(built, np.random.default_rng(seed), len(asked), K)
-    for sampler, inputs in ASKING.items():
-        silent = [row for row, wants in enumerate(asked) if sampler not in wants]
+    for asking, inputs in ASKING.items():
+        silent = [row for row, wants in enumerate(asked) if asking not in wants]
         for spec in inputs:
             feeds[spec][silent] = NEUTRAL[spec]
     feeds["steps"][[row for row, wants in enumerate(asked) if not wants]] = K  # as in the plain graph
@@ -161,3 +166,36 @@ def test_a_row_in_which_no_token_is_left_harms_no_other(request, name, random):
     assert found["chosen"][:, 5].tolist() == [0] * K
     rows = np.flatnonzero(others)
     expect_bits(take(found, FULL_OUTPUTS, rows), built.run(take(feeds, FULL_INPUTS, rows)))
+
+
+def build_top_p(tokens):
+    """What top-p leaves of mass [B, V], as a graph of its own."""
+    op = GraphBuilder(Initializers({}))
+    takes = [TensorSpec("mass", "float32", ("B", tokens)), TensorSpec("share", "float32", ("B",))]
+    mass, share = (graph_input(spec) for spec in takes)
+    kept = op.Identity(sampler.keep_top_p(op, mass, share, tokens))
+    data = op.serialize([mass, share], [kept], [TensorSpec("kept", "float32", ("B", tokens))])
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return lambda mass, share: session.run(None, {"mass": mass, "share": share})[0]
+
+
+@pytest.mark.parametrize("tokens", [sampler.SORTED, sampler.SORTED + 1, 5003])
+def test_of_numbers_that_add_up_without_rounding_top_p_keeps_what_the_reference_does(random, tokens):
+    """So a vocabulary that is not sorted keeps the same tokens as one that is, ties and zeros included."""
+    top_p = build_top_p(tokens)
+    rows = [
+        np.ones(tokens),  # all alike
+        np.eye(1, tokens, 7)[0],  # one has everything
+        random.integers(0, 3, tokens),  # ties and zeros
+        random.integers(1, 2000, tokens),
+        np.floor(2.0 ** random.uniform(0, 16, tokens)).clip(max=2**16),
+        np.floor(2.0**20 / (1 + random.permutation(tokens)) ** 1.5),
+    ]
+    mass = np.repeat(np.array(rows, np.float32), 4, axis=0)
+    mass[mass.sum(1) >= 2**24] //= 64
+    assert mass.sum(1).max() < 2**24
+    share = np.resize(np.array([0.01, 0.5, 0.9, 0.999], np.float32), len(mass))
+    expected = reference_sampler.keep_top_p(torch.from_numpy(mass), torch.from_numpy(share)).numpy()
+    np.testing.assert_array_equal(top_p(mass, share), expected)
+    for row in range(len(mass)):
+        np.testing.assert_array_equal(top_p(mass[row : row + 1], share[row : row + 1])[0], expected[row])

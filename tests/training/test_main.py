@@ -200,7 +200,7 @@ def test_starting_from_another_checkpoint(run_cli, text, small, tmp_path):
         "1",
     )
     assert code == 0
-    assert "2 new, 1 of its own dropped" in said
+    assert "tokens kept, 2 added, 0 dropped" in said
     two = load_checkpoint(tmp_path / "two" / "last")
     assert two.config.cells == 16
     first = two.options and load_training_state(tmp_path / "two" / "last").progress["evaluations"][0]

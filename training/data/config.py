@@ -1,12 +1,14 @@
 """The options of the data: how a text is divided, and how it is read."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from charloom.errors import require
 from charloom.ranges import check_ranges
+
+VocabularyOrigin = Literal["union", "old", "new"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,9 @@ class CorpusConfig:
     min_count: Annotated[int, Meta(ge=1)] = 1
     """Times that a character occurs in the text, at the least, to be learnt; rarer ones become the unknown
     token, which is never generated, and scored as what it stands for."""
+    vocabulary: VocabularyOrigin = "union"
+    """Tokens of a model that begins with --init-from: those of that model and of the text, union, of that
+    model alone, old, or of the text alone, new."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

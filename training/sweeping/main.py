@@ -46,12 +46,13 @@ def sweep(
         vary: Options that vary and their values: cells=128,256 or dropout=0..0.5 or
             learning-rate=1e-4..1e-2:log or cells=64..512:64.
         preset: Named set of options in place of the defaults; options that you give still win.
-        init_from: Checkpoint whose weights each trial starts from.
+        init_from: Checkpoint whose weights each trial starts from, and whose tokens it keeps.
         study: How trials are chosen, and where they are kept.
         options: How to train, where nothing varies.
     """
     from charloom.texts import found_texts
     from training.data.read_corpus import read_corpus
+    from training.fine_tuning import vocabulary_builder
     from training.hardware import resolve
     from training.reporting.reporter import Reporter
     from training.sweeping.folder import SweepFolder
@@ -66,7 +67,8 @@ def sweep(
     reporter, folder = Reporter(), SweepFolder(out)
     with found_texts(text, out) as texts:
         folder.check(texts.files)  # before it is locked, as a running training does too
-        corpus = read_corpus(texts, options.corpus, out, reading=options.records)
+        builder = vocabulary_builder(init_from, options.corpus)
+        corpus = read_corpus(texts, options.corpus, out, builder, options.records)
         with folder.lock():
             trials = open_study(study, space, options.run.seed, out, terms(options, space, corpus, init_from))
             corpus.encode()  # written now, and then mapped into memory by every process
@@ -83,6 +85,8 @@ sweep.fallbacks = fallbacks  # type: ignore[attr-defined]
 
 def terms(options: Options, space: Space, corpus: "Corpus", init_from: Path | None) -> dict[str, Any]:
     """What all trials of a sweep have in common, as JSON values by name."""
+    from charloom.vocabulary import digest
+
     varied = {name.replace("-", "_") for name in space.variations}
     kept = {name: value for name, value in options.flat().items() if name not in PER_PROCESS | varied}
     kept = {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
@@ -91,6 +95,7 @@ def terms(options: Options, space: Space, corpus: "Corpus", init_from: Path | No
         "vary": dict(space.texts),
         "init_from": str(init_from or ""),
         **kept,
+        "tokens": digest(corpus.vocabulary),
     }
 
 

@@ -105,6 +105,12 @@ class BytePairVocabulary(Vocabulary):
             raise UnknownCharacterError([(data.decode("utf-8", "replace")[0], 0)])
         return self._ids[found[0]]
 
+    def extended(self, other: Vocabulary) -> None:
+        """Nothing can be added: a text would be cut otherwise."""
+
+    def with_special(self, special: SpecialTokens) -> "BytePairVocabulary":
+        return BytePairVocabulary(self.pieces, self.singles, special)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
