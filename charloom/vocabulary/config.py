@@ -1,0 +1,89 @@
+"""The options of tokens: what the tokens of a new model are, and how many of them there can be."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from charloom.errors import ConfigError, require
+from charloom.ranges import check_ranges
+from charloom.vocabulary.byte_pair import BytePairBuilder
+from charloom.vocabulary.character import CharacterBuilder
+from charloom.vocabulary.lower_words import lower_word_builder
+from charloom.vocabulary.pattern import SMILES, compiled, pattern_builder
+from charloom.vocabulary.single_bytes import ByteBuilder
+from charloom.vocabulary.special import VocabularyError
+from charloom.vocabulary.vocabulary import VocabularyBuilder
+from charloom.vocabulary.words import word_builder
+
+TokenKind = Literal["characters", "words", "lower-words", "smiles", "regex", "bpe", "bytes"]
+WORDS = 10_000
+"""Words that a vocabulary has if nothing else is said; as many as textgenrnn's."""
+BYTE_PAIRS = 1024
+"""Tokens that a vocabulary of byte pairs has if nothing else is said."""
+FEWEST_BYTE_PAIRS = 257
+"""The bytes and one pair."""
+
+
+@dataclass(frozen=True)
+class TokensConfig:
+    """What the tokens of a model are."""
+
+    tokens: TokenKind = "characters"
+    """What a token is: a character, a word with the space before it, a word in lower case or a sign, a match
+    of the regular expression for SMILES or of `--token-pattern`, a string of frequent bytes, or a byte."""
+    token_pattern: str | None = None
+    """Regular expression (RE2) of `--tokens regex`; what it does not match goes character by character."""
+    vocabulary_size: Annotated[int, Meta(ge=1)] | None = None
+    """Different tokens at the most, the most frequent ones: of words (10,000 if it is left open), byte pairs
+    (1,024) and regular expressions (all)."""
+    min_count: Annotated[int, Meta(ge=1)] = 1
+    """Times that a token occurs in the text, at the least, to be learnt; rarer ones become the unknown
+    token, which is never generated, and scored as what it stands for. Bytes and byte pairs lack nothing."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        kind = self.tokens
+        if kind == "regex":
+            require(self.token_pattern is not None, "token_pattern", "is missing: tokens regex needs it")
+        if self.token_pattern is not None:
+            require(kind == "regex", "token_pattern", f"is for tokens regex, not {kind}")
+            try:
+                compiled(self.token_pattern)
+            except VocabularyError as error:
+                raise ConfigError("token_pattern", f"cannot be used: {error}") from error
+        size = self.vocabulary_size
+        require(
+            size is None or kind not in ("characters", "bytes"),
+            "vocabulary_size",
+            f"cannot bound tokens {kind}: it is for words, byte pairs and regular expressions",
+        )
+        require(
+            size is None or kind != "bpe" or size >= FEWEST_BYTE_PAIRS,
+            "vocabulary_size",
+            f"must be at least {FEWEST_BYTE_PAIRS} with tokens bpe: all bytes are among them",
+        )
+        require(
+            self.min_count == 1 or kind not in ("bpe", "bytes"),
+            "min_count",
+            f"must be 1 with tokens {kind}, which lack nothing",
+        )
+
+    def builder(self) -> VocabularyBuilder:
+        """Returns what makes the vocabulary of a text.
+
+        Raises:
+            MissingTokenizersError: it is one of byte pairs, whose library is not installed.
+        """
+        size, rare = self.vocabulary_size, self.min_count
+        builders: Mapping[TokenKind, Callable[[], VocabularyBuilder]] = {
+            "characters": lambda: CharacterBuilder(rare),
+            "words": lambda: word_builder(rare, size or WORDS),
+            "lower-words": lambda: lower_word_builder(rare, size or WORDS),
+            "smiles": lambda: pattern_builder(SMILES, rare, size),
+            "regex": lambda: pattern_builder(self.token_pattern or "", rare, size),
+            "bpe": lambda: BytePairBuilder(size or BYTE_PAIRS),
+            "bytes": ByteBuilder,
+        }
+        return builders[self.tokens]()
