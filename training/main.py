@@ -113,7 +113,7 @@ def train(
                 folder.lock()
             folder.check(resume=resume, overwrite=overwrite)
             ranks.lanes(options.batches.batch)
-            return read_corpus(texts, options.corpus, out, reading=options.records)
+            return read_corpus(texts, options.corpus, out, options.tokens.builder(), options.records)
 
         def occupy() -> None:
             folder.lock()

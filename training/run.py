@@ -62,7 +62,8 @@ def resumed(
     """Makes the run in the folder ready, as its last checkpoint left it.
 
     Raises:
-        ResumeError: the text is another one, or an option differs that must not.
+        ResumeError: the text is another one, or an option differs that must not, or a library finds other
+            tokens in the text than it found before.
     """
     last = load_checkpoint(folder.last, networks, vocabularies)
     stored = stored_options(last)
@@ -79,6 +80,8 @@ def resumed(
                 f"the run in {folder.path} has {name.replace('_', '-')} {before[name]}, not {value}: "
                 "a resumed run keeps its options"
             )
+    if last.vocabulary != corpus.vocabulary:
+        raise ResumeError(f"the text has other tokens than those that the run in {folder.path} has learnt")
     was, is_ = last.summary["hardware"], hardware.summary()
     if was != is_:
         changed = ", ".join(f"{key} {was.get(key)} -> {is_[key]}" for key in is_ if was.get(key) != is_[key])

@@ -18,9 +18,6 @@ class CorpusConfig:
     validation_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.1
     """Share of the text behind it, to validate on; the rest is a test at the end. Of records, the hash of
     each decides where it belongs."""
-    min_count: Annotated[int, Meta(ge=1)] = 1
-    """Times that a character occurs in the text, at the least, to be learnt; rarer ones become the unknown
-    token, which is never generated, and scored as what it stands for."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -46,7 +43,7 @@ class BatchConfig:
     batch: Annotated[int, Meta(ge=1)] = 32
     """Pieces of the text read side by side in a step."""
     length: Annotated[int, Meta(ge=1)] = 64
-    """Characters of each piece in a step, as far as gradients reach; the state goes on beyond."""
+    """Tokens of each piece in a step, as far as gradients reach; the state goes on beyond."""
     start_rate: Annotated[float, Meta(ge=0, le=0.5)] = 0.375
     """Share of the pieces, at least one of two or more, that begin a line in each step as a text without a
     prompt begins; 0: none."""

@@ -66,7 +66,7 @@ def sweep(
     reporter, folder = Reporter(), SweepFolder(out)
     with found_texts(text, out) as texts:
         folder.check(texts.files)  # before it is locked, as a running training does too
-        corpus = read_corpus(texts, options.corpus, out, reading=options.records)
+        corpus = read_corpus(texts, options.corpus, out, options.tokens.builder(), options.records)
         with folder.lock():
             trials = open_study(study, space, options.run.seed, out, terms(options, space, corpus, init_from))
             corpus.encode()  # written now, and then mapped into memory by every process

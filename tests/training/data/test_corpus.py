@@ -60,7 +60,7 @@ def test_parts_are_encoded_each_by_itself_whatever_a_token_is(builder, text, pie
     path.write_bytes((text * 9).encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_file, "PIECE", piece)
-        read = read_corpus(path, CorpusConfig(0.5, 0.25), builder=builder)
+        read = read_corpus(path, CorpusConfig(0.5, 0.25), builder=builder())
         decoded = [read.vocabulary.decode(read.part(part)) for part in PART_NAMES]
     assert "".join(decoded) == text * 9
     assert [len(part) for part in decoded] == list(read.characters)
@@ -72,7 +72,7 @@ def test_parts_are_encoded_each_by_itself_whatever_a_token_is(builder, text, pie
 def test_bits_a_character_count_the_characters_of_the_part(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("the the 你" * 10)
-    read = read_corpus(path, CorpusConfig(0.5, 0.5), builder=BytePairBuilder)
+    read = read_corpus(path, CorpusConfig(0.5, 0.5), builder=BytePairBuilder())
     bits = read.bits_per_character(math.log(2), "validation")
     assert bits == pytest.approx(read.parts[1] / read.characters[1])
     assert math.isnan(read.bits_per_character(1.0, "test"))
@@ -85,7 +85,7 @@ def kept(tmp_path):
     """A corpus whose ids are kept in a file, and a function that reads it again."""
     path = tmp_path / "a.txt"
     path.write_text(ALPHABETS * 30)
-    return lambda builder=CharacterBuilder: read_corpus(path, CorpusConfig(), tmp_path, builder)
+    return lambda builder=CharacterBuilder: read_corpus(path, CorpusConfig(), tmp_path, builder())
 
 
 def test_ids_are_kept_in_a_file_and_not_made_again(kept, tmp_path, monkeypatch):
