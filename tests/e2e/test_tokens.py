@@ -1,6 +1,8 @@
 """Each kind of token goes through training, a resumed run, export, int8, serving, and a resumed text."""
 
 import asyncio
+import base64
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.bundle import Bundle, BundleWriter
+from charloom.client import Client
+from charloom.client.retries import RetryConfig
 from charloom.evaluation import measured
 from charloom.evaluation_config import EvaluationConfig
 from charloom.records import RecordsConfig
@@ -18,7 +22,8 @@ from networks.recurrent.config import RecurrentConfig
 from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.local import LocalModel
 from serving.model import Model
-from tests.conftest import PRECISIONS
+from tests.conftest import PRECISIONS, Finished
+from tests.e2e.conftest import ServerProcess
 from tests.serving.in_process import connected
 from training.checkpoint import load_checkpoint
 from training.config import HardwareConfig, RunConfig
@@ -184,3 +189,52 @@ def test_a_stop_string_cuts_the_text_in_a_token_and_the_state_is_after_it(model:
                 assert before + after == ids
 
     asyncio.run(talk())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["words", "lower-words", "smiles", "bpe", "bytes"])
+def test_commands_and_real_servers_take_each_kind(
+    kind: str, tmp_path: Path, in_process: Callable[..., Finished], serve: Callable[..., ServerProcess]
+) -> None:
+    """A text survives the death of its server, to the byte; every command reads and writes such tokens."""
+    text, run, bundle = tmp_path / "text.txt", tmp_path / "run", tmp_path / "bundle"
+    text.write_text(TEXT, encoding="utf-8")
+    small = ("--cells", 24, "--embedding", 8, "--batch", 8, "--length", 16, "--precision", "float32")
+    size = ("--vocabulary-size", 300) if kind in ("words", "bpe") else ()
+
+    def charloom(*words: object) -> str:
+        finished = in_process(*words)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    charloom("train", text, "--out", run, "--tokens", kind, *size, "--epochs", 1, *small)
+    charloom("train", text, "--out", run, "--resume", "--epochs", 2)
+    other = "lower-words" if kind == "words" else "words"
+    refused = in_process("train", text, "--out", run, "--resume", "--tokens", other)
+    assert refused.returncode == 14
+    charloom("export", run, "--out", bundle, "--precision", *PRECISIONS)
+    keys = tmp_path / "keys"
+    keys.write_text(f"a:{base64.b64encode(bytes(range(32))).decode()}\n")
+    options = ("--state-keys", str(keys), "--precision", "float32")
+    first, second = (serve(*options, bundle=bundle) for _ in range(2))
+    asked = ("--prompt", PROMPT, "--seed", 4, "--max-tokens", 40)
+    local = charloom("generate", "--bundle", bundle, "--precision", "float32", *asked)
+    assert charloom("generate", "--address", first.address, *asked) == local
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join(LINES[:1] + LINES[3:]), encoding="utf-8")
+    for where in (("--bundle", bundle, "--precision", "float32"), ("--address", second.address)):
+        scored = charloom("score", *where, "--lines", "--json", lines)
+        assert scored.count("\n") == 2
+        assert charloom("similar", *where, "the cat said", lines).count("\n") == 2
+    assert "bits/character" in charloom("evaluate", bundle, text, "--part", "validation")
+    with Client([first.address, second.address], retries=RetryConfig(idle_timeout=3)) as client:
+        whole = client.generate(PROMPT, seed=5, max_tokens=3000).text()
+        generation = client.generate(PROMPT, seed=5, max_tokens=3000)
+        begun = next(iter(generation))
+        first.kill()
+        assert begun + "".join(generation) == whole
+        with client.converse() as talk:
+            talk.feed(PROMPT)
+            said = "".join(talk.generate(max_tokens=5, seed=1))
+            assert talk.rewind(tokens=5).endswith(said.strip())
+            assert talk.suggest(3)
