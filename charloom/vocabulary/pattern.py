@@ -105,6 +105,8 @@ def split_matches(block: str, pattern: "re2._Regexp[bytes]") -> list[str]:
     for number, line in enumerate(block.split("\n")):
         if number:
             pieces.append("\n")
+        if not line:
+            continue
         data = line.encode("utf-8", "surrogatepass")
         end = 0
         for found in pattern.finditer(data):

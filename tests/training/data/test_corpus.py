@@ -12,6 +12,8 @@ from charloom.errors import ConfigError
 from charloom.text_file import UnreadableTextError
 from charloom.vocabulary import CharacterBuilder
 from tests.charloom.vocabulary.byte_pairs import BytePairBuilder
+from tests.charloom.vocabulary.kinds import CONFIGS, KEEPING, TEXT
+from training.data.beginnings import line_beginnings
 from training.data.config import CorpusConfig
 from training.data.corpus import PART_NAMES
 from training.data.read_corpus import read_corpus
@@ -190,3 +192,37 @@ def test_impossible_divisions_are_refused(fractions):
 def test_control_characters_are_named(text, said, tmp_path):
     (tmp_path / "a.txt").write_text(text, "utf-8")
     assert list(read_corpus(tmp_path / "a.txt", CorpusConfig()).notes) == said
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_lines_begin_behind_newlines_whatever_tokens_are(kind, tmp_path):
+    path = tmp_path / "text"
+    path.write_text(TEXT, encoding="utf-8")
+    read = read_corpus(path, CorpusConfig(0.5, 0.5), builder=CONFIGS[kind].builder())
+    vocabulary, ids = read.vocabulary, read.part("train")
+    newline = vocabulary.find("\n")
+    assert newline is not None
+    lines = [line for line in TEXT[: read.characters[0]].split("\n") if line]
+    places = line_beginnings(ids, newline).tolist()
+    begun = [vocabulary.decode(ids[place:]).split("\n")[0] for place in places]
+    assert begun == [vocabulary.decode(vocabulary.encode(line)) for line in lines]
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_both_parts_of_a_text_are_encoded_wherever_it_is_divided(kind, tmp_path):
+    path = tmp_path / "text"
+    text = TEXT.replace("\n", " ")
+    path.write_text(text, encoding="utf-8")
+    for share in range(1, 20):
+        read = read_corpus(path, CorpusConfig(share / 20, 1 - share / 20), builder=CONFIGS[kind].builder())
+        assert len(read.ids) == sum(read.parts)
+        if kind in KEEPING and read.vocabulary.unknown is None:
+            assert read.vocabulary.decode(read.part("train")) == text[: read.characters[0]]
+
+
+def test_control_characters_are_noted_where_tokens_are_texts(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("a\x07b c\n" * 3, encoding="utf-8")
+    for kind, config in CONFIGS.items():
+        notes = read_corpus(path, CorpusConfig(), builder=config.builder()).notes
+        assert any("U+0007" in note for note in notes) == (kind not in ("bpe", "bytes"))
