@@ -79,6 +79,7 @@ def train(
         options: How to train.
     """
     from charloom.texts import found_texts
+    from charloom.vocabulary import vocabulary_builder
     from training.checkpoint import load_checkpoint
     from training.data.corpus import ShortTextError
     from training.data.read_corpus import read_corpus
@@ -113,7 +114,9 @@ def train(
                 folder.lock()
             folder.check(resume=resume, overwrite=overwrite)
             ranks.lanes(options.batches.batch)
-            return read_corpus(texts, options.corpus, out, options.tokens.builder(), options.records)
+            return read_corpus(
+                texts, options.corpus, out, vocabulary_builder(options.tokens), options.records
+            )
 
         def occupy() -> None:
             folder.lock()

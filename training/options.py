@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from cyclopts import Parameter
 
 from charloom.records.config import RecordsConfig
-from charloom.vocabulary.config import TokensConfig
+from charloom.tokens_config import TokensConfig
 from networks.recurrent.config import RecurrentConfig
 from training.config import HardwareConfig, OptimizerConfig, RegularisationConfig, RunConfig
 from training.data.config import BatchConfig, CorpusConfig

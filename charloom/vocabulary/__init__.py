@@ -1,8 +1,8 @@
 """Vocabularies: between a text and the token ids that a model reads and writes."""
 
+from charloom.vocabulary.builders import vocabulary_builder
 from charloom.vocabulary.byte_pair import BytePairBuilder, BytePairVocabulary, MissingTokenizersError
 from charloom.vocabulary.character import CharacterBuilder, CharacterVocabulary
-from charloom.vocabulary.config import TokensConfig
 from charloom.vocabulary.lower_words import LowerWordVocabulary
 from charloom.vocabulary.pattern import SMILES, PatternVocabulary
 from charloom.vocabulary.registry import VOCABULARIES, VocabularyKinds, read_vocabulary
@@ -51,7 +51,6 @@ __all__ = [
     "SpecialTokens",
     "TokenIds",
     "Tokens",
-    "TokensConfig",
     "UnknownCharacterError",
     "Vocabulary",
     "VocabularyBuilder",
@@ -62,4 +61,5 @@ __all__ = [
     "id_type",
     "no_tokens",
     "read_vocabulary",
+    "vocabulary_builder",
 ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from charloom.client import Client
 from charloom.client.retries import RetryConfig
 from charloom.evaluation import measured
 from charloom.evaluation_config import EvaluationConfig
+from charloom.manifest import MANIFEST, encode_manifest
 from charloom.records import RecordsConfig
+from charloom.tokens_config import TokensConfig
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
-from charloom.vocabulary import TokensConfig, Vocabulary
+from charloom.vocabulary import Vocabulary, vocabulary_builder
 from export.exporter import Exporter
 from networks.recurrent.config import RecurrentConfig
 from serving.engine.config import RunnerConfig, SchedulerConfig
@@ -25,6 +28,7 @@ from serving.model import Model
 from tests.conftest import PRECISIONS, Finished
 from tests.e2e.conftest import ServerProcess
 from tests.serving.in_process import connected
+from tests.serving.records import random_bundle
 from training.checkpoint import load_checkpoint
 from training.config import HardwareConfig, RunConfig
 from training.data.config import BatchConfig, CorpusConfig
@@ -54,8 +58,9 @@ KINDS = {
     "bytes": TokensConfig("bytes"),
     "records": TokensConfig("words"),
     "records-of-bytes": TokensConfig("bytes"),
+    "records-of-lower-words": TokensConfig("lower-words"),
 }
-"""A continuous text of each kind, and records of two."""
+"""A continuous text of each kind, and records of some."""
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -82,7 +87,7 @@ def run_folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     hardware, folder = resolve(options.hardware), RunFolder(out / "run")
 
     def corpus(tokens: TokensConfig = options.tokens) -> Corpus:
-        return read_corpus(text, options.corpus, out, tokens.builder(), options.records)
+        return read_corpus(text, options.corpus, out, vocabulary_builder(tokens), options.records)
 
     folder.open(overwrite=False)
     fresh(options, corpus(), hardware, folder, Reporter()).run()
@@ -238,3 +243,24 @@ def test_commands_and_real_servers_take_each_kind(
             said = "".join(talk.generate(max_tokens=5, seed=1))
             assert talk.rewind(tokens=5).endswith(said.strip())
             assert talk.suggest(3)
+
+
+def test_without_the_library_of_byte_pairs_commands_name_the_extra(
+    tmp_path: Path, in_process: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = random_bundle(vocabulary_builder(TokensConfig("bpe")).build())
+    bundle, text = tmp_path / "bundle", tmp_path / "text.txt"
+    bundle.mkdir()
+    for name in stored.manifest.files:
+        (bundle / name).write_bytes(stored.files.read(name))
+    (bundle / MANIFEST).write_bytes(encode_manifest(stored.manifest))
+    text.write_text(TEXT, encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    for words in (
+        ("train", text, "--out", tmp_path / "run", "--tokens", "bpe"),
+        ("generate", "--bundle", bundle),
+        ("serve", bundle, "--port", "0"),
+    ):
+        finished = in_process(*words)
+        assert finished.returncode == 1
+        assert "tokens of byte pairs need the package tokenizers: pip install '.[bpe]'" in finished.stderr

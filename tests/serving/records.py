@@ -12,13 +12,14 @@ import torch
 
 from charloom.bundle import Bundle
 from charloom.execution_class import Precision
+from charloom.tokens_config import TokensConfig
 from charloom.vocabulary import (
     CharacterVocabulary,
     LabelColumn,
     SpecialTokens,
-    TokensConfig,
     Vocabulary,
     no_tokens,
+    vocabulary_builder,
 )
 from export.build import build_graphs
 from export.exporter import Contents
@@ -81,7 +82,7 @@ def token_model(
     tokens: TokensConfig, text: str, precision: Precision = PRECISIONS[-1], threads: int = 1
 ) -> Model:
     """A model of a text's tokens, ready to run. No test may change it."""
-    builder = tokens.builder()
+    builder = vocabulary_builder(tokens)
     builder.put(text)
     bundle = random_bundle(builder.build())
     return Model.of(bundle, RunnerConfig("cpu", precision, threads), LARGEST)

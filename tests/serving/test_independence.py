@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charloom.options import GenerateOptions, seed_of
-from charloom.vocabulary import TokensConfig, Vocabulary
+from charloom.tokens_config import TokensConfig
+from charloom.vocabulary import Vocabulary
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request, find_labels, prepare

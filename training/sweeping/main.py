@@ -51,6 +51,7 @@ def sweep(
         options: How to train, where nothing varies.
     """
     from charloom.texts import found_texts
+    from charloom.vocabulary import vocabulary_builder
     from training.data.read_corpus import read_corpus
     from training.hardware import resolve
     from training.reporting.reporter import Reporter
@@ -66,7 +67,8 @@ def sweep(
     reporter, folder = Reporter(), SweepFolder(out)
     with found_texts(text, out) as texts:
         folder.check(texts.files)  # before it is locked, as a running training does too
-        corpus = read_corpus(texts, options.corpus, out, options.tokens.builder(), options.records)
+        builder = vocabulary_builder(options.tokens)
+        corpus = read_corpus(texts, options.corpus, out, builder, options.records)
         with folder.lock():
             trials = open_study(study, space, options.run.seed, out, terms(options, space, corpus, init_from))
             corpus.encode()  # written now, and then mapped into memory by every process

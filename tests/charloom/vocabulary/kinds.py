@@ -1,6 +1,7 @@
 """A vocabulary of each kind, made of one small text, for tests."""
 
-from charloom.vocabulary import NO_SPECIAL, SpecialTokens, TokensConfig, Vocabulary
+from charloom.tokens_config import TokensConfig
+from charloom.vocabulary import NO_SPECIAL, SpecialTokens, Vocabulary, vocabulary_builder
 
 TEXT = (
     "The cat didn't sit; the café was closed (at 3.5 p.m.).\n\n"
@@ -22,7 +23,7 @@ KEEPING = [name for name in CONFIGS if name != "lower-words"]
 
 def made(name: str, text: str = TEXT, special: SpecialTokens = NO_SPECIAL) -> Vocabulary:
     """The vocabulary of a text."""
-    builder = CONFIGS[name].builder()
+    builder = vocabulary_builder(CONFIGS[name])
     builder.put(text)
     return builder.build(special)
 

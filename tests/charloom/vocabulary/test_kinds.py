@@ -18,6 +18,7 @@ from charloom.vocabulary import (
     digest,
     id_type,
     read_vocabulary,
+    vocabulary_builder,
 )
 from charloom.vocabulary.cuts import BLOCK, MAX_TOKEN
 from tests.charloom.vocabulary.kinds import CONFIGS, KEEPING, TEXT, VOCABULARIES, made
@@ -82,7 +83,7 @@ def test_the_ids_of_a_text_do_not_depend_on_how_it_is_cut(name, text, cuts, time
 def test_a_text_in_pieces_has_the_vocabulary_of_the_whole(name, text, cuts):
     if name == "bpe" and len(text) % 5:  # it is slower
         return
-    builder = CONFIGS[name].builder()
+    builder = vocabulary_builder(CONFIGS[name])
     for part in parts(f"x{text}", cuts):
         builder.put(part)
     assert builder.build() == made(name, f"x{text}")

@@ -1,12 +1,13 @@
 import pytest
 
 from charloom.errors import ConfigError
-from charloom.vocabulary import SMILES, TokensConfig, Vocabulary
+from charloom.tokens_config import TokensConfig
+from charloom.vocabulary import SMILES, Vocabulary, vocabulary_builder
 from charloom.vocabulary.pattern import compiled, split_matches
 
 
 def vocabulary_of(text: str, **options: object) -> Vocabulary:
-    builder = TokensConfig(**options).builder()  # type: ignore[arg-type]
+    builder = vocabulary_builder(TokensConfig(**options))  # type: ignore[arg-type]
     builder.put(text)
     return builder.build()
 

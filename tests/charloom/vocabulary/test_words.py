@@ -2,7 +2,8 @@ import time
 
 import pytest
 
-from charloom.vocabulary import TokensConfig, Vocabulary, WordVocabulary
+from charloom.tokens_config import TokensConfig
+from charloom.vocabulary import Vocabulary, WordVocabulary, vocabulary_builder
 
 
 def tokens(kind: str, text: str, **options: object) -> list[str]:
@@ -12,7 +13,7 @@ def tokens(kind: str, text: str, **options: object) -> list[str]:
 
 
 def vocabulary_of(kind: str, text: str, **options: object) -> Vocabulary:
-    builder = TokensConfig(kind, **options).builder()  # type: ignore[arg-type]
+    builder = vocabulary_builder(TokensConfig(kind, **options))  # type: ignore[arg-type]
     builder.put(text)
     return builder.build()
 
@@ -76,7 +77,7 @@ def test_the_most_frequent_words_are_kept_and_ties_are_broken_by_code_points():
 
 
 def test_words_never_run_together_at_the_end_of_a_record():
-    builder = TokensConfig("words").builder()
+    builder = vocabulary_builder(TokensConfig("words"))
     for record in ("one two", "three"):
         builder.put(record)
         builder.finish()

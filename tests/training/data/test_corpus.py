@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from charloom import text_file
 from charloom.errors import ConfigError
 from charloom.text_file import UnreadableTextError
-from charloom.vocabulary import CharacterBuilder
+from charloom.vocabulary import CharacterBuilder, vocabulary_builder
 from tests.charloom.vocabulary.byte_pairs import BytePairBuilder
 from tests.charloom.vocabulary.kinds import CONFIGS, KEEPING, TEXT
 from training.data.beginnings import line_beginnings
@@ -198,7 +198,7 @@ def test_control_characters_are_named(text, said, tmp_path):
 def test_lines_begin_behind_newlines_whatever_tokens_are(kind, tmp_path):
     path = tmp_path / "text"
     path.write_text(TEXT, encoding="utf-8")
-    read = read_corpus(path, CorpusConfig(0.5, 0.5), builder=CONFIGS[kind].builder())
+    read = read_corpus(path, CorpusConfig(0.5, 0.5), builder=vocabulary_builder(CONFIGS[kind]))
     vocabulary, ids = read.vocabulary, read.part("train")
     newline = vocabulary.find("\n")
     assert newline is not None
@@ -214,7 +214,9 @@ def test_both_parts_of_a_text_are_encoded_wherever_it_is_divided(kind, tmp_path)
     text = TEXT.replace("\n", " ")
     path.write_text(text, encoding="utf-8")
     for share in range(1, 20):
-        read = read_corpus(path, CorpusConfig(share / 20, 1 - share / 20), builder=CONFIGS[kind].builder())
+        read = read_corpus(
+            path, CorpusConfig(share / 20, 1 - share / 20), builder=vocabulary_builder(CONFIGS[kind])
+        )
         assert len(read.ids) == sum(read.parts)
         if kind in KEEPING and read.vocabulary.unknown is None:
             assert read.vocabulary.decode(read.part("train")) == text[: read.characters[0]]
@@ -224,5 +226,5 @@ def test_control_characters_are_noted_where_tokens_are_texts(tmp_path):
     path = tmp_path / "text"
     path.write_text("a\x07b c\n" * 3, encoding="utf-8")
     for kind, config in CONFIGS.items():
-        notes = read_corpus(path, CorpusConfig(), builder=config.builder()).notes
+        notes = read_corpus(path, CorpusConfig(), builder=vocabulary_builder(config)).notes
         assert any("U+0007" in note for note in notes) == (kind not in ("bpe", "bytes"))

@@ -1,6 +1,5 @@
 """The options of tokens: what the tokens of a new model are, and how many of them there can be."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -8,20 +7,8 @@ from msgspec import Meta
 
 from charloom.errors import ConfigError, require
 from charloom.ranges import check_ranges
-from charloom.vocabulary.byte_pair import BytePairBuilder
-from charloom.vocabulary.character import CharacterBuilder
-from charloom.vocabulary.lower_words import lower_word_builder
-from charloom.vocabulary.pattern import SMILES, compiled, pattern_builder
-from charloom.vocabulary.single_bytes import ByteBuilder
-from charloom.vocabulary.special import VocabularyError
-from charloom.vocabulary.vocabulary import VocabularyBuilder
-from charloom.vocabulary.words import word_builder
 
 TokenKind = Literal["characters", "words", "lower-words", "smiles", "regex", "bpe", "bytes"]
-WORDS = 10_000
-"""Words that a vocabulary has if nothing else is said; as many as textgenrnn's."""
-BYTE_PAIRS = 1024
-"""Tokens that a vocabulary of byte pairs has if nothing else is said."""
 FEWEST_BYTE_PAIRS = 257
 """The bytes and one pair."""
 
@@ -48,6 +35,9 @@ class TokensConfig:
         if kind == "regex":
             require(self.token_pattern is not None, "token_pattern", "is missing: tokens regex needs it")
         if self.token_pattern is not None:
+            from charloom.vocabulary import VocabularyError  # brings numpy, for which `--help` need not wait
+            from charloom.vocabulary.pattern import compiled
+
             require(kind == "regex", "token_pattern", f"is for tokens regex, not {kind}")
             try:
                 compiled(self.token_pattern)
@@ -69,21 +59,3 @@ class TokensConfig:
             "min_count",
             f"must be 1 with tokens {kind}, which lack nothing",
         )
-
-    def builder(self) -> VocabularyBuilder:
-        """Returns what makes the vocabulary of a text.
-
-        Raises:
-            MissingTokenizersError: it is one of byte pairs, whose library is not installed.
-        """
-        size, rare = self.vocabulary_size, self.min_count
-        builders: Mapping[TokenKind, Callable[[], VocabularyBuilder]] = {
-            "characters": lambda: CharacterBuilder(rare),
-            "words": lambda: word_builder(rare, size or WORDS),
-            "lower-words": lambda: lower_word_builder(rare, size or WORDS),
-            "smiles": lambda: pattern_builder(SMILES, rare, size),
-            "regex": lambda: pattern_builder(self.token_pattern or "", rare, size),
-            "bpe": lambda: BytePairBuilder(size or BYTE_PAIRS),
-            "bytes": ByteBuilder,
-        }
-        return builders[self.tokens]()
