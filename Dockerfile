@@ -22,10 +22,10 @@ COPY writing writing
 FROM build AS build-serve
 # serve-gpu brings onnxruntime for CUDA in place of the one for CPUs.
 ARG SERVE=serve
-RUN /opt/charloom/bin/pip install -c constraints.txt ".[${SERVE}]"
+RUN /opt/charloom/bin/pip install -c constraints.txt ".[${SERVE},bpe]"
 
 FROM build AS build-train
-RUN /opt/charloom/bin/pip install -c constraints.txt '.[train,export]'
+RUN /opt/charloom/bin/pip install -c constraints.txt '.[train,export,bpe]'
 
 FROM ${BASE} AS runtime
 ARG VERSION=0.1.0

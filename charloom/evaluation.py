@@ -30,7 +30,7 @@ class Measured:
     batches: EvaluationBatches
     """Its tokens, of which there is at least one."""
     characters: int
-    """Characters of the text that the tokens make."""
+    """Characters of the text that the tokens stand for."""
     skipped: int
     """Characters that the model does not know, which do not count."""
     seen: bool
@@ -123,7 +123,8 @@ def encode(text: str, name: str, config: EvaluationConfig, vocabulary: Vocabular
         tokens = vocabulary.encode(text, skip_unknown=config.skip_unknown)
     except UnknownCharacterError as error:
         raise EvaluationError(f"{name} has {error}; --skip-unknown leaves them out") from error
-    return tokens, len(text) - len(vocabulary.decode(tokens))
+    skipped = vocabulary.unknown_pieces(text) if config.skip_unknown else []
+    return tokens, sum(len(piece) for _, piece in skipped)
 
 
 def nothing(name: str, part: Part, what: str) -> EvaluationError:

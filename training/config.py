@@ -33,7 +33,7 @@ class RegularisationConfig:
     output_dropout: Rate | None = None
     """Share of the last layer's outputs to drop."""
     token_dropout: Rate | None = None
-    """Share of the different characters that are not seen at all in a step."""
+    """Share of the different tokens that are not seen at all in a step."""
     weight_dropout: Rate | None = None
     """Share of the weights from a layer's state to its next state to drop."""
 
@@ -85,7 +85,7 @@ class RunConfig:
     """How long to train, and what to keep."""
 
     epochs: Annotated[float, Meta(ge=0, le=1e9)] = 0
-    """Times to read the training text; 0 takes as many as make 15 million characters, at most 100."""
+    """Times to read the training text; 0 takes as many as make 15 million tokens, at most 100."""
     max_minutes: Annotated[float, Meta(ge=0)] = 0
     """Minutes after which to end, with a learning rate that falls in time for it; 0 sets no limit."""
     evaluate_every: Annotated[int, Meta(ge=0)] = 0

@@ -4,20 +4,19 @@ A run that is resumed gets its own vocabulary back in the same way: joined to th
 what it is.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from charloom.errors import CharloomError
+from charloom.tokens_config import TokensConfig, VocabularyOrigin
 from charloom.vocabulary import (
     NO_SPECIAL,
-    CharacterBuilder,
     LabelError,
     SpecialTokens,
     Vocabulary,
     VocabularyBuilder,
+    vocabulary_builder,
 )
 from training.checkpoint import load_checkpoint
-from training.data.config import CorpusConfig, VocabularyOrigin
 
 NAMED = 10
 """Tokens that a message names, at the most."""
@@ -42,6 +41,10 @@ class JoinedBuilder:
         """See VocabularyBuilder."""
         self.text.put(piece)
 
+    def finish(self) -> None:
+        """See VocabularyBuilder."""
+        self.text.finish()
+
     def build(self, special: SpecialTokens = NO_SPECIAL) -> Vocabulary:
         """See VocabularyBuilder.
 
@@ -51,25 +54,23 @@ class JoinedBuilder:
         return joined(self.model, self.text.build(special), self.origin)
 
 
-def vocabulary_builder(
-    start: Path | None,
-    config: CorpusConfig,
-    builder: Callable[[int], VocabularyBuilder] = CharacterBuilder,
-) -> Callable[[int], VocabularyBuilder]:
-    """Returns what begins to make the vocabulary of a run.
+def run_vocabulary_builder(start: Path | None, config: TokensConfig) -> VocabularyBuilder:
+    """Returns what makes the vocabulary of a run.
 
     Args:
         start: the checkpoint, or run, that the run begins with or goes on from; None for a new model.
-        config: how the text is read.
-        builder: begins what makes the vocabulary of the text alone.
+        config: what the tokens of the text are, and which of them and of the model's the run has.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
+        MissingTokenizersError: tokens are byte pairs, whose library is not installed.
     """
-    if start is None:
-        return builder
-    model = load_checkpoint(start).vocabulary
-    return lambda min_count: JoinedBuilder(builder(min_count), model, config.vocabulary)
+    builder = vocabulary_builder(config)
+    return (
+        builder
+        if start is None
+        else JoinedBuilder(builder, load_checkpoint(start).vocabulary, config.vocabulary)
+    )
 
 
 def joined(model: Vocabulary, text: Vocabulary, origin: VocabularyOrigin) -> Vocabulary:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Argument, ArgumentCollection
 from cyclopts.config import Dict
 
+from charloom.tokens_config import TokensConfig
 from training.options import FLAT, Options
 from training.presets import PRESETS, PresetName
 
@@ -50,10 +51,20 @@ def fallbacks(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
         return
     if start is not None:
         from training.checkpoint import load_checkpoint
+        from training.run import stored_options
 
-        fill(asdict(load_checkpoint(start).config), f"the checkpoint {start}:")
+        checkpoint = load_checkpoint(start)
+        fill(asdict(checkpoint.config), f"the checkpoint {start}:")
+        if value("--tokens") is None:
+            fill(kind_of_tokens(stored_options(checkpoint).tokens), f"the checkpoint {start}:")
     if preset is not None:
         fill(PRESETS[preset], f"the preset {preset}:")
+
+
+def kind_of_tokens(config: TokensConfig) -> dict[str, Any]:
+    """Returns the options that say what a token is, of a model that another one goes on from."""
+    values = {"tokens": config.tokens, "token_pattern": config.token_pattern}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def train(
@@ -83,7 +94,7 @@ def train(
     from training.data.corpus import ShortTextError
     from training.data.read_corpus import read_corpus
     from training.defaults import settled
-    from training.fine_tuning import TransferError, vocabulary_builder
+    from training.fine_tuning import TransferError, run_vocabulary_builder
     from training.folder import FILES, RunFolder, spare_texts
     from training.hardware import enough_memory, resolve
     from training.interrupt import StoppedError
@@ -113,8 +124,7 @@ def train(
                 folder.lock()
             folder.check(resume=resume, overwrite=overwrite)
             ranks.lanes(options.batches.batch)
-            start = folder.last if resume else init_from
-            builder = vocabulary_builder(start, options.corpus)
+            builder = run_vocabulary_builder(folder.last if resume else init_from, options.tokens)
             return read_corpus(texts, options.corpus, out, builder, options.records)
 
         def occupy() -> None:

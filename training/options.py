@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from cyclopts import Parameter
 
 from charloom.records.config import RecordsConfig
+from charloom.tokens_config import TokensConfig
 from networks.recurrent.config import RecurrentConfig
 from training.config import HardwareConfig, OptimizerConfig, RegularisationConfig, RunConfig
 from training.data.config import BatchConfig, CorpusConfig
@@ -47,6 +48,7 @@ class Options:
     """Kind and size of the network; from Python it may be of any kind in the registry."""
     regularisation: Annotated[RegularisationConfig, FLAT] = field(default_factory=RegularisationConfig)
     records: Annotated[RecordsConfig, FLAT] = field(default_factory=RecordsConfig)
+    tokens: Annotated[TokensConfig, FLAT] = field(default_factory=TokensConfig)
     corpus: Annotated[CorpusConfig, FLAT] = field(default_factory=CorpusConfig)
     batches: Annotated[BatchConfig, FLAT] = field(default_factory=BatchConfig)
     optimizer: Annotated[OptimizerConfig, FLAT] = field(default_factory=OptimizerConfig)

@@ -62,7 +62,8 @@ def resumed(
     """Makes the run in the folder ready, as its last checkpoint left it.
 
     Raises:
-        ResumeError: the text is another one, or an option differs that must not.
+        ResumeError: the text is another one, or an option differs that must not, or a library finds other
+            tokens in the text than it found before.
     """
     last = load_checkpoint(folder.last, networks, vocabularies)
     stored = stored_options(last)

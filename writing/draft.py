@@ -39,6 +39,19 @@ class Draft:
             return Draft((*self.edits[:-1], Edit(self.edits[-1].text + text, "you")))
         return self.added(text, "you")
 
+    def retyped(self, count: int, text: str) -> "Draft":
+        """With what you typed in place of the last so many characters, with which it may begin."""
+        last = self.text[len(self.text) - count :]
+        if text.startswith(last):
+            return self.typed(text[count:])
+        edits = list(self.edits)
+        while count:
+            edit = edits.pop()
+            kept = edit.text[: max(0, len(edit.text) - count)]
+            count -= len(edit.text) - len(kept)
+            edits += [replace(edit, text=kept)] if kept else []
+        return Draft(tuple(edits)).typed(text)
+
     def back(self) -> "Draft":
         """Without the last edit, which can be redone."""
         return Draft(self.edits[:-1], (*self.undone, self.edits[-1]))

@@ -25,6 +25,8 @@ MAX_CHARACTERS = 20_000
 
 StopPattern = re.Pattern[str]
 LINE = re.compile(r"\n")
+WORD_BEGUN = re.compile(r"\s?\S*\Z")
+"""The last word, which may go on, with the space before it."""
 SENTENCE = re.compile(r"""\S\n(?=\n)|[.!?…]["'”’»)\]]*(?=\s)|[。！？]""")  # noqa: RUF001
 """The marks that end a sentence, once it is sure that a space follows them; or the end of a paragraph."""
 STOP_PATTERNS: Mapping[str, StopPattern | None] = {"go": None, "line": LINE, "sentence": SENTENCE}
@@ -127,6 +129,10 @@ class Writer:
         self._drafts: dict[str, Draft] = {FIRST: Draft()}
         self._suggestions: tuple[Suggestion, ...] = ()
         self._saved = {""}
+        self._has_words = False
+        """Whether the model has tokens of several characters."""
+        self._word, self._word_length = "", 0
+        """The word that you are typing, and how many characters it has as the model read it."""
         self._begin()
 
     @property
@@ -154,9 +160,13 @@ class Writer:
         )
 
     def type(self, text: str) -> None:
-        """Adds your text."""
-        added = self._ask(lambda: self._feed(text))
-        self._follow(self.draft.typed(added))
+        """Adds your text; a word that you are typing is read anew as a whole, since it may be one token."""
+        typed, added, replaced = self._ask(lambda: self._type(text))
+        self._follow(self.draft.retyped(replaced, added))
+        match = WORD_BEGUN.search(typed)
+        word = match.group() if match else ""
+        self._word = word if added.endswith(word) else typed
+        self._word_length = len(word) if added.endswith(word) else len(added)
 
     def pick(self, place: int) -> None:
         """Adds the suggestion at a place, from 0; half a character is shown once its other half is added."""
@@ -214,11 +224,12 @@ class Writer:
     def switch(self, name: str) -> None:
         """Goes on in another version."""
         assert name in self._drafts, "one of those that are shown"
-        self._current, self._suggestions = name, ()
+        self._current, self._suggestions, self._word = name, (), ""
 
     def look_ahead(self) -> None:
         """Finds out what may come next."""
         self._suggestions = tuple(self._ask(lambda: self._session.suggest(self._count, self._branch())))
+        self._has_words = self._has_words or any(len(one.text) > 1 for one in self._suggestions)
 
     def state(self) -> bytes:
         """A state token of the current version."""
@@ -231,6 +242,7 @@ class Writer:
     def reconnect(self) -> None:
         """Begins a new conversation, which reads again what is shown; other versions, at their turn."""
         self._session.close()
+        self._word = ""
         self._begin()
         self._ask(self._branch)
 
@@ -255,7 +267,7 @@ class Writer:
 
     def _follow(self, draft: Draft) -> None:
         """Stands where the model stands."""
-        self._drafts[self._current], self._suggestions = draft, ()
+        self._drafts[self._current], self._suggestions, self._word = draft, (), ""
 
     def _branch(self) -> str:
         """The branch of the current version, which has read its text."""
@@ -267,12 +279,33 @@ class Writer:
         """Makes the branch of the current version from the beginning."""
         self._session.fork(self._current, BEGINNING)
         try:
-            if draft.text:
-                self._session.feed(draft.text, self._current)
+            read = self._session.feed(draft.text, self._current) if draft.text else ""
         except RefusedError:
             self._session.drop(self._current)
             raise
+        if read != draft.text:
+            self._session.drop(self._current)
+            raise RefusedError("the model has no tokens for what would stay")
         self._branches.add(self._current)
+
+    def _type(self, text: str) -> tuple[str, str, int]:
+        """Has the model read a text, and with it the word that it goes on with.
+
+        Gives both, what they add to the text, and how many characters of it they replace.
+        """
+        branch = self._branch()
+        if self._word and self._has_words and self._current not in self._picked:
+            word, length = self._word, self._word_length
+            try:
+                self._session.rewind(length, branch)
+            except RefusedError:  # the model wrote some of it, or it is longer ago than the server remembers
+                return text, self._feed(text), 0
+            try:
+                return word + text, self._session.feed(word + text, branch), length
+            except RefusedError:
+                self._session.feed(word, branch)
+                raise
+        return text, self._feed(text), 0
 
     def _feed(self, text: str) -> str:
         """Has the model read a text, in place of the rest of a character that was picked."""

@@ -1,7 +1,12 @@
 """Vocabularies: between a text and the token ids that a model reads and writes."""
 
+from charloom.vocabulary.builders import vocabulary_builder
+from charloom.vocabulary.byte_pair import BytePairBuilder, BytePairVocabulary, MissingTokenizersError
 from charloom.vocabulary.character import CharacterBuilder, CharacterVocabulary
+from charloom.vocabulary.lower_words import LowerWordVocabulary
+from charloom.vocabulary.pattern import SMILES, PatternVocabulary
 from charloom.vocabulary.registry import VOCABULARIES, VocabularyKinds, read_vocabulary
+from charloom.vocabulary.single_bytes import ByteVocabulary
 from charloom.vocabulary.special import (
     NO_SPECIAL,
     LabelColumn,
@@ -23,11 +28,16 @@ from charloom.vocabulary.vocabulary import (
     id_type,
     no_tokens,
 )
+from charloom.vocabulary.words import WordVocabulary
 
 __all__ = [
     "CONTEXT",
     "NO_SPECIAL",
+    "SMILES",
     "VOCABULARIES",
+    "BytePairBuilder",
+    "BytePairVocabulary",
+    "ByteVocabulary",
     "CharacterBuilder",
     "CharacterVocabulary",
     "Decoder",
@@ -35,6 +45,9 @@ __all__ = [
     "Ids",
     "LabelColumn",
     "LabelError",
+    "LowerWordVocabulary",
+    "MissingTokenizersError",
+    "PatternVocabulary",
     "SpecialTokens",
     "TokenIds",
     "Tokens",
@@ -43,8 +56,10 @@ __all__ = [
     "VocabularyBuilder",
     "VocabularyError",
     "VocabularyKinds",
+    "WordVocabulary",
     "digest",
     "id_type",
     "no_tokens",
     "read_vocabulary",
+    "vocabulary_builder",
 ]

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from charloom.vocabulary.special import NO_SPECIAL, SpecialTokens, TokenIds, VocabularyError
 from charloom.vocabulary.vocabulary import Ids, Tokens, UnknownCharacterError, Vocabulary, id_type
@@ -68,6 +69,12 @@ class CharacterVocabulary(Vocabulary):
     def encoder(self) -> "CharacterEncoder":
         """An encoder by a table of all code points, faster than `encode` for a long text."""
         return CharacterEncoder(self)
+
+    def unknown_pieces(self, text: str) -> list[tuple[int, str]]:
+        """See Vocabulary; a piece is a character."""
+        codes = code_points(text)
+        places = np.flatnonzero(~np.isin(codes, self._codes))
+        return [(place, text[place]) for place in places.tolist()]
 
     def decode(self, tokens: npt.ArrayLike) -> str:
         """See Vocabulary."""
@@ -188,13 +195,13 @@ class CharacterBuilder:
             counted = np.bincount(codes)
             self._counts[: len(counted)] += counted
 
-    def build(self, special: SpecialTokens = NO_SPECIAL) -> CharacterVocabulary:
-        """The vocabulary of the text so far, with these special tokens.
+    def finish(self) -> None:
+        """See VocabularyBuilder."""
 
-        Raises:
-            VocabularyError: there was none, or every character of it is rarer.
-        """
-        return CharacterVocabulary(map(chr, np.flatnonzero(self._counts >= self.min_count).tolist()), special)
+    def build(self, special: SpecialTokens = NO_SPECIAL) -> CharacterVocabulary:
+        """See VocabularyBuilder; the unknown token stands for rarer characters."""
+        kept = map(chr, np.flatnonzero(self._counts >= self.min_count).tolist())
+        return CharacterVocabulary(kept, replace(special, unknown=self.min_count > 1))
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:

@@ -133,6 +133,10 @@ class Vocabulary(Protocol):
         """An encoder of one text of any length, read in pieces."""
         ...
 
+    def unknown_pieces(self, text: str) -> list[tuple[int, str]]:
+        """The parts of a text that the vocabulary lacks, each with its place in characters, in order."""
+        ...
+
     def decode(self, tokens: npt.ArrayLike) -> str:
         """Turns token ids [T] into their text, without a character that is unfinished at their end.
 
@@ -180,14 +184,22 @@ class Vocabulary(Protocol):
 
 
 class VocabularyBuilder(Protocol):
-    """Makes a vocabulary of a text that is read in pieces."""
+    """Makes a vocabulary of texts that are read in pieces."""
 
     def put(self, piece: str) -> None:
         """Takes the next piece."""
         ...
 
+    def finish(self) -> None:
+        """Ends a text, such as a record: what comes next is another one."""
+        ...
+
     def build(self, special: SpecialTokens = NO_SPECIAL) -> Vocabulary:
-        """The vocabulary of the text so far, with these special tokens."""
+        """The vocabulary of the texts so far, with these special tokens, and an unknown one if it needs one.
+
+        Raises:
+            VocabularyError: there was no text, or every token of it is too rare.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ from itertools import accumulate, count, takewhile, zip_longest
 
 import numpy as np
 
-from charloom.vocabulary import CONTEXT, Tokens, Vocabulary, no_tokens
+from charloom.vocabulary import CONTEXT, Decoder, Tokens, Vocabulary, no_tokens
 from serving.engine.snapshot import Snapshot
 
 SPARSER = 4
@@ -120,6 +120,11 @@ class Tail:
         """The first place between two characters: the first tokens may be half of one."""
         return next((place for place in range(len(self.tokens)) if self._clean(place)), len(self.tokens))
 
+    def decoder(self, place: int) -> Decoder:
+        """A decoder that goes on with the token at a place."""
+        before = np.concatenate([self.before, self.tokens[max(0, place - CONTEXT) : place]])
+        return self.vocabulary.decoder(before[-CONTEXT:])
+
     @property
     def characters(self) -> int:
         """Characters that can be taken back."""
@@ -141,8 +146,7 @@ class Tail:
 
     def _clean(self, place: int) -> bool:
         """Whether no character is unfinished before the token at a place."""
-        before = np.concatenate([self.before, self.tokens[max(0, place - CONTEXT) : place]])
-        return not self.vocabulary.decoder(before[-CONTEXT:]).unfinished
+        return not self.decoder(place).unfinished
 
 
 def spaced(snapshots: Sequence[Snapshot], apart: int) -> Iterator[Snapshot]:

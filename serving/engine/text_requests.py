@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
 from charloom.options import InvalidRequestError, Violation
-from charloom.vocabulary import Tokens, UnknownCharacterError, Vocabulary
+from charloom.vocabulary import Vocabulary
 from serving.engine.request import Request, encode
 from serving.engine.snapshot import Labels
 
@@ -20,8 +21,8 @@ class TextToScore:
     unknown: int = 0
     """Number of its characters that the vocabulary lacks."""
     unread: tuple[tuple[int, str], ...] = ()
-    """Those of them that count although the model reads no token for them, in order: each with the number of
-    characters before it that the model does read."""
+    """Those of them that count although the model reads no token for them, in order: pieces of the text, each
+    with the number of characters before it that the model does read."""
 
 
 def texts_to_score(
@@ -53,17 +54,23 @@ def texts_to_score(
     end = np.array([] if vocabulary.end is None else [vocabulary.end], np.int64)
     prepared = []
     for index, text in enumerate(texts):
-        unknown = unknown_places(text, vocabulary)
+        unknown = vocabulary.unknown_pieces(text)
         leaves_out = bool(unknown) and (skip or vocabulary.unknown is None)
         known = encode(f"texts[{index}]", text, vocabulary, skip=leaves_out)
         record = np.concatenate([known, end])
         request = Request(
             read, len(record), 0, logprobs=0, ranks=ranks, labels=labels, replay=record, scored=True
         )
+        characters = sum(len(piece) for _, piece in unknown)
         counts = leaves_out and not skip
-        unread = tuple((place - n, text[place]) for n, place in enumerate(unknown)) if counts else ()
-        prepared.append(TextToScore(request, len(unknown), unread))
+        prepared.append(TextToScore(request, characters, unread_pieces(unknown) if counts else ()))
     return prepared
+
+
+def unread_pieces(unknown: Sequence[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
+    """Returns unknown pieces, each with the number of known characters before it instead of its place."""
+    before = accumulate((len(piece) for _, piece in unknown), initial=0)
+    return tuple((place - n, piece) for (place, piece), n in zip(unknown, before, strict=False))
 
 
 def embedding_requests(
@@ -84,20 +91,3 @@ def embedding_requests(
         if not len(text):
             raise InvalidRequestError([Violation(f"texts[{index}]", "is empty: nothing has no vector")])
     return [Request(text, 0, 0, labels=labels, returns_state=True) for text in encoded]
-
-
-def unknown_places(text: str, vocabulary: Vocabulary) -> list[int]:
-    """Returns the places of the characters of a text that a vocabulary lacks."""
-    if not has_unknown(text, vocabulary):
-        return []
-    unknown = {character for character in set(text) if has_unknown(character, vocabulary)}
-    return [place for place, character in enumerate(text) if character in unknown]
-
-
-def has_unknown(text: str, vocabulary: Vocabulary) -> bool:
-    """Returns whether a text has characters that a vocabulary lacks."""
-    try:
-        tokens: Tokens = vocabulary.encode(text)
-    except UnknownCharacterError:
-        return True
-    return vocabulary.unknown is not None and vocabulary.unknown in tokens

@@ -14,7 +14,7 @@ class TextScorer:
         Args:
             text: the text.
             vocabulary_size: V; what is no token has this id, and the rank after all tokens.
-            unknown_logprob: log-probability of a character that the vocabulary lacks, in nats.
+            unknown_logprob: log-probability of what the vocabulary lacks, in nats.
         """
         self._text = text
         self._size = vocabulary_size
@@ -42,6 +42,6 @@ class TextScorer:
     def _add_unread(self, part: Score) -> None:
         """Adds the characters that come after those whose tokens have come."""
         while self._left and self._left[-1][0] <= self._read:
-            _, character = self._left.pop()
+            _, piece = self._left.pop()
             rank = [self._size + 1] if self._text.request.ranks else []
-            part.add([self._size], [self._unknown_logprob], [character], rank)
+            part.add([self._size], [self._unknown_logprob], [piece], rank)

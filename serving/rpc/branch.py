@@ -21,6 +21,7 @@ from serving.engine.request import Request, encode
 from serving.engine.update import Finish, Update
 from serving.rpc import convert, state_token
 from serving.rpc.convert import Text
+from serving.rpc.encoding import EncodingThread
 from serving.rpc.limits import RequestLimits
 from serving.rpc.security.sealing import Sealer
 from serving.rpc.state_token import DELIVERY_FIELDS
@@ -36,6 +37,7 @@ class ConversationContext:
     text: Text
     limits: RequestLimits
     sealer: Sealer
+    encoding: EncodingThread
     caller: bytes | None = None
     """Owner of its state tokens."""
 
@@ -134,11 +136,15 @@ class Branch:
         """Reads a text of at most the length of a prompt, and then tokens."""
         if violations := list(self._unfit(message)):
             raise InvalidRequestError(violations)
-        encoded = encode("text", message.text, self._vocabulary, self._delimiter, skip=message.skip_unknown)
-        fed = np.concatenate([encoded, np.array(message.token_ids, np.int64)])
-        added = "".join(self._vocabulary.decoder(self.history.here.recent).put(fed))
+        fed, added = await self._context.encoding.run(len(message.text), lambda: self._to_feed(message))
         await self._read(self.history, fed)
         return pb.Fed(text=None if added == message.text else added)
+
+    def _to_feed(self, message: pb.Feed) -> tuple[Tokens, str]:
+        """Returns the tokens [T] of a feed, and the text that they add."""
+        encoded = encode("text", message.text, self._vocabulary, self._delimiter, skip=message.skip_unknown)
+        fed = np.concatenate([encoded, np.array(message.token_ids, np.int64)])
+        return fed, "".join(self._vocabulary.decoder(self.history.here.recent).put(fed))
 
     def _unfit(self, message: pb.Feed) -> Iterator[Violation]:
         """Yields what of a feed cannot be read."""
@@ -162,7 +168,7 @@ class Branch:
         self, message: pb.GenerateRequest, stopped: asyncio.Event
     ) -> AsyncIterator[pb.GenerateResponse]:
         """Generates a text; however it ends, the branch is then after the last token that was sent."""
-        request = self._to_request(message)
+        request = await self._context.encoding.run(len(message.prompt), lambda: self._to_request(message))
         text = PartialText(self._vocabulary.end, self.history, [request.prompt])
         yield convert.to_start(self._context.text, request)
         last: pb.GenerateResponse | None = None
@@ -219,6 +225,9 @@ class Branch:
         end = tail.last_characters(count) if field == "characters" else tail.last_tokens(count)
         history, to_read = self.history.back(end.tokens)
         again = encode(field, end.stays, self._vocabulary, skip=False)
+        if "".join(tail.decoder(len(tail.tokens) - end.tokens).put(again)) != end.stays:
+            reason = f"would leave {end.stays!r} of a token, which no tokens of the model make"
+            raise InvalidRequestError([Violation(field, f"{reason}: go back by tokens")])
         await self._read(history, np.concatenate([to_read, again]))
         return end.goes
 

@@ -29,6 +29,7 @@ from serving.rpc.call_streams import CallStreams, Submission
 from serving.rpc.calls import current_call
 from serving.rpc.conversation import ConversationCall
 from serving.rpc.convert import Text
+from serving.rpc.encoding import EncodingThread
 from serving.rpc.limits import ConversationLimits, RequestLimits
 from serving.rpc.resolver import Resolver
 from serving.rpc.security.sealing import Sealer
@@ -54,6 +55,7 @@ class Servicer(CharloomServiceServicer):
         self.sealer = sealer
         self.conversation_limits = conversation_limits
         self.resolver = Resolver(models, limits, sealer)
+        self.encoding = EncodingThread()
         self.retry_after = RetryAfter()
         """For clients refused because there are too many conversations."""
         self.draining = False
@@ -77,7 +79,7 @@ class Servicer(CharloomServiceServicer):
                 text.model, lambda engine, deadline: engine.submit_texts(resolved, deadline, n), text
             )
 
-        async with self._streams(request.model, context, prepare) as streams:
+        async with self._streams(request.model, len(request.prompt), context, prepare) as streams:
             assert streams.text is not None, "a text is generated"
             timers = {stream: streams.model.metrics.token_timer() for stream in streams.index}
             yield convert.to_start(streams.text, streams.reader.streams[0].request)
@@ -118,7 +120,8 @@ class Servicer(CharloomServiceServicer):
             requests = [text.request for text in prepared]
             return Submission(model, lambda engine, deadline: engine.submit_all(requests, deadline))
 
-        async with self._streams(request.model, context, prepare) as streams:
+        size = texts.size(request.texts, request.prompt)
+        async with self._streams(request.model, size, context, prepare) as streams:
             async for update in streams.updates():
                 if update is None:
                     yield pb.ScoreResponse()
@@ -136,7 +139,7 @@ class Servicer(CharloomServiceServicer):
             requests = texts.to_read(request, model.bundle, self.limits)
             return Submission(model, lambda engine, deadline: engine.submit_all(requests, deadline))
 
-        async with self._streams(request.model, context, prepare) as streams:
+        async with self._streams(request.model, texts.size(request.texts), context, prepare) as streams:
             vectors = [pb.Embedding() for _ in streams.index]
             async for update in streams.updates():
                 if update is not None and update.snapshot is not None:
@@ -185,11 +188,14 @@ class Servicer(CharloomServiceServicer):
 
     @asynccontextmanager
     async def _streams(
-        self, name: str, context: Context, prepare: Callable[[], Submission]
+        self, name: str, characters: int, context: Context, prepare: Callable[[], Submission]
     ) -> AsyncIterator[CallStreams]:
-        """Admits a call and yields its streams; however it ends, they are aborted and it is counted."""
+        """Admits a call with a text of so many characters, and yields its streams.
+
+        However it ends, they are aborted and it is counted.
+        """
         try:
-            streams = self._admit(name, context, prepare)
+            streams = await self._admit(name, characters, context, prepare)
         except CharloomError as error:
             await abort(context, error)
         outcome = ""
@@ -210,13 +216,15 @@ class Servicer(CharloomServiceServicer):
             outcome = outcome or current_call().outcome or "cancelled"
             streams.model.metrics.count_request(outcome)
 
-    def _admit(self, name: str, context: Context, prepare: Callable[[], Submission]) -> CallStreams:
+    async def _admit(
+        self, name: str, characters: int, context: Context, prepare: Callable[[], Submission]
+    ) -> CallStreams:
         """Admits a call; raises CharloomError, and counts it, if it cannot be served."""
         try:
-            if self.draining:
-                raise DrainingError
+            self._check_draining()
             self._check_capacity(name)
-            submission = prepare()
+            submission = await self.encoding.run(characters, prepare)
+            self._check_draining()
             name = current_call().model = submission.model.name
             remaining = context.time_remaining()
             deadline = None if remaining is None else time.monotonic() + remaining
@@ -228,6 +236,11 @@ class Servicer(CharloomServiceServicer):
             else:
                 self.metrics.rejections.labels("", code_name(error)).inc()
             raise
+
+    def _check_draining(self) -> None:
+        """Raises DrainingError if the server shuts down."""
+        if self.draining:
+            raise DrainingError
 
     def _check_capacity(self, name: str) -> None:
         """Raises OverloadedError for a full model, before the request is read: refusing must be cheap."""
@@ -252,15 +265,14 @@ class Servicer(CharloomServiceServicer):
         if len(self.conversations) + self.opening >= self.conversation_limits.max_conversations:
             raise OverloadedError(self.conversation_limits.max_conversations, self.retry_after.next())
         first = await self._first(commands)
-        if self.draining:
-            raise DrainingError
+        self._check_draining()
         if not first.HasField("open"):
             raise InvalidRequestError([Violation("open", "must be the first command")])
         call = current_call()
         text, opening = self._resolver().resolve_conversation(first.open, call.caller.identity)
         call.model = text.model.name
         origin = opening.origin or await first_snapshot(text, opening)
-        shared = ConversationContext(text, self.limits, self.sealer, call.caller.identity)
+        shared = ConversationContext(text, self.limits, self.sealer, self.encoding, call.caller.identity)
         return ConversationCall(shared, self.conversation_limits, origin)
 
     async def _first(self, commands: AsyncIterator[pb.ConverseRequest]) -> pb.ConverseRequest:

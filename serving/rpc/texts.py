@@ -18,7 +18,7 @@ def to_scored(message: pb.ScoreRequest, model: Model, limits: RequestLimits) -> 
     Raises:
         InvalidRequestError: there is no text, or too much, or the model cannot score it.
     """
-    check_size(message.texts, limits, len(message.prompt))
+    check_size(message.texts, limits, message.prompt)
     return model.texts_to_score(
         message.texts,
         message.prompt,
@@ -45,12 +45,16 @@ def to_read(message: pb.EmbedRequest, bundle: Bundle, limits: RequestLimits) -> 
     )
 
 
-def check_size(texts: Sequence[str], limits: RequestLimits, more: int = 0) -> None:
+def size(texts: Sequence[str], prompt: str = "") -> int:
+    """Returns the number of characters of texts and of the prompt that is read before each."""
+    return sum(map(len, texts)) + len(prompt)
+
+
+def check_size(texts: Sequence[str], limits: RequestLimits, prompt: str = "") -> None:
     """Raises InvalidRequestError unless there are texts, and no more than a request may have."""
     if not 1 <= len(texts) <= limits.max_texts:
         reason = f"must be 1 to {limits.max_texts} here, not {len(texts)}"
         raise InvalidRequestError([Violation("texts", reason)])
-    size = sum(map(len, texts)) + more
-    if size > limits.max_prompt:
-        reason = f"must have at most {limits.max_prompt} characters together here, not {size}"
+    if (length := size(texts, prompt)) > limits.max_prompt:
+        reason = f"must have at most {limits.max_prompt} characters together here, not {length}"
         raise InvalidRequestError([Violation("texts", reason)])

@@ -53,7 +53,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         hardware=HardwareConfig(device="cpu", precision="float32"),
         preview=PreviewConfig(preview_length=0),
     )
-    corpus = read_corpus(text, options.corpus, builder=BytePairBuilder)
+    corpus = read_corpus(text, options.corpus, builder=BytePairBuilder())
     folder, hardware = RunFolder(out / "run"), resolve(options.hardware)
     folder.open(overwrite=False)
     fresh(options, corpus, hardware, folder, Reporter(), networks=WINDOWS, vocabularies=BYTE_PAIRS).run()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from charloom.vocabulary import (
+    VOCABULARIES,
     CharacterVocabulary,
     UnknownCharacterError,
     VocabularyError,
@@ -26,6 +27,40 @@ NEARLY = st.fixed_dictionaries(
     {"kind": st.just("character") | JSON, "characters": st.lists(CHARACTERS | TEXTS, max_size=30) | JSON},
     optional={"more": JSON},
 )
+
+
+OF_OTHER_KINDS = st.fixed_dictionaries(
+    {"kind": st.sampled_from([*VOCABULARIES]) | JSON},
+    optional={
+        "tokens": st.lists(st.sampled_from(["the", " cat", "!", "\n", "ab", "a", "A"]) | TEXTS, max_size=9)
+        | JSON,
+        "pattern": st.sampled_from(["a+", "(", "[ab]*", r"\b", r"\C", "(a{99}){99}"]) | TEXTS | JSON,
+        "merges": st.lists(st.lists(st.integers(-1, 260), max_size=3), max_size=5) | JSON,
+        "unknown": st.booleans() | JSON,
+        "end": st.booleans() | JSON,
+        "more": JSON,
+    },
+)
+
+
+def test_stored_vocabularies_of_all_kinds(rounds: Rounds) -> None:
+    def check(case: tuple[Any, str]) -> None:
+        stored, text = case
+        try:
+            vocabulary = read_vocabulary(stored)
+        except VocabularyError:
+            return
+        again = read_vocabulary(json.loads(json.dumps(vocabulary.to_json())))
+        assert again == vocabulary
+        vocabulary.decode(np.arange(vocabulary.size))
+        known = vocabulary.encode(text, skip_unknown=True)
+        assert known.max(initial=0) < vocabulary.ids.ordinary
+        if vocabulary.kind != "lower-words":
+            assert len(vocabulary.decode(known)) == len(text) - sum(
+                len(piece) for _, piece in vocabulary.unknown_pieces(text)
+            )
+
+    rounds.run(st.tuples(OF_OTHER_KINDS, TEXTS), check)
 
 
 def test_stored_vocabularies(rounds: Rounds) -> None:

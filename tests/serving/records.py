@@ -1,4 +1,7 @@
-"""Models of records, of random weights: their texts end, may be labelled, and have an unknown token."""
+"""Models of random weights: of records, and of any tokens.
+
+Records end, may be labelled, and have an unknown token.
+"""
 
 from collections.abc import Sequence
 from functools import cache
@@ -9,7 +12,15 @@ import torch
 
 from charloom.bundle import Bundle
 from charloom.execution_class import Precision
-from charloom.vocabulary import CharacterVocabulary, LabelColumn, SpecialTokens, no_tokens
+from charloom.tokens_config import TokensConfig
+from charloom.vocabulary import (
+    CharacterVocabulary,
+    LabelColumn,
+    SpecialTokens,
+    Vocabulary,
+    no_tokens,
+    vocabulary_builder,
+)
 from export.build import build_graphs
 from export.exporter import Contents
 from networks.recurrent.config import RecurrentConfig
@@ -39,7 +50,16 @@ def record_bundle(
     cells: int = 24,
 ) -> Bundle:
     """A bundle in memory of a network whose weights are random, with these special tokens."""
-    vocabulary = CharacterVocabulary(characters, special)
+    return random_bundle(CharacterVocabulary(characters, special), training, precisions, cells)
+
+
+def random_bundle(
+    vocabulary: Vocabulary,
+    training: dict[str, Any] = TRAINING,
+    precisions: Sequence[Precision] = PRECISIONS,
+    cells: int = 24,
+) -> Bundle:
+    """A bundle in memory of a network over any vocabulary, whose weights are random."""
     config = RecurrentConfig("lstm", 1, cells, 0)
     model = RecurrentModel(config, vocabulary.inputs, vocabulary.size).eval()
     torch.manual_seed(1)
@@ -55,6 +75,17 @@ def record_bundle(
     for precision in precisions:
         contents.add(build_graphs(model, precision, unknown=vocabulary.unknown), {})
     return Bundle.in_memory(Path("records"), contents.manifest(), contents.files)
+
+
+@cache
+def token_model(
+    tokens: TokensConfig, text: str, precision: Precision = PRECISIONS[-1], threads: int = 1
+) -> Model:
+    """A model of a text's tokens, ready to run. No test may change it."""
+    builder = vocabulary_builder(tokens)
+    builder.put(text)
+    bundle = random_bundle(builder.build())
+    return Model.of(bundle, RunnerConfig("cpu", precision, threads), LARGEST)
 
 
 @cache

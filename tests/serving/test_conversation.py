@@ -28,6 +28,7 @@ from serving.model import Model
 from serving.models import Models
 from serving.rpc.branch import ConversationContext
 from serving.rpc.conversation import ConversationCall
+from serving.rpc.encoding import EncodingThread
 from serving.rpc.limits import ConversationLimits, RequestLimits
 from serving.rpc.resolver import Resolver
 from serving.rpc.security.sealing import Key, Sealer
@@ -82,7 +83,7 @@ class Talk:
         resolver = Resolver(Models([self.served]), limits, SEALER)
         text, opening = resolver.resolve_conversation(pb.Open(state=state))
         assert opening.origin is not None, "the model has no labels"
-        context = ConversationContext(text, limits, SEALER)
+        context = ConversationContext(text, limits, SEALER, EncodingThread())
         held = ConversationLimits(**{"max_history": HISTORY} | bounds)
         self.conversation = ConversationCall(context, held, opening.origin)
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charloom.options import GenerateOptions, seed_of
+from charloom.tokens_config import TokensConfig
 from charloom.vocabulary import Vocabulary
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
@@ -21,7 +22,7 @@ from serving.engine.update import Finish, Update
 from serving.model import Model
 from tests.conftest import PRECISIONS
 from tests.serving.conftest import LoadOnce, in_two_lengths
-from tests.serving.records import LABELLED, record_model
+from tests.serving.records import LABELLED, record_model, token_model
 
 PROMPTS = ("", "a", "The statement", "Съешь ", "for x in range(10):\n    print(x)\n" * 3, "👩‍🚀")
 SEEDS = st.integers(0, 3) | st.integers(0, 2**64 - 1)
@@ -70,7 +71,7 @@ class Guest:
         if options.min_tokens > options.max_tokens:
             options = replace(options, min_tokens=0)
         vocabulary = model.bundle.vocabulary
-        if vocabulary.end is not None:
+        if vocabulary.end is not None or vocabulary.kind != "character":
             options = replace(options, **known_tokens(options, vocabulary))
         columns = vocabulary.ids.special.labels
         labels = [column.values[options.max_tokens % len(column.values)] for column in columns]
@@ -79,13 +80,14 @@ class Guest:
 
 
 def known_tokens(options: GenerateOptions, vocabulary: Vocabulary) -> dict[str, Any]:
-    """The options that name tokens, without those that a small vocabulary lacks; some ignore ends."""
+    """The options that name tokens, without those that a vocabulary lacks; some ignore ends."""
     known = {
         name: tuple(token for token in tokens if find(token, vocabulary) is not None)
         for name, tokens in options.named_tokens.items()
     }
     biases = tuple(pair for pair in options.logit_bias if pair[0] in known["logit_bias"])
-    return known | {"logit_bias": biases, "ignore_end": options.max_tokens % 5 == 0}
+    ignores = vocabulary.end is not None and options.max_tokens % 5 == 0
+    return known | {"logit_bias": biases, "ignore_end": ignores}
 
 
 GUESTS = st.builds(
@@ -101,10 +103,17 @@ GUESTS = st.builds(
 )
 
 
-@pytest.fixture(scope="module", params=[*PRECISIONS, "records"])
+WORDS = "the cat sat, and the statement of an e or a x in range(10): \n s t e for them\n    print it\n" * 2
+TOKENS = {"words": TokensConfig("words"), "bpe": TokensConfig("bpe", vocabulary_size=300)}
+"""Models whose tokens are no characters."""
+
+
+@pytest.fixture(scope="module", params=[*PRECISIONS, "records", *TOKENS])
 def model(load_once: LoadOnce, bundle_dir: Path, request: pytest.FixtureRequest) -> Model:
     if request.param == "records":
         return record_model(LABELLED, threads=2)
+    if request.param in TOKENS:
+        return token_model(TOKENS[request.param], WORDS, threads=2)
     return load_once(bundle_dir, request.param, threads=2)
 
 

@@ -73,6 +73,8 @@ class FakeSession:
             raise RefusedError("too long ago")
         end = tail.last_characters(characters)
         again = self._encoded(end.stays)
+        if "".join(tail.decoder(len(tail.tokens) - end.tokens).put(again)) != end.stays:
+            raise RefusedError("no tokens make what would stay")
         self.tokens[branch] = np.concatenate([tokens[: len(tokens) - end.tokens], again])
 
     def suggest(self, count: int, branch: str) -> list[Suggestion]:

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from charloom.vocabulary import Vocabulary
 from tests.charloom.vocabulary.byte_pairs import BytePairVocabulary
+from tests.charloom.vocabulary.kinds import made
 from tests.writing.fake import ALPHABET, LETTERS, FakeSession
 from writing.writer import FIRST, LINE, SENTENCE, GoneError, RefusedError, Writer
 
@@ -318,3 +319,38 @@ def test_a_token_is_taken_back_in_part() -> None:
     assert one.text == talk.branches[FIRST] == "and."
     one.erase()
     assert one.text == talk.branches[FIRST] == "and"
+
+
+@pytest.mark.parametrize("kind", ["words", "lower-words", "bpe", "smiles", "bytes"])
+def test_a_word_is_read_as_one_however_many_keys_it_takes(kind):
+    vocabulary = made(kind)
+    session = FakeSession(
+        history=99, vocabulary=vocabulary, likely=tuple(range(vocabulary.ids.ordinary))[-9:]
+    )
+    writer = Writer(lambda: session, pause=0)
+    writer.look_ahead()
+    text = "The café sat; it was closed"
+    for key in text:
+        writer.type(key)
+        assert writer.text == session.branches[FIRST]
+    known = vocabulary.encode(text)
+    assert session.tokens[FIRST].tolist() == known.tolist()
+    assert writer.text == vocabulary.decode(known)
+    if kind != "words":
+        return
+    writer.type(" xyz")
+    assert writer.text == f"{vocabulary.decode(known)}\ufffd"
+    writer.type(" cat")
+    assert writer.text == f"{vocabulary.decode(known)}\ufffd cat"
+    writer.undo()
+    assert writer.text == session.branches[FIRST]
+    assert not writer.text.endswith("cat")
+
+
+def test_going_back_into_a_word_that_no_tokens_make_is_refused():
+    session = FakeSession(history=99, vocabulary=made("words"))
+    writer = Writer(lambda: session, pause=0)
+    writer.type("The cat")
+    with pytest.raises(RefusedError, match="no tokens"):
+        writer.erase()
+    assert writer.text == session.branches[FIRST] == "The cat"

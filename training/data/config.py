@@ -1,14 +1,12 @@
 """The options of the data: how a text is divided, and how it is read."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
 from charloom.errors import require
 from charloom.ranges import check_ranges
-
-VocabularyOrigin = Literal["union", "old", "new"]
 
 
 @dataclass(frozen=True)
@@ -20,12 +18,6 @@ class CorpusConfig:
     validation_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.1
     """Share of the text behind it, to validate on; the rest is a test at the end. Of records, the hash of
     each decides where it belongs."""
-    min_count: Annotated[int, Meta(ge=1)] = 1
-    """Times that a character occurs in the text, at the least, to be learnt; rarer ones become the unknown
-    token, which is never generated, and scored as what it stands for."""
-    vocabulary: VocabularyOrigin = "union"
-    """Tokens of a model that begins with --init-from: those of that model and of the text, union, of that
-    model alone, old, or of the text alone, new."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -51,7 +43,7 @@ class BatchConfig:
     batch: Annotated[int, Meta(ge=1)] = 32
     """Pieces of the text read side by side in a step."""
     length: Annotated[int, Meta(ge=1)] = 64
-    """Characters of each piece in a step, as far as gradients reach; the state goes on beyond."""
+    """Tokens of each piece in a step, as far as gradients reach; the state goes on beyond."""
     start_rate: Annotated[float, Meta(ge=0, le=0.5)] = 0.375
     """Share of the pieces, at least one of two or more, that begin a line in each step as a text without a
     prompt begins; 0: none."""

@@ -139,9 +139,12 @@ class Corpus(ABC):
 
 
 def control_notes(vocabulary: Vocabulary) -> list[str]:
-    """Says which control characters a text has, beside line ends and tabs; they come of a wrong encoding."""
-    controls = (*range(32), *range(127, 160))
-    found = [code for code in controls if chr(code) not in "\n\t" and vocabulary.find(chr(code)) is not None]
+    """Says which control characters a text has, beside line ends and tabs; they come of a wrong encoding.
+
+    A vocabulary of bytes does not say it: all of them are in it.
+    """
+    used = set("".join(entry for entry in vocabulary.entries if isinstance(entry, str))) - {"\n", "\t"}
+    found = [code for code in (*range(32), *range(127, 160)) if chr(code) in used]
     if not found:
         return []
     names = ", ".join(f"U+{code:04X}" for code in found)

@@ -1,6 +1,5 @@
 """Reads what a run is trained on: one continuous text, or records."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from charloom.records import RecordsConfig
@@ -17,7 +16,7 @@ def read_corpus(
     text: Path | Texts,
     config: CorpusConfig,
     folder: Path | None = None,
-    builder: Callable[[int], VocabularyBuilder] = CharacterBuilder,
+    builder: VocabularyBuilder | None = None,
     reading: RecordsConfig = RecordsConfig(),
 ) -> Corpus:
     """Reads and divides a text; in `folder` its token ids are kept, once they are made.
@@ -26,7 +25,7 @@ def read_corpus(
         text: its file or files.
         config: how to divide it.
         folder: of the run; without one the ids are kept in memory.
-        builder: begins what makes the vocabulary, without characters that occur less often.
+        builder: makes the vocabulary; by default one of characters.
         reading: how it is read as records, if it is.
 
     Raises:
@@ -35,6 +34,7 @@ def read_corpus(
     texts = text if isinstance(text, Texts) else Texts((text,))
     for file in texts.files:
         refuse_pipe(file)
+    building = builder or CharacterBuilder()
     if reading.divides:
-        return read_record_corpus(texts, config, reading, folder, builder)
-    return read_text_corpus(texts, config, folder, builder)
+        return read_record_corpus(texts, config, reading, building, folder)
+    return read_text_corpus(texts, config, building, folder)

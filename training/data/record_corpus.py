@@ -2,7 +2,7 @@
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from charloom.records.division import part_of
 from charloom.text_file import EmptyTextError, UnreadableTextError
 from charloom.texts import Texts
 from charloom.vocabulary import (
-    CharacterBuilder,
     Ids,
     LabelColumn,
     LabelError,
@@ -145,18 +144,18 @@ class RecordCounter:
                 raise LabelError(f"{column} has more than {MAX_LABELS:,} values: is it a label?")
 
     def special_tokens(self) -> SpecialTokens:
-        """The special tokens of the vocabulary."""
+        """The special tokens that the records need."""
         pairs = zip(self.columns, self.labels, strict=True)
         labels = tuple(LabelColumn(column, tuple(sorted(values))) for column, values in pairs)
-        return SpecialTokens(end=True, unknown=self.config.min_count > 1, labels=labels)
+        return SpecialTokens(end=True, labels=labels)
 
 
 def read_record_corpus(
     texts: Texts,
     config: CorpusConfig,
     reading: RecordsConfig,
+    builder: VocabularyBuilder,
     folder: Path | None = None,
-    builder: Callable[[int], VocabularyBuilder] = CharacterBuilder,
 ) -> RecordCorpus:
     """Reads and divides records; in `folder` their token ids are kept, once they are made.
 
@@ -164,21 +163,21 @@ def read_record_corpus(
         texts: their files.
         config: how to divide them.
         reading: how the files are read as records.
+        builder: makes their vocabulary.
         folder: of the run; without one the ids are kept in memory.
-        builder: begins what makes the vocabulary, without characters that occur less often.
 
     Raises:
         CharloomError: a file cannot be read, or has no such records.
     """
     changes = RecordChanges()
-    building = builder(config.min_count)
     counter = RecordCounter(config, reading.label_column)
     for record in read_records(texts, reading, changes):
-        building.put(record.text)
+        builder.put(record.text)
+        builder.finish()
         counter.put(record)
     if not counter.lengths:
         raise EmptyTextError(f"{texts.name} has no record with a text")
-    vocabulary, digested = building.build(counter.special_tokens()), counter.sha256.hexdigest()
+    vocabulary, digested = builder.build(counter.special_tokens()), counter.sha256.hexdigest()
     lengths, parts = np.array(counter.lengths, np.uint32), np.array(counter.part_of, np.uint8)
     counts = count_ids(texts, reading, vocabulary, lengths, digested)
     answered = counts - len(reading.label_column)

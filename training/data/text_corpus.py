@@ -1,7 +1,7 @@
 """A continuous text as a corpus, divided from its beginning: so much to train on, then the rest."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,7 @@ from charloom.records.hint import SAMPLE
 from charloom.text_file import Changes, EmptyTextError, UnreadableTextError
 from charloom.texts import Texts
 from charloom.vocabulary import (
-    CharacterBuilder,
     Ids,
-    SpecialTokens,
     UnknownCharacterError,
     Vocabulary,
     VocabularyBuilder,
@@ -76,34 +74,32 @@ class TextCorpus(Corpus):
 def read_text_corpus(
     texts: Texts,
     config: CorpusConfig,
+    builder: VocabularyBuilder,
     folder: Path | None = None,
-    builder: Callable[[int], VocabularyBuilder] = CharacterBuilder,
 ) -> TextCorpus:
     """Reads and divides a continuous text; in `folder` its token ids are kept, once they are made.
 
     Args:
         texts: its files.
         config: how to divide it.
+        builder: makes the vocabulary of the text.
         folder: of the run; without one the ids are kept in memory.
-        builder: begins what makes the vocabulary of the text, without characters that occur less often.
 
     Raises:
         CharloomError: the file cannot be read, is empty, or is not UTF-8 text.
     """
     changes = Changes()
     sha256 = hashlib.sha256()
-    building = builder(config.min_count)
     length, sample = 0, ""
     check_kinds(texts, RecordsConfig())
     for piece in texts.pieces(changes):
         sha256.update(piece.encode())
-        building.put(piece)
+        builder.put(piece)
         length += len(piece)
         sample += piece[: SAMPLE - len(sample)]
     if not length:
         raise EmptyTextError(f"{texts.name} is empty")
-    special = SpecialTokens(unknown=config.min_count > 1)
-    vocabulary, characters, digested = building.build(special), config.divide(length), sha256.hexdigest()
+    vocabulary, characters, digested = builder.build(), config.divide(length), sha256.hexdigest()
     return TextCorpus(
         texts=texts,
         vocabulary=vocabulary,

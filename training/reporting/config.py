@@ -15,7 +15,7 @@ class PreviewConfig:
     preview_temperatures: tuple[Annotated[float, Meta(ge=0, le=FINITE)], ...] = (0.5, 0.8, 1.0)
     """Temperatures of the samples shown at each evaluation."""
     preview_length: Annotated[int, Meta(ge=0)] = 160
-    """Characters of each sample; 0 shows none."""
+    """Tokens of each sample; 0 shows none."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

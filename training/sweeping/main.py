@@ -52,7 +52,7 @@ def sweep(
     """
     from charloom.texts import found_texts
     from training.data.read_corpus import read_corpus
-    from training.fine_tuning import vocabulary_builder
+    from training.fine_tuning import run_vocabulary_builder
     from training.hardware import resolve
     from training.reporting.reporter import Reporter
     from training.sweeping.folder import SweepFolder
@@ -67,7 +67,7 @@ def sweep(
     reporter, folder = Reporter(), SweepFolder(out)
     with found_texts(text, out) as texts:
         folder.check(texts.files)  # before it is locked, as a running training does too
-        builder = vocabulary_builder(init_from, options.corpus)
+        builder = run_vocabulary_builder(init_from, options.tokens)
         corpus = read_corpus(texts, options.corpus, out, builder, options.records)
         with folder.lock():
             trials = open_study(study, space, options.run.seed, out, terms(options, space, corpus, init_from))
@@ -95,7 +95,7 @@ def terms(options: Options, space: Space, corpus: "Corpus", init_from: Path | No
         "vary": dict(space.texts),
         "init_from": str(init_from or ""),
         **kept,
-        "tokens": digest(corpus.vocabulary),
+        "digest_of_tokens": digest(corpus.vocabulary),
     }
 
 

@@ -17,9 +17,9 @@ from training.options import Options
 
 Value = bool | int | float | str
 
-HELD = ("records", "corpus", "hardware", "preview", "report", "run_log")
-"""Groups whose options cannot vary: with another validation text losses could not be compared, and the
-others do not change the model."""
+HELD = ("records", "tokens", "corpus", "hardware", "preview", "report", "run_log")
+"""Groups whose options cannot vary: with another validation text, or other tokens, losses could not be
+compared, and the others do not change the model."""
 
 HELD_TOO = ("max_minutes", "evaluate_every", "patience", "save_minutes", "keep")
 """Options of other groups that cannot vary: they say how long a trial takes, and what is kept of it."""

@@ -75,6 +75,9 @@ class BytePairVocabulary(Vocabulary):
     def encoder(self) -> "BytePairEncoder":
         return BytePairEncoder(self)
 
+    def unknown_pieces(self, text: str) -> list[tuple[int, str]]:
+        return [(place, c) for place, c in enumerate(text) if not self.knows(c)]
+
     def decode(self, tokens: npt.ArrayLike) -> str:
         return "".join(self.decoder().put(np.asarray(tokens, np.int64)))
 
@@ -178,10 +181,10 @@ class BytePairDecoder:
 class BytePairBuilder:
     """Makes the same vocabulary of any text, whatever is rare in it."""
 
-    def __init__(self, min_count: int = 1) -> None:
+    def put(self, piece: str) -> None:
         pass
 
-    def put(self, piece: str) -> None:
+    def finish(self) -> None:
         pass
 
     def build(self, special: SpecialTokens = NO_SPECIAL) -> BytePairVocabulary:

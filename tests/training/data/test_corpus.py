@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from charloom import text_file
 from charloom.errors import ConfigError
 from charloom.text_file import UnreadableTextError
-from charloom.vocabulary import CharacterBuilder
+from charloom.vocabulary import CharacterBuilder, vocabulary_builder
 from tests.charloom.vocabulary.byte_pairs import BytePairBuilder
+from tests.charloom.vocabulary.kinds import CONFIGS, KEEPING, TEXT
+from training.data.beginnings import line_beginnings
 from training.data.config import CorpusConfig
 from training.data.corpus import PART_NAMES
 from training.data.read_corpus import read_corpus
@@ -60,7 +62,7 @@ def test_parts_are_encoded_each_by_itself_whatever_a_token_is(builder, text, pie
     path.write_bytes((text * 9).encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_file, "PIECE", piece)
-        read = read_corpus(path, CorpusConfig(0.5, 0.25), builder=builder)
+        read = read_corpus(path, CorpusConfig(0.5, 0.25), builder=builder())
         decoded = [read.vocabulary.decode(read.part(part)) for part in PART_NAMES]
     assert "".join(decoded) == text * 9
     assert [len(part) for part in decoded] == list(read.characters)
@@ -72,7 +74,7 @@ def test_parts_are_encoded_each_by_itself_whatever_a_token_is(builder, text, pie
 def test_bits_a_character_count_the_characters_of_the_part(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("the the 你" * 10)
-    read = read_corpus(path, CorpusConfig(0.5, 0.5), builder=BytePairBuilder)
+    read = read_corpus(path, CorpusConfig(0.5, 0.5), builder=BytePairBuilder())
     bits = read.bits_per_character(math.log(2), "validation")
     assert bits == pytest.approx(read.parts[1] / read.characters[1])
     assert math.isnan(read.bits_per_character(1.0, "test"))
@@ -85,7 +87,7 @@ def kept(tmp_path):
     """A corpus whose ids are kept in a file, and a function that reads it again."""
     path = tmp_path / "a.txt"
     path.write_text(ALPHABETS * 30)
-    return lambda builder=CharacterBuilder: read_corpus(path, CorpusConfig(), tmp_path, builder)
+    return lambda builder=CharacterBuilder: read_corpus(path, CorpusConfig(), tmp_path, builder())
 
 
 def test_ids_are_kept_in_a_file_and_not_made_again(kept, tmp_path, monkeypatch):
@@ -190,3 +192,39 @@ def test_impossible_divisions_are_refused(fractions):
 def test_control_characters_are_named(text, said, tmp_path):
     (tmp_path / "a.txt").write_text(text, "utf-8")
     assert list(read_corpus(tmp_path / "a.txt", CorpusConfig()).notes) == said
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_lines_begin_behind_newlines_whatever_tokens_are(kind, tmp_path):
+    path = tmp_path / "text"
+    path.write_text(TEXT, encoding="utf-8")
+    read = read_corpus(path, CorpusConfig(0.5, 0.5), builder=vocabulary_builder(CONFIGS[kind]))
+    vocabulary, ids = read.vocabulary, read.part("train")
+    newline = vocabulary.find("\n")
+    assert newline is not None
+    lines = [line for line in TEXT[: read.characters[0]].split("\n") if line]
+    places = line_beginnings(ids, newline).tolist()
+    begun = [vocabulary.decode(ids[place:]).split("\n")[0] for place in places]
+    assert begun == [vocabulary.decode(vocabulary.encode(line)) for line in lines]
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_both_parts_of_a_text_are_encoded_wherever_it_is_divided(kind, tmp_path):
+    path = tmp_path / "text"
+    text = TEXT.replace("\n", " ")
+    path.write_text(text, encoding="utf-8")
+    for share in range(1, 20):
+        read = read_corpus(
+            path, CorpusConfig(share / 20, 1 - share / 20), builder=vocabulary_builder(CONFIGS[kind])
+        )
+        assert len(read.ids) == sum(read.parts)
+        if kind in KEEPING and read.vocabulary.unknown is None:
+            assert read.vocabulary.decode(read.part("train")) == text[: read.characters[0]]
+
+
+def test_control_characters_are_noted_where_tokens_are_texts(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("a\x07b c\n" * 3, encoding="utf-8")
+    for kind, config in CONFIGS.items():
+        notes = read_corpus(path, CorpusConfig(), builder=vocabulary_builder(config)).notes
+        assert any("U+0007" in note for note in notes) == (kind not in ("bpe", "bytes"))

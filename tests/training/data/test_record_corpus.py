@@ -13,7 +13,7 @@ from charloom.records import RecordsConfig
 from charloom.records.batches import RecordIds
 from charloom.text_file import EmptyTextError, UnreadableTextError
 from charloom.texts import Texts
-from charloom.vocabulary import LabelColumn, LabelError
+from charloom.vocabulary import CharacterBuilder, LabelColumn, LabelError
 from tests.charloom.vocabulary.byte_pairs import BytePairBuilder
 from training.data import record_corpus
 from training.data.config import BatchConfig, CorpusConfig
@@ -133,7 +133,7 @@ def test_a_column_of_too_many_values_is_no_label(column, tmp_path, monkeypatch):
 
 
 def test_rare_characters_are_the_unknown_token(lines):
-    corpus = corpus_of(lines("abab", "abxa", "yabb"), CorpusConfig(0.98, 0.01, min_count=2))
+    corpus = corpus_of(lines("abab", "abxa", "yabb"), CorpusConfig(0.98, 0.01), builder=CharacterBuilder(2))
     vocabulary = corpus.vocabulary
     assert [vocabulary.token_text(token) for token in range(vocabulary.size)] == [
         "a",
@@ -143,12 +143,12 @@ def test_rare_characters_are_the_unknown_token(lines):
     ]
     unknown, end = vocabulary.unknown, vocabulary.end
     assert each(corpus.part("train")) == [[0, 1, 0, 1, end], [0, 1, unknown, 0, end], [unknown, 0, 1, 1, end]]
-    assert corpus_of(lines("ab"), CorpusConfig(min_count=1)).vocabulary.unknown is None
+    assert corpus_of(lines("ab"), CorpusConfig()).vocabulary.unknown is None
 
 
 def test_tokens_that_are_no_characters_are_counted_for_each_record(lines):
     written = ["the the 你", "é", "in the end", "th"] * 9
-    corpus = corpus_of(lines(*written), CorpusConfig(0.5, 0.3), builder=BytePairBuilder)
+    corpus = corpus_of(lines(*written), CorpusConfig(0.5, 0.3), builder=BytePairBuilder())
     for part, characters, tokens in zip(PART_NAMES, corpus.characters, corpus.parts, strict=True):
         texts = texts_of(corpus, part)
         assert [len(ids) - 1 for ids in each(corpus.part(part))] == [
