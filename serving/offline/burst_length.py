@@ -6,21 +6,19 @@ of finished attempts (their survival function, as in survival analysis, each row
 a burst costs from bursts of two lengths that are timed.
 """
 
-from collections import defaultdict, deque
 from collections.abc import Sequence
-from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 
 CANDIDATES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 """Lengths of a burst."""
-PROBES = (4, 32)
+PROBES = (2, 16)
 """Lengths that are timed, ..."""
 SAMPLES = 7
-"""... each so often before a length is chosen, ..."""
-RETRY = 256
-"""... and once more after so many bursts."""
+"""... each so often, before a length is chosen."""
+STEADY = 8
+"""Bursts of one length, once that is chosen."""
 OLDEST = 4096
 """Ages that are told apart; attempts that are older end as often as those of this age."""
 PRIOR = 4.0
@@ -36,16 +34,17 @@ class BurstLength:
     """Chooses K for each burst. What it chooses changes no text."""
 
     def __init__(self) -> None:
-        self._seconds: defaultdict[int, deque[float]] = defaultdict(lambda: deque(maxlen=SAMPLES))
+        self._seconds: dict[int, list[float]] = {steps: [] for steps in PROBES}
         self._bursts = 0
         self._ended = np.zeros(OLDEST + 1)
         """Attempts that ended, by their tokens."""
         self._known = 0.0
         self._survival, self._delivered = survival(self._ended)
+        self._chosen = max(PROBES)
 
     def record(self, steps: int, seconds: float) -> None:
         """Learns how long a burst took."""
-        if steps in PROBES:
+        if steps in PROBES and len(self._seconds[steps]) < SAMPLES:
             self._seconds[steps].append(seconds)
 
     def ended(self, tokens: Counts) -> None:
@@ -56,8 +55,14 @@ class BurstLength:
         """Returns K for rows that have generated `ages` tokens [B] and may generate `left` more [B]."""
         longest = int(left.max())
         self._bursts += 1
-        if (probe := self._due()) is not None:
-            return min(probe, longest)
+        if self._bursts <= SAMPLES * len(PROBES):
+            return min(PROBES[self._bursts % len(PROBES)], longest)
+        if self._bursts % STEADY == 1:
+            self._chosen = self._best(ages, left, longest)
+        return min(self._chosen, longest)
+
+    def _best(self, ages: Counts, left: Counts, longest: int) -> int:
+        """Returns the length that delivers the most tokens a second."""
         if (total := self._ended.sum()) > GROWTH * self._known:
             self._known = total
             self._survival, self._delivered = survival(self._ended)
@@ -69,19 +74,15 @@ class BurstLength:
         rates = delivered.sum(0) / (fixed + each * candidates)
         return int(candidates[np.argmax(rates)])
 
-    def _due(self) -> int | None:
-        """Returns the length that is to be timed now, if one is."""
-        if self._bursts <= SAMPLES * len(PROBES):
-            return PROBES[self._bursts % len(PROBES)]
-        place = self._bursts % RETRY
-        return PROBES[place] if place < len(PROBES) else None
-
     def _cost(self) -> tuple[float, float]:
-        """Returns the seconds of a burst and of each of its steps, by the medians of those timed."""
+        """Returns the seconds of a burst and of each of its steps.
+
+        By the fastest of those timed: what another program does meanwhile only ever makes them slower.
+        """
         few, many = PROBES
         if not (self._seconds[few] and self._seconds[many]):
             return 1.0, 1.0
-        short, long = median(self._seconds[few]), median(self._seconds[many])
+        short, long = min(self._seconds[few]), min(self._seconds[many])
         each = max((long - short) / (many - few), 0.1 * long / many)
         return max(short - few * each, 0.0), each
 

@@ -6,6 +6,7 @@ seeds, so a burst is made and taken apart by whole arrays, without a Python obje
 
 import time
 from collections.abc import Generator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -83,12 +84,11 @@ class LocalSource:
         finished: dict[int, Attempt] = {}
         begun = yielded = pending = 0
         while yielded < len(numbers):
-            while bursts.rows.free and begun < len(numbers) and (pending < MAX_PENDING or begun == yielded):
-                bursts.start(begun, numbers[begun])
-                begun += 1
-            for place, text, tokens, ended in bursts.run():
-                finished[place] = Attempt(numbers[place], text, tokens, ended)
-                pending += tokens
+            if pending < MAX_PENDING or begun == yielded:
+                begun += bursts.start(begun, numbers[begun:])
+            for ended in bursts.run():
+                finished[ended.place] = Attempt(numbers[ended.place], ended.text, ended.tokens, ended.early)
+                pending += ended.tokens
             self.computed += bursts.computed
             ready = []
             while (attempt := finished.pop(yielded, None)) is not None:
@@ -97,6 +97,17 @@ class LocalSource:
                 yielded += 1
             if ready:
                 yield ready
+
+
+class EndedAttempt(NamedTuple):
+    """An attempt that has just ended."""
+
+    place: int
+    """Which of the attempts of its source, from 0."""
+    text: str
+    tokens: int
+    early: bool
+    """Whether anything but its full length ended it."""
 
 
 class OfflineBursts:
@@ -121,18 +132,20 @@ class OfflineBursts:
         """What each row has so far, where stop strings may end it."""
         self._read_prompt()
 
-    def start(self, place: int, number: int) -> None:
-        """Begins an attempt in a free row."""
-        row = self.rows.start(place, number)
-        self.runner.copy(self.origin, row)
+    def start(self, place: int, numbers: range) -> int:
+        """Begins attempts in the free rows, the first at this place, and returns how many."""
+        numbers = numbers[: len(self.rows.free)]
+        if not len(numbers):
+            return 0
+        places = np.arange(place, place + len(numbers))
+        rows = self.rows.start(places, np.arange(numbers.start, numbers.stop, numbers.step))
+        self.runner.spread(self.origin, rows)
         if self.request.stop:
-            self._texts[row] = PartialAttempt(self._detokenizer())
+            self._texts |= {row: PartialAttempt(self._detokenizer()) for row in rows.tolist()}
+        return len(numbers)
 
-    def run(self) -> list[tuple[int, str, int, bool]]:
+    def run(self) -> list[EndedAttempt]:
         """Runs one burst, and returns the attempts that ended.
-
-        Returns:
-            The place of each, its text, its tokens, and whether it ended before its full length.
 
         Raises:
             CharloomError: the burst failed.
@@ -153,7 +166,7 @@ class OfflineBursts:
         ended = self._by_strings if self.request.stop else self._by_tokens
         return ended(rows, chosen, left)
 
-    def _by_tokens(self, rows: Tokens, chosen: Tokens, left: Tokens) -> list[tuple[int, str, int, bool]]:
+    def _by_tokens(self, rows: Tokens, chosen: Tokens, left: Tokens) -> list[EndedAttempt]:
         """Finds the ends that single tokens make."""
         steps = chosen.shape[1]
         ends = self._ends[chosen] & (np.arange(steps) < left[:, None])  # [B, K]
@@ -165,24 +178,22 @@ class OfflineBursts:
         of_row = self.rows.generated[rows[done]] - steps + taken
         self.length.ended(of_row)
         kept = of_row - ended[done]
-        texts = self._decode([self.rows.tokens[row, :n] for row, n in zip(rows[done], kept, strict=True)])
-        found = []
-        for row, text, tokens, end in zip(
-            rows[done].tolist(), texts, of_row.tolist(), ended[done].tolist(), strict=True
-        ):
-            found.append((int(self.rows.place[row]), text, tokens, end))
-            self.rows.release(row)
-        return found
+        tokens = self.rows.tokens
+        texts = self._decode([tokens[row, :n] for row, n in zip(rows[done], kept.tolist(), strict=True)])
+        places = self.rows.place[rows[done]].tolist()
+        self.rows.release(rows[done])
+        return list(map(EndedAttempt, places, texts, of_row.tolist(), ended[done].tolist()))
 
-    def _by_strings(self, rows: Tokens, chosen: Tokens, left: Tokens) -> list[tuple[int, str, int, bool]]:
+    def _by_strings(self, rows: Tokens, chosen: Tokens, left: Tokens) -> list[EndedAttempt]:
         """Finds the ends that stop strings make, or tokens, row by row."""
         found = []
         for row, tokens, most in zip(rows.tolist(), chosen, left.tolist(), strict=True):
             text = self._texts[row]
             if text.put(tokens[:most], final=most <= len(tokens)):
                 self.length.ended(np.array([text.tokens]))
-                found.append((int(self.rows.place[row]), text.text, text.tokens, text.ended))
-                self.rows.release(row)
+                place = int(self.rows.place[row])
+                found.append(EndedAttempt(place, text.text, text.tokens, text.ended))
+                self.rows.release(np.array([row]))
         return found
 
     def _decode(self, tokens: list[Tokens]) -> list[str]:

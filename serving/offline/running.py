@@ -1,10 +1,12 @@
 """The attempts that run side by side: one row of arrays for each."""
 
 import numpy as np
+import numpy.typing as npt
 
-from charloom.options import SEEDS
 from charloom.vocabulary import Tokens
 from serving.engine.request import Request
+
+Counts = npt.NDArray[np.int64]
 
 
 class RunningAttempts:
@@ -19,7 +21,8 @@ class RunningAttempts:
             self.begin_recent[-kept:] = prompt[-kept:]
         self.seed = request.seed
         self.max_tokens = request.max_tokens
-        self.free = list(range(rows))[::-1]
+        self.free = np.arange(rows)
+        """Rows without an attempt."""
         self.active = np.zeros(rows, np.bool_)
         self.place = np.zeros(rows, np.int64)
         """Which of the attempts, counted from the first of this source: [B]."""
@@ -30,16 +33,16 @@ class RunningAttempts:
         self.tokens = np.zeros((rows, 64), np.int64)
         """The tokens that each has generated: [B, T], T grows."""
 
-    def start(self, place: int, number: int) -> int:
-        """Gives an attempt a free row, and returns the row."""
-        row = self.free.pop()
-        self.active[row] = True
-        self.place[row] = place
-        self.seeds[row] = (self.seed + number) % SEEDS
-        self.last[row] = self.begin_last
-        self.generated[row] = 0
-        self.recent[row] = self.begin_recent
-        return row
+    def start(self, places: Counts, numbers: Counts) -> Counts:
+        """Gives attempts [N] free rows, and returns the rows [N]."""
+        rows, self.free = self.free[: len(places)], self.free[len(places) :]
+        self.active[rows] = True
+        self.place[rows] = places
+        self.seeds[rows] = np.uint64(self.seed) + numbers.astype(np.uint64)  # modulo 2**64, as `seed_of`
+        self.last[rows] = self.begin_last
+        self.generated[rows] = 0
+        self.recent[rows] = self.begin_recent
+        return rows
 
     def advance(self, rows: Tokens, chosen: Tokens) -> None:
         """Appends the tokens [rows, K] that a burst chose; who finds an end drops those beyond it."""
@@ -52,10 +55,10 @@ class RunningAttempts:
         if self.recent.shape[1]:
             self.recent[rows] = np.concatenate([self.recent[rows], chosen], 1)[:, steps:]
 
-    def release(self, row: int) -> None:
-        """Frees the row of an attempt that has ended."""
-        self.active[row] = False
-        self.free.append(row)
+    def release(self, rows: Counts) -> None:
+        """Frees the rows of attempts that have ended."""
+        self.active[rows] = False
+        self.free = np.concatenate([self.free, rows])
 
     def _grow(self, length: int) -> None:
         """Makes room for so many tokens of each row."""
