@@ -55,9 +55,10 @@ class BurstLength:
         """Returns K for rows that have generated `ages` tokens [B] and may generate `left` more [B]."""
         longest = int(left.max())
         self._bursts += 1
-        if self._bursts <= SAMPLES * len(PROBES):
+        chosen = self._bursts - SAMPLES * len(PROBES)
+        if chosen <= 0:
             return min(PROBES[self._bursts % len(PROBES)], longest)
-        if self._bursts % STEADY == 1:
+        if chosen % STEADY == 1:
             self._chosen = self._best(ages, left, longest)
         return min(self._chosen, longest)
 

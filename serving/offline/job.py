@@ -60,7 +60,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             execution_class=source.execution_class,
             prompt=prompt,
             labels=labels,
-            options=msgspec.to_builtins(asdict(options)),
+            options=msgspec.json.decode(msgspec.json.encode(asdict(options))),
             count=config.count,
             unique=config.unique,
             novel=config.novel,

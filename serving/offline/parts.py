@@ -8,7 +8,7 @@ from typing import BinaryIO
 import msgspec
 
 from charloom.errors import CharloomError, how_to_install
-from charloom.files import open_atomic
+from charloom.files import PARTIAL, open_atomic
 from serving.offline.formats import COLUMN
 
 ROWS = 2**17
@@ -40,6 +40,8 @@ def write_parts(spool: Path, folder: Path) -> None:
     from pyarrow.parquet import write_table
 
     folder.mkdir(exist_ok=True)
+    for unfinished in folder.glob(f"{PARTIAL}*"):
+        unfinished.unlink()
     with spool.open("rb") as stream:
         for number, texts in enumerate(blocks(stream)):
             part = folder / f"part-{number:05}.parquet"
