@@ -30,12 +30,13 @@ from serving.offline.tally import Tally
 if sys.platform != "win32":
     import fcntl
 
-RECORDS, INDEX, PROGRESS, DOUBLES, PARTS, LOCK = (
+RECORDS, INDEX, PROGRESS, DOUBLES, PARTS, REPLACED, LOCK = (
     "records",
     "index",
     "progress.json",
     "doubles.sqlite",
     "parts",
+    "replaced",
     ".lock",
 )
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from charloom.files import discard, remove, sync_folder
-from serving.offline.folder import PARTS, RECORDS, JobFolderError
+from charloom.files import remove, sync_folder
+from serving.offline.folder import PARTS, PROGRESS, RECORDS, REPLACED, JobFolderError
 from serving.offline.parts import write_parts
 
 
@@ -44,8 +44,12 @@ def publish(folder: Path, output: Path) -> None:
         made.unlink()
         made = unpublished(folder, output)
     if made.exists():
-        if output.is_dir():
-            discard(output)
+        if output.is_dir():  # which nothing can be renamed to
+            remove(folder / REPLACED)
+            output.rename(folder / REPLACED)
         made.replace(output)
         sync_folder(output.parent)
+    for path in folder.iterdir():
+        if path.name != PROGRESS:  # which says until the end that all is done
+            remove(path)
     remove(folder)

@@ -40,7 +40,7 @@ def test_records_are_the_texts_of_their_seeds(count: Run, record_bundle_dir: Pat
 
 
 def test_shards_are_merged(count: Run, in_process: Run, tmp_path: Path) -> None:
-    options = ("--unique", "--match", r"p+ \d+.*")
+    options = ("--unique", "--match", r".*\d.*")
     assert count(30, "--output", tmp_path / "whole.csv", *options).returncode == 0
     for index in range(3):
         result = count(30, "--output", tmp_path / "out.csv", *options, "--shard", f"{index}/3")
@@ -63,7 +63,7 @@ def test_shards_are_merged(count: Run, in_process: Run, tmp_path: Path) -> None:
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         rows = [row["text"] for row in csv.DictReader(file)]
     assert len(set(rows)) == 30
-    assert all(re.fullmatch(r"p+ \d+.*", row) for row in rows)
+    assert all(re.fullmatch(r".*\d.*", row) for row in rows)
     assert in_process(*merged).returncode == 11
 
 

@@ -217,7 +217,7 @@ def test_an_output_that_is_there_is_replaced_only_if_told_so(tmp_path: Path, und
         ({"model": "sha256:1"}, {}, "model"),
         ({"execution_class": "another"}, {}, "execution-class"),
         ({}, {"unique": True}, "unique"),
-        ({}, {"match": "a"}, "match"),
+        ({}, {"match": "[a-d]+"}, "match"),
         ({}, {"count": 101}, "count"),
     ],
 )
@@ -279,3 +279,12 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
 def test_options_that_cannot_be_used_are_named(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         CountConfig(**options)
+
+
+def test_parts_replace_parts(tmp_path: Path, undisturbed: Make) -> None:
+    pytest.importorskip("pyarrow", reason="pip install '.[parquet]'")
+    output = tmp_path / "out.parquet"
+    make_run(WordSource(seed=1), output).run()
+    make_run(WordSource(), output, overwrite=True).run()
+    assert content(output) == undisturbed("out.parquet")
+    assert not list(tmp_path.glob(f"{PARTIAL}*"))
