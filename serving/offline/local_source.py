@@ -6,16 +6,19 @@ seeds, so a burst is made and taken apart by whole arrays, without a Python obje
 
 import time
 from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from charloom.burst import Feeds, GraphKind, StateSpec
 from charloom.novelty import NoveltyFilter
 from charloom.vocabulary import Tokens
 from serving.engine.detokenizer import Detokenizer
+from serving.engine.executor import Executor
 from serving.engine.fresh_states import FreshStates
-from serving.engine.host_runner import HostRunner
+from serving.engine.host_runner import BurstFunction, HostRunner
 from serving.engine.request import Request
 from serving.engine.sampled_tokens import SampledTokens
 from serving.engine.stop_checker import StopChecker
@@ -27,6 +30,8 @@ from serving.offline.running import RunningAttempts
 
 MAX_PENDING = 2**22
 """Tokens of attempts that wait for an earlier one to end, at which no further one begins."""
+MIN_ROWS = 32
+"""Rows of a group with a thread of its own, at the least; fewer make a product less efficient."""
 READ_STEPS = 256
 """Tokens of the prompt that are read in one burst."""
 
@@ -80,23 +85,58 @@ class LocalSource:
 
     def attempts(self, numbers: range) -> Generator[Sequence[Attempt], None, None]:
         """See AttemptSource."""
-        bursts = OfflineBursts(self.loaded, self.request, min(self.batch, len(numbers)))
+        groups = self._groups(min(self.batch, len(numbers)))
+        running: dict[Future[list[EndedAttempt]], OfflineBursts] = {}
         finished: dict[int, Attempt] = {}
         begun = yielded = pending = 0
-        while yielded < len(numbers):
-            if pending < MAX_PENDING or begun == yielded:
-                begun += bursts.start(begun, numbers[begun:])
-            for ended in bursts.run():
-                finished[ended.place] = Attempt(numbers[ended.place], ended.text, ended.tokens, ended.early)
-                pending += ended.tokens
-            self.computed += bursts.computed
-            ready = []
-            while (attempt := finished.pop(yielded, None)) is not None:
-                ready.append(attempt)
-                pending -= attempt.tokens
-                yielded += 1
-            if ready:
-                yield ready
+        with ThreadPoolExecutor(len(groups), "offline") as pool:
+            while yielded < len(numbers):
+                for group in groups:
+                    if group not in running.values():
+                        if pending < MAX_PENDING or begun == yielded:
+                            begun += group.start(begun, numbers[begun:])
+                        if group.rows.active.any():
+                            running[pool.submit(group.run)] = group
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    self.computed += running.pop(done).computed
+                    for ended in done.result():
+                        place, number = ended.place, numbers[ended.place]
+                        finished[place] = Attempt(number, ended.text, ended.tokens, ended.early)
+                        pending += ended.tokens
+                ready = []
+                while (attempt := finished.pop(yielded, None)) is not None:
+                    ready.append(attempt)
+                    pending -= attempt.tokens
+                    yielded += 1
+                if ready:
+                    yield ready
+
+    def _groups(self, batch: int) -> "list[OfflineBursts]":
+        """Divides the rows among threads that never wait for each other, where one can run a burst alone."""
+        executor = self.loaded.executor
+        if len(executor.strategies) == 1 or batch < 2 * MIN_ROWS:
+            return [OfflineBursts(self.loaded, self.request, executor, batch)]
+        threads = min(executor.threads, batch // MIN_ROWS)
+        alone = OneThread(executor)
+        rows = [batch // threads + (index < batch % threads) for index in range(threads)]
+        return [OfflineBursts(self.loaded, self.request, alone, count) for count in rows]
+
+
+class OneThread:
+    """Runs bursts each in the thread that calls it; implements `BurstFunction`."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._alone = next(one for one in executor.strategies if (one.threads, one.shards) == (1, 1))
+
+    @property
+    def state(self) -> Sequence[StateSpec]:
+        """See BurstFunction."""
+        return self._executor.state
+
+    def run(self, kind: GraphKind, feeds: Feeds) -> Feeds:
+        """See BurstFunction."""
+        return self._executor.run_by(self._alone, kind, feeds)
 
 
 class EndedAttempt(NamedTuple):
@@ -113,10 +153,21 @@ class EndedAttempt(NamedTuple):
 class OfflineBursts:
     """Runs bursts over rows of attempts that all begin in the state after the same prompt."""
 
-    def __init__(self, model: Model, request: Request, batch: int) -> None:
+    def __init__(self, model: Model, request: Request, function: BurstFunction, batch: int) -> None:
+        """Reads the prompt.
+
+        Args:
+            model: whose texts they are.
+            request: the attempt whose number is 0.
+            function: runs the bursts.
+            batch: rows.
+
+        Raises:
+            CharloomError: a burst failed.
+        """
         self.request = request
         self.vocabulary = model.bundle.vocabulary
-        self.runner = HostRunner(model.executor, batch + 2)
+        self.runner = HostRunner(function, batch + 2)
         self.origin = batch
         """The slot with the state after the prompt; the one after it is for fresh states of labels."""
         self.feeds = OfflineFeeds(request, self.vocabulary)

@@ -122,6 +122,14 @@ def test_few_tokens_wait_for_an_attempt_that_takes_long(monkeypatch: pytest.Monk
     assert found == texts_of_engine(model, options, "", (), range(60))
 
 
+def test_threads_with_rows_of_their_own_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.offline.local_source.MIN_ROWS", 3)
+    model, options = record_model(ENDING, threads=2), {"seed": 4, "max_tokens": 50}
+    assert len(model.executor.strategies) > 1
+    found = attempts_of(model, options, "the ", (), range(200), 7)
+    assert found == texts_of_engine(model, options, "the ", (), range(200))
+
+
 def test_what_was_computed_is_counted() -> None:
     model = record_model(ENDING)
     request = prepare("", GenerateOptions(seed=1, max_tokens=50), model.bundle.vocabulary)
