@@ -190,7 +190,7 @@ class OfflineBursts:
             return 0
         places = np.arange(place, place + len(numbers))
         rows = self.rows.start(places, np.arange(numbers.start, numbers.stop, numbers.step))
-        self.runner.spread(self.origin, rows)
+        self.runner.spread(self.origin, rows.tolist())
         if self.request.stop:
             self._texts |= {row: PartialAttempt(self._detokenizer()) for row in rows.tolist()}
         return len(numbers)
