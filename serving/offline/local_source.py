@@ -115,11 +115,12 @@ class LocalSource:
         """Divides the rows among threads that never wait for each other, where one can run a burst alone."""
         executor = self.loaded.executor
         if len(executor.strategies) == 1 or batch < 2 * MIN_ROWS:
-            return [OfflineBursts(self.loaded, self.request, executor, batch)]
+            alone = executor.device == "cpu" and executor.threads == 1
+            return [OfflineBursts(self.loaded, self.request, executor, batch, alone=alone)]
         threads = min(executor.threads, batch // MIN_ROWS)
-        alone = OneThread(executor)
+        function = OneThread(executor)
         rows = [batch // threads + (index < batch % threads) for index in range(threads)]
-        return [OfflineBursts(self.loaded, self.request, alone, count) for count in rows]
+        return [OfflineBursts(self.loaded, self.request, function, count, alone=True) for count in rows]
 
 
 class OneThread:
@@ -153,7 +154,9 @@ class EndedAttempt(NamedTuple):
 class OfflineBursts:
     """Runs bursts over rows of attempts that all begin in the state after the same prompt."""
 
-    def __init__(self, model: Model, request: Request, function: BurstFunction, batch: int) -> None:
+    def __init__(
+        self, model: Model, request: Request, function: BurstFunction, batch: int, *, alone: bool
+    ) -> None:
         """Reads the prompt.
 
         Args:
@@ -161,6 +164,7 @@ class OfflineBursts:
             request: the attempt whose number is 0.
             function: runs the bursts.
             batch: rows.
+            alone: whether bursts run in the thread that calls `run`, and in no other.
 
         Raises:
             CharloomError: a burst failed.
@@ -181,10 +185,15 @@ class OfflineBursts:
             self._ends[self.vocabulary.end] = True
         self._texts: dict[int, PartialAttempt] = {}
         """What each row has so far, where stop strings may end it."""
+        # A thread's own time, if all is done in it, is the same whatever else the machine does.
+        self._clock = time.thread_time if alone else time.perf_counter
+        self._refilling = 0.0
+        """Seconds of the last refilling."""
         self._read_prompt()
 
     def start(self, place: int, numbers: range) -> int:
         """Begins attempts in the free rows, the first at this place, and returns how many."""
+        began = self._clock()
         numbers = numbers[: len(self.rows.free)]
         if not len(numbers):
             return 0
@@ -193,6 +202,7 @@ class OfflineBursts:
         self.runner.spread(self.origin, rows.tolist())
         if self.request.stop:
             self._texts |= {row: PartialAttempt(self._detokenizer()) for row in rows.tolist()}
+        self._refilling = self._clock() - began
         return len(numbers)
 
     def run(self) -> list[EndedAttempt]:
@@ -201,7 +211,8 @@ class OfflineBursts:
         Raises:
             CharloomError: the burst failed.
         """
-        began = time.perf_counter()
+        began = self._clock() - self._refilling
+        self._refilling = 0.0
         rows = np.flatnonzero(self.rows.active)
         generated = self.rows.generated[rows]
         left = self.request.max_tokens - generated
@@ -213,9 +224,10 @@ class OfflineBursts:
         chosen = outputs["chosen"].T  # [B, K]
         self.computed = chosen.size
         self.rows.advance(rows, chosen)
-        self.length.record(steps, time.perf_counter() - began)
-        ended = self._by_strings if self.request.stop else self._by_tokens
-        return ended(rows, chosen, left)
+        find = self._by_strings if self.request.stop else self._by_tokens
+        ended = find(rows, chosen, left)
+        self.length.record(steps, self._clock() - began)
+        return ended
 
     def _by_tokens(self, rows: Tokens, chosen: Tokens, left: Tokens) -> list[EndedAttempt]:
         """Finds the ends that single tokens make."""
