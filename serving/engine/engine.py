@@ -30,6 +30,7 @@ from serving.engine.scheduler import Scheduler
 from serving.engine.slots import Slots
 from serving.engine.snapshot import Snapshot
 from serving.engine.stream import Stream, newest
+from serving.engine.text_series import TextSeries
 from serving.engine.update import Finish, Update
 from serving.errors import BurstError, DeadlineError, OverloadedError, ServingError
 from serving.logs import describe
@@ -111,6 +112,22 @@ class Engine:
         self._arrived.extend(streams)
         return streams
 
+    def submit_series(self, series: TextSeries) -> list[Stream]:
+        """Admits a series of texts, and returns its first streams; the others begin as those end.
+
+        It takes the room of as many streams as run at the same time, until it ends.
+
+        Raises:
+            OverloadedError: the engine has no room for so many more streams.
+            InvalidRequestError: it never has.
+        """
+        self._reserve("parallel", series.parallel)
+        streams = series.first()
+        if series.needs_state:
+            streams[0].children = streams[1:]
+        self._arrived.extend(streams[:1] if series.needs_state else streams)
+        return streams
+
     def check_capacity(self) -> None:
         """Raises OverloadedError if no stream could be admitted now. From any thread."""
         with self._lock:
@@ -130,9 +147,9 @@ class Engine:
         if self._free < count:
             raise OverloadedError(self.max_admitted, self._retry_after.next())
 
-    def abort(self, stream: Stream) -> None:
-        """Aborts a stream; its slot is released before the next burst. From any thread."""
-        stream.aborted = True
+    def abort(self, owner: Stream | TextSeries) -> None:
+        """Aborts a stream, or all of a series; slots are released before the next burst. From any thread."""
+        owner.aborted = True
 
     def step(self) -> StepReport:
         """Runs one burst for all streams that can run, and returns what came of it."""
@@ -197,8 +214,8 @@ class Engine:
         return bool(
             self._arrived
             or (scheduler.waiting and self.slots.used < self.slots.capacity)
-            or any(stream.aborted for stream in scheduler.waiting)
-            or any(stream.aborted or not scheduler.paused(stream) for stream in scheduler.running)
+            or any(stream.gone for stream in scheduler.waiting)
+            or any(stream.gone or not scheduler.paused(stream) for stream in scheduler.running)
         )
 
     @property
@@ -230,7 +247,7 @@ class Engine:
         now = time.monotonic()
         updates = []
         for stream in [*self.scheduler.waiting, *self.scheduler.running]:
-            if stream.aborted:
+            if stream.gone:
                 self._release(stream)
             elif stream.deadline is not None and stream.deadline <= now:
                 updates += self._fail([stream], DeadlineError())
@@ -274,32 +291,39 @@ class Engine:
             try:
                 if batch.cut[row]:
                     self._begin_record(stream, stream.position)
-                if stream.children and not stream.forced_left:
+                if stream.forks and not stream.forced_left:
                     self._fork(stream)
                 update = self._update(stream, sampled)
             except CharloomError as error:
                 updates += self._fail([stream], BurstError(str(error)))
                 continue
             if update.final:
+                if stream.series is not None:
+                    stream.series.released += 1
                 self._release(stream)
             if update.final or len(update.sampled):
                 updates.append(update)
         return updates
 
     def _fork(self, stream: Stream) -> None:
-        """Queues the children of a stream, to start from its state after the prompt that it has read."""
+        """Queues the children of a stream, to start from its state after the prompt that it has read.
+
+        The texts of its series that begin later start there too.
+        """
         assert stream.slot is not None, "a running stream has a slot"
         snapshot = stream.snapshot(self.runner.snapshot(stream.slot))
         for child in stream.children:
             child.start_from(snapshot)
             self.scheduler.add(child)
         stream.children = []
+        if stream.series is not None:
+            stream.series.start_from(snapshot)
 
     def _update(self, stream: Stream, sampled: SampledTokens) -> Update:
         """Returns what may be handed out of the tokens that a stream generated."""
         done = stream.steps_left == 0
         released = stream.detokenizer.put(sampled, final=done)
-        stream.released += len(released.sampled)
+        stream.release(len(released.sampled))
         if released.end is not None:
             return self._end(stream, released, released.end)
         finish = Finish.STOP if released.stopped else Finish.LENGTH if done else None
@@ -359,9 +383,14 @@ class Engine:
         )
 
     def _fail(self, streams: Iterable[Stream], error: ServingError) -> list[Update]:
-        """Ends streams with an error, and with each the children that wait for it to read their prompt."""
+        """Ends streams with an error, and with each the children that wait for it to read their prompt.
+
+        A series ends with the first of its streams that fails; the reader of all gets the error.
+        """
         updates = []
         for stream in streams:
+            if stream.series is not None:
+                stream.series.aborted = True
             children, stream.children = stream.children, []
             self._release(stream)
             self._add_free(len(children))
@@ -369,13 +398,19 @@ class Engine:
         return updates
 
     def _release(self, stream: Stream) -> None:
-        """Removes a stream and releases its slot; the first of its children reads the prompt anew."""
+        """Removes a stream and releases its slot; the next text of its series takes its place.
+
+        The first of its children reads the prompt anew.
+        """
         self.scheduler.remove(stream)
         if stream.slot is not None:
             self.slots.release(stream.slot)
             stream.slot = None
-        children = [child for child in stream.children if not child.aborted]
-        self._add_free(1 + len(stream.children) - len(children))
+        children = [child for child in stream.children if not child.gone]
+        successor = None if stream.series is None else stream.series.next()
+        if successor is not None:
+            self._arrived.append(successor)
+        self._add_free((successor is None) + len(stream.children) - len(children))
         if children:
             children[0].children = children[1:]
             self._arrived.append(children[0])

@@ -75,9 +75,13 @@ class Scheduler:
         self.waiting.append(stream)
 
     def start(self, stream: Stream) -> None:
-        """Moves the first of the waiting queue among the running."""
+        """Moves the first of the waiting queue among the running.
+
+        Nobody waits for the first token of a text of a series, so it takes turns with those that have one.
+        """
         assert self.waiting[0] is stream, "streams start in the order they came"
-        self._starting[self.waiting.popleft()] = None
+        among = self._starting if stream.series is None else self._generating
+        among[self.waiting.popleft()] = None
 
     def remove(self, stream: Stream) -> None:
         """Removes a stream, waiting or running."""
@@ -98,7 +102,7 @@ class Scheduler:
 
     def paused(self, stream: Stream) -> bool:
         """Returns whether a stream waits for its own reader."""
-        return stream.released - stream.consumed >= self.config.buffer_tokens
+        return stream.unread >= self.config.buffer_tokens
 
     def burst_length(self, streams: list[Stream]) -> int:
         """Returns as many steps as make it efficient within the latency budget, and as some row has left."""

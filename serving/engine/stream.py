@@ -1,6 +1,7 @@
 """Streams: one request on its way through the engine, token by token."""
 
 from dataclasses import InitVar, dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from serving.engine.detokenizer import Detokenizer
 from serving.engine.request import Request
 from serving.engine.snapshot import Labels, Snapshot, State
 from serving.engine.stop_checker import StopChecker
+
+if TYPE_CHECKING:
+    from serving.engine.text_series import TextSeries
 
 
 @dataclass(eq=False)
@@ -23,6 +27,10 @@ class Stream:
     vocabulary: InitVar[Vocabulary]
     deadline: float | None = None
     """Seconds on the clock of `time.monotonic`."""
+    index: int = 0
+    """Index of its text in its series."""
+    series: "TextSeries | None" = None
+    """The series that its text belongs to, if any."""
     start_token: int = field(init=False)
     last: int = field(init=False)
     """The token it feeds next; the start token at first."""
@@ -48,6 +56,7 @@ class Stream:
     anchor: "Anchor | None" = None
     """The earlier token at which its anchor slot stands."""
     aborted: bool = False
+    """Whether it was aborted by itself; `gone` says whether it was at all."""
 
     def __post_init__(self, vocabulary: Vocabulary) -> None:
         request = self.request
@@ -61,6 +70,26 @@ class Stream:
         self.detokenizer = Detokenizer(decoder, stops, request.min_tokens, self.released)
         if request.origin is not None:
             self.start_from(request.origin)
+
+    @property
+    def owner(self) -> "Stream | TextSeries":
+        """What was submitted with one reader and is aborted as one: its series, or itself."""
+        return self if self.series is None else self.series
+
+    @property
+    def gone(self) -> bool:
+        """Whether it was aborted, by itself or with its series."""
+        return self.aborted or (self.series is not None and self.series.aborted)
+
+    @property
+    def unread(self) -> int:
+        """Tokens that its reader has not taken; in a series, on the average of those that run."""
+        return self.released - self.consumed if self.series is None else self.series.unread
+
+    @property
+    def forks(self) -> bool:
+        """Whether other streams wait for its state after the prompt."""
+        return bool(self.children) or (self.series is not None and self.series.needs_state)
 
     @property
     def forced_left(self) -> int:
@@ -80,12 +109,12 @@ class Stream:
     @property
     def steps_left(self) -> int:
         """Steps until the text has its full length, or children get the state after their prompt."""
-        return self.forced_left if self.children else self.request.max_tokens - self.generated
+        return self.forced_left if self.forks else self.request.max_tokens - self.generated
 
     @property
     def ends_exactly(self) -> bool:
         """Whether its state is needed after its last step."""
-        return bool(self.children) or self.request.returns_state
+        return self.forks or self.request.returns_state
 
     @property
     def needs_anchor(self) -> bool:
@@ -106,6 +135,18 @@ class Stream:
         self.recent = newest(self.request.remembered, self.recent, chosen)
         if self.anchor is not None:
             self.anchor.chosen.append(chosen)
+
+    def release(self, count: int) -> None:
+        """Counts tokens of the text as handed out."""
+        self.released += count
+        if self.series is not None:
+            self.series.released += count
+
+    def consume(self, count: int, *, final: bool) -> None:
+        """Counts tokens as taken by the reader, who calls it; `final` says that they are the last."""
+        self.consumed += count
+        if self.series is not None:
+            self.series.consumed += count + final
 
     def begin_record(self, position: int) -> None:
         """Goes on at the beginning of the next record, at this position; its slot has the fresh state."""

@@ -164,7 +164,7 @@ class Branch:
         """Generates a text; however it ends, the branch is then after the last token that was sent."""
         request = self._to_request(message)
         text = PartialText(self._vocabulary.end, self.history, [request.prompt])
-        yield convert.to_start(self._context.text, request)
+        yield pb.GenerateResponse(start=convert.to_start(self._context.text, request.seed))
         last: pb.GenerateResponse | None = None
         try:
             async for update in self._updates(request, stopped):

@@ -137,17 +137,15 @@ def text_count(message: pb.GenerateRequest) -> int:
     return message.n if message.HasField("n") else 1
 
 
-def to_start(text: Text, request: Request) -> pb.GenerateResponse:
-    """Returns the first response."""
+def to_start(text: Text, seed: int) -> pb.Start:
+    """Returns what the text, whose first seed is this, depends on beside its request."""
     model = text.model
-    return pb.GenerateResponse(
-        start=pb.Start(
-            model=model.name,
-            bundle_digest=model.bundle.digest,
-            execution_class=str(model.executor.execution_class),
-            seed=request.seed,
-            exact=text.exact,
-        )
+    return pb.Start(
+        model=model.name,
+        bundle_digest=model.bundle.digest,
+        execution_class=str(model.executor.execution_class),
+        seed=seed,
+        exact=text.exact,
     )
 
 

@@ -14,11 +14,13 @@ from charloom.burst import StateSpec
 from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError, Violation
 from charloom.v1.charloom_pb2_grpc import CharloomServiceServicer
+from serving.engine.async_engine import AsyncEngine, UpdateReader
 from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.request import Request
 from serving.engine.retry_after import RetryAfter
 from serving.engine.snapshot import Snapshot
 from serving.engine.text_scorer import TextScorer
+from serving.engine.text_series import TextSeries
 from serving.engine.update import Update
 from serving.errors import DefectError, DrainingError, OpenTimeoutError, OverloadedError
 from serving.metrics import Metrics
@@ -32,6 +34,7 @@ from serving.rpc.convert import Text
 from serving.rpc.limits import ConversationLimits, RequestLimits
 from serving.rpc.resolver import Resolver
 from serving.rpc.security.sealing import Sealer
+from serving.rpc.series import SeriesParts, to_selection
 from serving.rpc.status import abort, code_name, reject
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -80,12 +83,48 @@ class Servicer(CharloomServiceServicer):
         async with self._streams(request.model, context, prepare) as streams:
             assert streams.text is not None, "a text is generated"
             timers = {stream: streams.model.metrics.token_timer() for stream in streams.index}
-            yield convert.to_start(streams.text, streams.reader.streams[0].request)
+            seed = streams.reader.streams[0].request.seed
+            yield pb.GenerateResponse(start=convert.to_start(streams.text, seed))
             async for update in streams.updates():
                 if update is not None:
                     timers[update.stream].observe(len(update.sampled))
                     current_call().tokens += len(update.sampled)
                 yield self._to_response(streams, streams.text, update, caller)
+
+    async def GenerateMany(  # noqa: N802
+        self, request: pb.GenerateManyRequest, context: Context
+    ) -> AsyncIterator[pb.GenerateManyResponse]:
+        """Generates many texts from one prompt, some at a time."""
+        caller = current_call().caller.identity
+
+        def prepare() -> Submission:
+            selection = to_selection(request, self.limits)
+            text, resolved = self._resolver().resolve(request.generate, caller)
+
+            def submit(engine: AsyncEngine, deadline: float | None) -> UpdateReader:
+                vocabulary = text.model.bundle.vocabulary
+                return engine.submit_series(
+                    TextSeries(
+                        resolved, selection.indexes, selection.count, selection.parallel, vocabulary, deadline
+                    )
+                )
+
+            return Submission(text.model, submit, text)
+
+        async with self._streams(request.generate.model, context, prepare) as streams:
+            assert streams.text is not None, "texts are generated"
+            assert streams.series is not None, "a series was submitted"
+            start = convert.to_start(streams.text, streams.series.request.seed)
+            yield pb.GenerateManyResponse(start=start)
+            parts = SeriesParts(request)
+            async for updates in streams.bursts():
+                current_call().tokens += sum(len(update.sampled) for update in updates)
+                if not updates:
+                    yield pb.GenerateManyResponse()
+                for response in parts.responses(updates):
+                    yield response
+            if not streams.series.complete:
+                raise DrainingError
 
     async def Converse(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.ConverseRequest], context: Context
@@ -178,8 +217,11 @@ class Servicer(CharloomServiceServicer):
             conversation.heartbeat(interval)
 
     def drain(self) -> None:
-        """Refuses new requests, and ends conversations once their commands are finished."""
+        """Refuses new requests, begins no texts of series any more, and lets conversations end."""
         self.draining = True
+        for streams in self.running:
+            if streams.series is not None:
+                streams.series.closed = True
         for conversation in self.conversations:
             conversation.drain()
 
