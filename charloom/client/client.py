@@ -15,13 +15,15 @@ from charloom.client.generation import AsyncGeneration, Generation
 from charloom.client.message import shape, to_message
 from charloom.client.request_error import RequestError
 from charloom.client.retries import RetryConfig
+from charloom.client.series import AsyncSeries, Series, SeriesAttempts
 from charloom.client.servers import Servers, connect, connect_async, several
 from charloom.connection import Tls
-from charloom.options import GenerateOptions, no_string
+from charloom.options import SEEDS, GenerateOptions, InvalidRequestError, Violation, no_string
 from charloom.score import Score
 
 Channel = TypeVar("Channel", bound=grpc.Channel | grpc.aio.Channel)
 Texts = TypeVar("Texts", bound=Attempts)
+Many = TypeVar("Many", bound=SeriesAttempts)
 T = TypeVar("T")
 
 
@@ -57,13 +59,15 @@ class ModelInfo:
     """The labels that every record has, and what each can be."""
 
 
-class BaseClient(Generic[Channel, Texts]):
+class BaseClient(Generic[Channel, Texts, Many]):
     """What both clients have in common: servers, and requests for texts."""
 
     _connect: Callable[[str, Tls | None], Channel]
     """Opens a channel to a server."""
     _generation: type[Texts]
-    """The class of its generations."""
+    """The class of its generations ..."""
+    _series: type[Many]
+    """... and of its series."""
 
     def __init__(
         self,
@@ -144,16 +148,65 @@ class BaseClient(Generic[Channel, Texts]):
         message = pb.GenerateRequest(state=state, resume=True, return_state=return_state, token_ids=token_ids)
         return self._begin(message, timeout)
 
+    def generate_series(
+        self,
+        prompt: str = "",
+        *,
+        indexes: range,
+        model: str = "",
+        parallel: int | None = None,
+        labels: Sequence[str] = (),
+        logprobs: bool = False,
+        token_ids: bool = False,
+        state: bytes = b"",
+        require_exact: bool = False,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Many:
+        """Requests many texts of one prompt by one call, and yields each as soon as it has ended.
+
+        The text at index i has the seed plus i, and is that of `generate` with this seed. Where a server
+        fails, the texts that it has not finished begin anew on the next.
+
+        Args:
+            prompt: read first, not repeated in the texts.
+            indexes: which texts, such as range(1000); they begin in this order.
+            model: name of the model; may be empty on a server of one model.
+            parallel: texts generated at the same time, at the most; None: the server's default.
+            labels: one value for each of the model's labels, in their order; a state has its own.
+            logprobs: whether texts hold the log-probability of each token.
+            token_ids: whether texts hold token ids.
+            state: a state token to go on from, instead of the beginning.
+            require_exact: whether to fail rather than to take texts of another execution class than the
+                first.
+            timeout: seconds for all of them.
+            options: the fields of `charloom.options.GenerateOptions`.
+
+        Raises:
+            InvalidRequestError: an option has a value that no server takes.
+        """
+        if indexes and not (indexes[0] >= 0 and indexes[-1] < SEEDS and indexes.step > 0):
+            raise InvalidRequestError([Violation("indexes", "must count up, from 0 to below 2**64")])
+        generate = to_message(prompt, GenerateOptions(**options), 1, 0 if logprobs else None)
+        generate.ClearField("n")
+        generate.labels.extend(no_string(labels, "labels"))
+        shape(generate, model, token_ids, state, False, 0, require_exact)
+        message = pb.GenerateSeriesRequest(generate=generate, parallel=parallel, whole=True)
+        start = self._servers.round("GenerateSeries")
+        return self._series(start, message, indexes, timeout, self._retries, len(self._servers))
+
     def _begin(self, message: pb.GenerateRequest, timeout: float | None) -> Texts:
         """Begins a generation on the next server."""
-        return self._generation(self._servers.round(), message, timeout, self._retries, len(self._servers))
+        start = self._servers.round("Generate")
+        return self._generation(start, message, timeout, self._retries, len(self._servers))
 
 
-class Client(BaseClient[grpc.Channel, Generation]):
+class Client(BaseClient[grpc.Channel, Generation, Series]):
     """A client of one server, or of several that serve the same; safe for several threads."""
 
     _connect = staticmethod(connect)
     _generation = Generation
+    _series = Series
 
     def converse(
         self,
@@ -237,7 +290,7 @@ class Client(BaseClient[grpc.Channel, Generation]):
         self.close()
 
 
-class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
+class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration, AsyncSeries]):
     """The client for an asyncio event loop, inside which it is constructed.
 
     Its methods are those of `Client`, awaited; it has no conversations.
@@ -245,6 +298,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
 
     _connect = staticmethod(connect_async)
     _generation = AsyncGeneration
+    _series = AsyncSeries
 
     async def score(
         self,

@@ -577,7 +577,7 @@ class Finish(_message.Message):
 Global___Finish: _TypeAlias = Finish  # noqa: Y015
 
 @_typing.final
-class GenerateManyRequest(_message.Message):
+class GenerateSeriesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GENERATE_FIELD_NUMBER: _builtins.int
@@ -635,10 +635,10 @@ class GenerateManyRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stride) -> _WhichOneofReturnType__stride | None: ...
 
-Global___GenerateManyRequest: _TypeAlias = GenerateManyRequest  # noqa: Y015
+Global___GenerateSeriesRequest: _TypeAlias = GenerateSeriesRequest  # noqa: Y015
 
 @_typing.final
-class GenerateManyResponse(_message.Message):
+class GenerateSeriesResponse(_message.Message):
     """Parts of T texts, as columns. All fields are empty in a message that says only that the server is alive."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -703,7 +703,7 @@ class GenerateManyResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GenerateManyResponse: _TypeAlias = GenerateManyResponse  # noqa: Y015
+Global___GenerateSeriesResponse: _TypeAlias = GenerateSeriesResponse  # noqa: Y015
 
 @_typing.final
 class ConverseRequest(_message.Message):

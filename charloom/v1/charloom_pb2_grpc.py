@@ -40,10 +40,10 @@ class CharloomServiceStub:
                 request_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateResponse.FromString,
                 _registered_method=True)
-        self.GenerateMany = channel.unary_stream(
-                '/charloom.v1.CharloomService/GenerateMany',
-                request_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateManyRequest.SerializeToString,
-                response_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateManyResponse.FromString,
+        self.GenerateSeries = channel.unary_stream(
+                '/charloom.v1.CharloomService/GenerateSeries',
+                request_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateSeriesRequest.SerializeToString,
+                response_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateSeriesResponse.FromString,
                 _registered_method=True)
         self.Converse = channel.stream_stream(
                 '/charloom.v1.CharloomService/Converse',
@@ -87,9 +87,9 @@ class CharloomServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GenerateMany(self, request, context):
-        """Generates many texts from one prompt and streams them: one response a burst holds what all of them got in
-        it. Some run at the same time; as one ends, the next one takes its place.
+    def GenerateSeries(self, request, context):
+        """Generates a series of texts, any number of them, from one prompt: some run at the same time, and as one
+        ends, the next one takes its place. One response a burst holds what all texts got in it.
 
         The first response, sent before any text, holds `start`. A server that shuts down begins no more texts,
         finishes those that run, and ends the call with UNAVAILABLE if any are missing.
@@ -143,10 +143,10 @@ def add_CharloomServiceServicer_to_server(servicer, server):
                     request_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateRequest.FromString,
                     response_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateResponse.SerializeToString,
             ),
-            'GenerateMany': grpc.unary_stream_rpc_method_handler(
-                    servicer.GenerateMany,
-                    request_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateManyRequest.FromString,
-                    response_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateManyResponse.SerializeToString,
+            'GenerateSeries': grpc.unary_stream_rpc_method_handler(
+                    servicer.GenerateSeries,
+                    request_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateSeriesRequest.FromString,
+                    response_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateSeriesResponse.SerializeToString,
             ),
             'Converse': grpc.stream_stream_rpc_method_handler(
                     servicer.Converse,
@@ -213,7 +213,7 @@ class CharloomService:
             _registered_method=True)
 
     @staticmethod
-    def GenerateMany(request,
+    def GenerateSeries(request,
             target,
             options=(),
             channel_credentials=None,
@@ -226,9 +226,9 @@ class CharloomService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/charloom.v1.CharloomService/GenerateMany',
-            charloom_dot_v1_dot_charloom__pb2.GenerateManyRequest.SerializeToString,
-            charloom_dot_v1_dot_charloom__pb2.GenerateManyResponse.FromString,
+            '/charloom.v1.CharloomService/GenerateSeries',
+            charloom_dot_v1_dot_charloom__pb2.GenerateSeriesRequest.SerializeToString,
+            charloom_dot_v1_dot_charloom__pb2.GenerateSeriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

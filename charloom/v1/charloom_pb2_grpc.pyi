@@ -45,9 +45,9 @@ class CharloomServiceStub:
     `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
     server's load.
     """
-    GenerateMany: _grpc.UnaryStreamMultiCallable[_charloom_pb2.GenerateManyRequest, _charloom_pb2.GenerateManyResponse]
-    """Generates many texts from one prompt and streams them: one response a burst holds what all of them got in
-    it. Some run at the same time; as one ends, the next one takes its place.
+    GenerateSeries: _grpc.UnaryStreamMultiCallable[_charloom_pb2.GenerateSeriesRequest, _charloom_pb2.GenerateSeriesResponse]
+    """Generates a series of texts, any number of them, from one prompt: some run at the same time, and as one
+    ends, the next one takes its place. One response a burst holds what all texts got in it.
 
     The first response, sent before any text, holds `start`. A server that shuts down begins no more texts,
     finishes those that run, and ends the call with UNAVAILABLE if any are missing.
@@ -79,9 +79,9 @@ class CharloomServiceAsyncStub(CharloomServiceStub):
     `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
     server's load.
     """
-    GenerateMany: _aio.UnaryStreamMultiCallable[_charloom_pb2.GenerateManyRequest, _charloom_pb2.GenerateManyResponse]  # type: ignore[assignment]
-    """Generates many texts from one prompt and streams them: one response a burst holds what all of them got in
-    it. Some run at the same time; as one ends, the next one takes its place.
+    GenerateSeries: _aio.UnaryStreamMultiCallable[_charloom_pb2.GenerateSeriesRequest, _charloom_pb2.GenerateSeriesResponse]  # type: ignore[assignment]
+    """Generates a series of texts, any number of them, from one prompt: some run at the same time, and as one
+    ends, the next one takes its place. One response a burst holds what all texts got in it.
 
     The first response, sent before any text, holds `start`. A server that shuts down begins no more texts,
     finishes those that run, and ends the call with UNAVAILABLE if any are missing.
@@ -118,13 +118,13 @@ class CharloomServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def GenerateMany(
+    def GenerateSeries(
         self,
-        request: _charloom_pb2.GenerateManyRequest,
+        request: _charloom_pb2.GenerateSeriesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_charloom_pb2.GenerateManyResponse], _abc.AsyncIterator[_charloom_pb2.GenerateManyResponse]]:
-        """Generates many texts from one prompt and streams them: one response a burst holds what all of them got in
-        it. Some run at the same time; as one ends, the next one takes its place.
+    ) -> _typing.Union[_abc.Iterator[_charloom_pb2.GenerateSeriesResponse], _abc.AsyncIterator[_charloom_pb2.GenerateSeriesResponse]]:
+        """Generates a series of texts, any number of them, from one prompt: some run at the same time, and as one
+        ends, the next one takes its place. One response a burst holds what all texts got in it.
 
         The first response, sent before any text, holds `start`. A server that shuts down begins no more texts,
         finishes those that run, and ends the call with UNAVAILABLE if any are missing.

@@ -203,7 +203,7 @@ def streams_of(request: Any, *, streaming: bool) -> tuple[int, str]:
     match request:
         case pb.GenerateRequest():
             return text_count(request), "n"
-        case pb.GenerateManyRequest():
+        case pb.GenerateSeriesRequest():
             return parallel_texts(request), "parallel"
         case pb.ScoreRequest() | pb.EmbedRequest():
             return len(request.texts), "texts"

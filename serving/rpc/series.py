@@ -47,13 +47,13 @@ class Selection:
         return len(self.first) + len(self.others)
 
 
-def parallel_texts(message: pb.GenerateManyRequest) -> int:
+def parallel_texts(message: pb.GenerateSeriesRequest) -> int:
     """Returns how many texts of a series run at the same time, at the most."""
     asked = message.parallel if message.HasField("parallel") else DEFAULT_PARALLEL
     return min(asked, len(message.indexes) + message.count)
 
 
-def to_selection(message: pb.GenerateManyRequest, limits: RequestLimits) -> Selection:
+def to_selection(message: pb.GenerateSeriesRequest, limits: RequestLimits) -> Selection:
     """Returns which texts a message asks for.
 
     Raises:
@@ -65,13 +65,13 @@ def to_selection(message: pb.GenerateManyRequest, limits: RequestLimits) -> Sele
     return Selection(list(message.indexes), others(message), parallel)
 
 
-def others(message: pb.GenerateManyRequest) -> range:
+def others(message: pb.GenerateSeriesRequest) -> range:
     """Returns the indexes that are not named one by one."""
     stride = message.stride if message.HasField("stride") else 1
     return range(message.first, message.first + stride * message.count, stride)
 
 
-def unfit(message: pb.GenerateManyRequest, limits: RequestLimits) -> Iterator[Violation]:
+def unfit(message: pb.GenerateSeriesRequest, limits: RequestLimits) -> Iterator[Violation]:
     """Yields what of a message for a series cannot be used, apart from the options of its texts."""
     present = {field.name for field, _ in message.generate.ListFields()}
     for name in IMPLIED_FIELDS:
@@ -95,10 +95,10 @@ def unfit(message: pb.GenerateManyRequest, limits: RequestLimits) -> Iterator[Vi
 class SeriesParts:
     """Makes the responses of one call, and holds texts back that are to come whole."""
 
-    message: pb.GenerateManyRequest
+    message: pb.GenerateSeriesRequest
     _held: dict[Stream, list[Update]] = field(default_factory=dict)
 
-    def responses(self, updates: Sequence[Update]) -> Iterator[pb.GenerateManyResponse]:
+    def responses(self, updates: Sequence[Update]) -> Iterator[pb.GenerateSeriesResponse]:
         """Yields the responses of one burst or more: one, or several if there is too much for one message.
 
         Args:
@@ -124,9 +124,9 @@ class SeriesParts:
             if update.final or sum(len(each.sampled) for each in held) > MAX_HELD:
                 yield merge(self._held.pop(update.stream))
 
-    def _response(self, updates: Sequence[Update]) -> pb.GenerateManyResponse:
+    def _response(self, updates: Sequence[Update]) -> pb.GenerateSeriesResponse:
         generate = self.message.generate
-        response = pb.GenerateManyResponse(
+        response = pb.GenerateSeriesResponse(
             indexes=[update.stream.index for update in updates],
             texts=[update.text for update in updates],
             token_counts=[len(update.sampled) for update in updates],

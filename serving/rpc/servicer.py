@@ -91,9 +91,9 @@ class Servicer(CharloomServiceServicer):
                     current_call().tokens += len(update.sampled)
                 yield self._to_response(streams, streams.text, update, caller)
 
-    async def GenerateMany(  # noqa: N802
-        self, request: pb.GenerateManyRequest, context: Context
-    ) -> AsyncIterator[pb.GenerateManyResponse]:
+    async def GenerateSeries(  # noqa: N802
+        self, request: pb.GenerateSeriesRequest, context: Context
+    ) -> AsyncIterator[pb.GenerateSeriesResponse]:
         """Generates many texts from one prompt, some at a time."""
         caller = current_call().caller.identity
 
@@ -115,12 +115,12 @@ class Servicer(CharloomServiceServicer):
             assert streams.text is not None, "texts are generated"
             assert streams.series is not None, "a series was submitted"
             start = convert.to_start(streams.text, streams.series.request.seed)
-            yield pb.GenerateManyResponse(start=start)
+            yield pb.GenerateSeriesResponse(start=start)
             parts = SeriesParts(request)
             async for updates in streams.bursts():
                 current_call().tokens += sum(len(update.sampled) for update in updates)
                 if not updates:
-                    yield pb.GenerateManyResponse()
+                    yield pb.GenerateSeriesResponse()
                 for response in parts.responses(updates):
                     yield response
             if not streams.series.complete:

@@ -61,8 +61,8 @@ class Answers(CharloomServiceServicer):
             self.ends.append(type(error))
             raise
 
-    async def GenerateMany(self, request, context):  # noqa: N802
-        yield pb.GenerateManyResponse(start=pb.Start())
+    async def GenerateSeries(self, request, context):  # noqa: N802
+        yield pb.GenerateSeriesResponse(start=pb.Start())
         if request.count > 1:
             await asyncio.sleep(60)
 
@@ -282,8 +282,8 @@ def test_a_series_counts_as_the_texts_that_run_at_the_same_time(connect, log, al
         async with connect(alice) as (stub, _, _):
 
             def generate(count, parallel):
-                request = pb.GenerateManyRequest(count=count, parallel=parallel)
-                return stub.GenerateMany(request, metadata=BEARER)
+                request = pb.GenerateSeriesRequest(count=count, parallel=parallel)
+                return stub.GenerateSeries(request, metadata=BEARER)
 
             with pytest.raises(grpc.aio.AioRpcError, match="parallel must be at most 2 for you, not 3"):
                 await generate(9, 3).read()

@@ -65,7 +65,7 @@ class Received:
         self.starts: list[pb.Start] = []
         self.messages = 0
 
-    def take(self, response: pb.GenerateManyResponse) -> None:
+    def take(self, response: pb.GenerateSeriesResponse) -> None:
         """Adds a response."""
         self.messages += 1
         if response.HasField("start"):
@@ -114,13 +114,13 @@ def test_hundreds_of_texts_over_a_few_slots_are_those_of_single_calls(model: Mod
     generate = pb.GenerateRequest(
         prompt="a ship", seed=2**64 - 5, max_tokens=30, stop=["e"], token_ids=True, logprobs=0
     )
-    request = pb.GenerateManyRequest(
+    request = pb.GenerateSeriesRequest(
         generate=generate, indexes=[7, 1000], first=2**40, stride=8, count=300, parallel=5, whole=whole
     )
     indexes = [7, 1000, *range(2**40, 2**40 + 8 * 300, 8)]
 
     async def ask(stub: CharloomServiceStub, _: Servicer) -> None:
-        received = await Received().read(stub.GenerateMany(request))
+        received = await Received().read(stub.GenerateSeries(request))
         assert sorted(received.finishes) == sorted(indexes)
         [start] = received.starts
         assert (start.seed, start.exact, start.model) == (generate.seed, True, model.name)
@@ -135,12 +135,12 @@ def test_hundreds_of_texts_over_a_few_slots_are_those_of_single_calls(model: Mod
 
 
 def test_one_message_a_burst_holds_what_all_texts_got(model: Model) -> None:
-    request = pb.GenerateManyRequest(
+    request = pb.GenerateSeriesRequest(
         generate=pb.GenerateRequest(seed=1, max_tokens=40), count=200, parallel=200
     )
 
     async def ask(stub: CharloomServiceStub, servicer: Servicer) -> None:
-        received = await Received().read(stub.GenerateMany(request))
+        received = await Received().read(stub.GenerateSeries(request))
         metrics = servicer.metrics.registry
         bursts = metrics.get_sample_value("charloom_burst_rows_count", {"model": model.name})
         tokens = metrics.get_sample_value("charloom_generated_tokens_total", {"model": model.name})
@@ -156,10 +156,10 @@ def test_one_message_a_burst_holds_what_all_texts_got(model: Model) -> None:
 
 def test_records_end_with_their_labels(model: Model) -> None:
     generate = pb.GenerateRequest(seed=3, max_tokens=50, logprobs=0, labels=["loud", "m"])
-    request = pb.GenerateManyRequest(generate=generate, count=40, parallel=9, whole=True)
+    request = pb.GenerateSeriesRequest(generate=generate, count=40, parallel=9, whole=True)
 
     async def ask(stub: CharloomServiceStub, _: Servicer) -> None:
-        received = await Received().read(stub.GenerateMany(request))
+        received = await Received().read(stub.GenerateSeries(request))
         assert set(received.finishes) == set(range(40))
         assert received.end_logprobs
         for index in range(40):
@@ -177,7 +177,7 @@ def test_a_series_goes_on_from_a_state(model: Model) -> None:
         *_, last = [response async for response in stub.Generate(begin)]
         generate = pb.GenerateRequest(state=last.state.token, prompt=" s", seed=9, max_tokens=7)
         received = await Received().read(
-            stub.GenerateMany(pb.GenerateManyRequest(generate=generate, count=9, parallel=2))
+            stub.GenerateSeries(pb.GenerateSeriesRequest(generate=generate, count=9, parallel=2))
         )
         for index in range(9):
             assert received.texts[index] == (await alone(stub, generate, index))[0]
@@ -186,12 +186,12 @@ def test_a_series_goes_on_from_a_state(model: Model) -> None:
 
 
 def test_a_client_that_goes_frees_all_slots(model: Model) -> None:
-    request = pb.GenerateManyRequest(
+    request = pb.GenerateSeriesRequest(
         generate=pb.GenerateRequest(max_tokens=1_000_000), count=1_000_000, parallel=7
     )
 
     async def ask(stub: CharloomServiceStub, servicer: Servicer) -> None:
-        call = stub.GenerateMany(request)
+        call = stub.GenerateSeries(request)
         while not (await call.read()).texts:
             pass
         assert servicer.models.find("").engine.engine.slots.used == 7
@@ -201,12 +201,12 @@ def test_a_client_that_goes_frees_all_slots(model: Model) -> None:
 
 
 def test_a_client_that_reads_nothing_has_no_more_texts_begun(model: Model) -> None:
-    request = pb.GenerateManyRequest(
+    request = pb.GenerateSeriesRequest(
         generate=pb.GenerateRequest(max_tokens=30, token_ids=True, logprobs=0), count=2**32 - 1, parallel=8
     )
 
     async def ask(stub: CharloomServiceStub, servicer: Servicer) -> None:
-        call = stub.GenerateMany(request)
+        call = stub.GenerateSeries(request)
         assert (await call.read()).HasField("start")
         [streams] = servicer.running
         assert streams.series is not None
@@ -223,12 +223,12 @@ def test_a_client_that_reads_nothing_has_no_more_texts_begun(model: Model) -> No
 
 
 def test_a_server_that_shuts_down_begins_no_more_and_finishes_what_runs(model: Model) -> None:
-    request = pb.GenerateManyRequest(
+    request = pb.GenerateSeriesRequest(
         generate=pb.GenerateRequest(max_tokens=50, seed=1), count=2**32 - 1, parallel=8
     )
 
     async def ask(stub: CharloomServiceStub, servicer: Servicer) -> None:
-        call, received = stub.GenerateMany(request), Received()
+        call, received = stub.GenerateSeries(request), Received()
         while len(received.finishes) < 20:
             received.take(await call.read())
         servicer.drain()
@@ -238,7 +238,7 @@ def test_a_server_that_shuts_down_begins_no_more_and_finishes_what_runs(model: M
         assert RequestError.of(caught.value).retry_after
         assert set(received.finishes) == set(received.texts) == set(range(len(received.texts)))
         with pytest.raises(grpc.aio.AioRpcError):
-            await stub.GenerateMany(request).read()
+            await stub.GenerateSeries(request).read()
 
     talk(model, ask)
 
@@ -248,10 +248,12 @@ def test_a_series_that_waits_sends_heartbeats(model: Model) -> None:
         running = stub.Generate(pb.GenerateRequest(max_tokens=1_000_000))
         while not (await running.read()).text:
             pass
-        series = stub.GenerateMany(pb.GenerateManyRequest(generate=pb.GenerateRequest(max_tokens=1), count=2))
+        series = stub.GenerateSeries(
+            pb.GenerateSeriesRequest(generate=pb.GenerateRequest(max_tokens=1), count=2)
+        )
         heartbeats = asyncio.create_task(send_heartbeats(servicer))
         assert (await series.read()).HasField("start")
-        assert await series.read() == pb.GenerateManyResponse()
+        assert await series.read() == pb.GenerateSeriesResponse()
         heartbeats.cancel()
         running.cancel()
         assert len((await Received().read(series)).finishes) == 2
@@ -260,11 +262,11 @@ def test_a_series_that_waits_sends_heartbeats(model: Model) -> None:
 
 
 def test_a_deadline_ends_all(model: Model) -> None:
-    request = pb.GenerateManyRequest(generate=pb.GenerateRequest(max_tokens=1000), count=10**6)
+    request = pb.GenerateSeriesRequest(generate=pb.GenerateRequest(max_tokens=1000), count=10**6)
 
     async def ask(stub: CharloomServiceStub, _: Servicer) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await Received().read(stub.GenerateMany(request, timeout=0.5))
+            await Received().read(stub.GenerateSeries(request, timeout=0.5))
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
     talk(model, ask)
@@ -291,15 +293,15 @@ def test_what_no_series_can_be_is_refused_by_name(model: Model) -> None:
     async def ask(stub: CharloomServiceStub, servicer: Servicer) -> None:
         for reason, fields in REFUSED.items():
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.GenerateMany(pb.GenerateManyRequest(**fields)).read()
+                await stub.GenerateSeries(pb.GenerateSeriesRequest(**fields)).read()
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert reason in str(caught.value.details())
             assert RequestError.of(caught.value).violations[0].field == reason.split()[0]
-        full = pb.GenerateManyRequest(generate=pb.GenerateRequest(max_tokens=10**6), count=99, parallel=20)
-        call = stub.GenerateMany(full)
+        full = pb.GenerateSeriesRequest(generate=pb.GenerateRequest(max_tokens=10**6), count=99, parallel=20)
+        call = stub.GenerateSeries(full)
         await call.read()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.GenerateMany(full).read()
+            await stub.GenerateSeries(full).read()
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert RequestError.of(caught.value).retry_after
         call.cancel()
@@ -309,7 +311,7 @@ def test_what_no_series_can_be_is_refused_by_name(model: Model) -> None:
 
 def test_a_message_is_no_larger_than_clients_take(ask: Any, alphabet: CharacterVocabulary) -> None:
     streams = [Stream(ask(), alphabet, index=i) for i in range(10)]
-    parts = SeriesParts(pb.GenerateManyRequest())
+    parts = SeriesParts(pb.GenerateSeriesRequest())
     updates = [Update(stream, ["x" * (MAX_BYTES // 16)]) for stream in streams]
     responses = list(parts.responses(updates))
     assert [list(response.indexes) for response in responses] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
@@ -319,7 +321,7 @@ def test_a_message_is_no_larger_than_clients_take(ask: Any, alphabet: CharacterV
 
 def test_a_long_text_is_not_held_back_whole(ask: Any, alphabet: CharacterVocabulary) -> None:
     stream = Stream(ask(), alphabet)
-    parts = SeriesParts(pb.GenerateManyRequest(whole=True))
+    parts = SeriesParts(pb.GenerateSeriesRequest(whole=True))
     tokens = no_sampled_tokens()
     thousand = type(tokens)(
         alphabet.encode("a" * 1000),
