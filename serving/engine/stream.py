@@ -31,6 +31,8 @@ class Stream:
     """Index of its text in its series."""
     series: "TextSeries | None" = None
     """The series that its text belongs to, if any."""
+    seed: int = -1
+    """That of its text: its request's, unless another one is named here."""
     start_token: int = field(init=False)
     last: int = field(init=False)
     """The token it feeds next; the start token at first."""
@@ -51,6 +53,8 @@ class Stream:
     """Tokens of the text that its client has, or that were handed out."""
     consumed: int = 0
     """Those that the reader has taken."""
+    held: list[Tokens] = field(default_factory=list)
+    """Tokens [T] of each burst since the last that was released, in a series whose texts come whole."""
     saved: int = 0
     """Those that were handed out when its last snapshot was taken."""
     anchor: "Anchor | None" = None
@@ -60,12 +64,12 @@ class Stream:
 
     def __post_init__(self, vocabulary: Vocabulary) -> None:
         request = self.request
+        self.seed = request.seed if self.seed < 0 else self.seed
         self.start_token = self.last = vocabulary.start
         self.labels = request.labels
         self.released = request.before + (0 if request.scored else len(request.replay))
         self.consumed = self.saved = self.released
-        end = None if request.scored else vocabulary.end
-        stops = StopChecker(request.stop, request.rules.stop, end)
+        stops = stop_checker(request, vocabulary) if self.series is None else self.series.stops
         decoder = vocabulary.decoder(of_last_record(request.context, vocabulary.end))
         self.detokenizer = Detokenizer(decoder, stops, request.min_tokens, self.released)
         if request.origin is not None:
@@ -132,7 +136,8 @@ class Stream:
         """Appends the tokens [T] that a burst chose, forced ones included."""
         self.position += len(chosen)
         self.last = int(chosen[-1]) if len(chosen) else self.last
-        self.recent = newest(self.request.remembered, self.recent, chosen)
+        if self.request.remembered:
+            self.recent = newest(self.request.remembered, self.recent, chosen)
         if self.anchor is not None:
             self.anchor.chosen.append(chosen)
 
@@ -182,9 +187,14 @@ class Anchor:
         return tokens[: position - self.position]
 
 
+def stop_checker(request: Request, vocabulary: Vocabulary) -> StopChecker:
+    """Returns what finds the end of a request's text; a scored one has none before its length."""
+    return StopChecker(request.stop, request.rules.stop, None if request.scored else vocabulary.end)
+
+
 def of_last_record(tokens: Tokens, end: int | None) -> Tokens:
     """Returns the tokens [T] after the last end of a record; all if there is none."""
-    ends = np.flatnonzero(tokens == end) if end is not None else no_tokens()
+    ends = np.flatnonzero(tokens == end) if end is not None and len(tokens) else no_tokens()
     return tokens[ends[-1] + 1 :] if len(ends) else tokens
 
 

@@ -10,6 +10,7 @@ import charloom.v1.charloom_pb2 as pb
 from charloom.options import SEEDS, InvalidRequestError, Violation, unless_between
 from serving.engine.async_engine import merge
 from serving.engine.stream import Stream
+from serving.engine.text_series import MAX_HELD
 from serving.engine.update import Finish, Update
 from serving.rpc.convert import FINISH
 from serving.rpc.limits import RequestLimits
@@ -20,8 +21,6 @@ DEFAULT_PARALLEL = 64
 """Texts that run at the same time where a request does not say how many."""
 IMPLIED_FIELDS = ("n", "resume", "replay", "return_state", "state_interval")
 """Fields of a GenerateRequest that must be absent in one for a series."""
-MAX_HELD = 4096
-"""Tokens of a text that are held back until it ends, at the most."""
 MAX_BYTES = 2**20
 """Bytes of a response, about: gRPC's clients take 4 MiB by default."""
 

@@ -102,12 +102,16 @@ class Servicer(CharloomServiceServicer):
             text, resolved = self._resolver().resolve(request.generate, caller)
 
             def submit(engine: AsyncEngine, deadline: float | None) -> UpdateReader:
-                vocabulary = text.model.bundle.vocabulary
-                return engine.submit_series(
-                    TextSeries(
-                        resolved, selection.indexes, selection.count, selection.parallel, vocabulary, deadline
-                    )
+                series = TextSeries(
+                    resolved,
+                    selection.indexes,
+                    selection.count,
+                    selection.parallel,
+                    text.model.bundle.vocabulary,
+                    deadline,
+                    whole=request.whole,
                 )
+                return engine.submit_series(series)
 
             return Submission(text.model, submit, text)
 

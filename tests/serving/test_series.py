@@ -16,9 +16,10 @@ from charloom.vocabulary import CharacterVocabulary
 from serving.engine.config import SchedulerConfig
 from serving.engine.sampled_tokens import no_sampled_tokens
 from serving.engine.stream import Stream
+from serving.engine.text_series import MAX_HELD
 from serving.engine.update import Finish, Update
 from serving.model import Model
-from serving.rpc.series import MAX_BYTES, MAX_HELD, SeriesParts
+from serving.rpc.series import MAX_BYTES, SeriesParts
 from serving.rpc.servicer import Servicer
 from tests.serving.conftest import LoadOnce
 from tests.serving.golden import FOLDER

@@ -14,7 +14,7 @@ from charloom.options import GenerateOptions, InvalidRequestError, seed_of
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request, find_labels, prepare
-from serving.engine.text_series import TextSeries
+from serving.engine.text_series import MAX_HELD, TextSeries
 from serving.engine.update import Update
 from serving.errors import BurstError, DeadlineError, OverloadedError
 from serving.model import Model
@@ -27,10 +27,16 @@ Make = Callable[..., Any]
 
 
 def series_of(
-    engine: Engine, request: Request, indexes: Any, parallel: int = 3, deadline: float | None = None
+    engine: Engine,
+    request: Request,
+    indexes: Any,
+    parallel: int = 3,
+    deadline: float | None = None,
+    *,
+    whole: bool = False,
 ) -> TextSeries:
     """A series of this engine, not submitted yet."""
-    return TextSeries(request, indexes, len(indexes), parallel, engine.vocabulary, deadline)
+    return TextSeries(request, indexes, len(indexes), parallel, engine.vocabulary, deadline, whole=whole)
 
 
 def run(engine: Engine) -> dict[int, list[Update]]:
@@ -110,6 +116,55 @@ def test_records_with_labels_end_and_others_take_their_place(precision: Any) -> 
     assert series.complete
 
 
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("prompt", ["", "a ship sails, blue"])
+def test_texts_that_come_whole_are_the_same(lstm: Model, options: dict[str, Any], prompt: str) -> None:
+    request = prepare(prompt, GenerateOptions(seed=7, **options), lstm.bundle.vocabulary)
+    found = []
+    for whole in (False, True):
+        engine = lstm.engine(SchedulerConfig(max_streams=8, max_batch=4, max_burst=5))
+        engine.submit_series(series_of(engine, request, range(20), 6, whole=whole))
+        updates = run(engine)
+        found.append(
+            {
+                index: (
+                    text(parts),
+                    parts[-1].finish,
+                    parts[-1].position,
+                    parts[-1].stream.released,
+                    [token for part in parts for token in part.sampled.tokens.tolist()],
+                )
+                for index, parts in updates.items()
+            }
+        )
+        if whole and "stop" not in options:
+            assert {len(parts) for parts in updates.values()} == {1}
+    assert found[0] == found[1]
+
+
+def test_records_that_come_whole_are_the_same() -> None:
+    model = record_model(LABELLED)
+    labels = find_labels(("calm", "s"), model.bundle.vocabulary)
+    request = prepare("", GenerateOptions(seed=1, max_tokens=50), model.bundle.vocabulary, labels=labels)
+    found = []
+    for whole in (False, True):
+        engine = model.engine(SchedulerConfig(max_streams=8))
+        engine.submit_series(series_of(engine, request, range(60), 7, whole=whole))
+        found.append({i: (text(u), u[-1].finish, u[-1].position) for i, u in run(engine).items()})
+    assert found[0] == found[1]
+    assert len({finish for _, finish, _ in found[0].values()}) == 2
+
+
+def test_a_long_text_comes_in_parts_though_it_was_to_come_whole(make_engine: Make, ask: Make) -> None:
+    engine = make_engine()
+    engine.submit_series(series_of(engine, ask("", 3 * MAX_HELD), range(2), whole=True))
+    updates = run(engine)
+    for parts in updates.values():
+        assert len(parts) == 3
+        assert len(text(parts)) == 3 * MAX_HELD
+        assert all(len(part.sampled) <= MAX_HELD + 8 for part in parts)
+
+
 @in_two_lengths(40, 400)
 def test_places_slots_and_the_prompt_are_taken_once_and_freed(
     make_engine: Make, ask: Make, cases: int
@@ -122,13 +177,20 @@ def test_places_slots_and_the_prompt_are_taken_once_and_freed(
         length=st.integers(0, 12),
         abort_after=st.none() | st.integers(0, 6),
         close_after=st.none() | st.integers(0, 6),
+        whole=st.booleans(),
     )
     def check(
-        count: int, parallel: int, prompt: str, length: int, abort_after: int | None, close_after: int | None
+        count: int,
+        parallel: int,
+        prompt: str,
+        length: int,
+        abort_after: int | None,
+        close_after: int | None,
+        whole: bool,
     ) -> None:
         runner = AlphabetRunner()
         engine = make_engine(runner)
-        series = series_of(engine, ask(prompt, length), range(count), parallel)
+        series = series_of(engine, ask(prompt, length), range(count), parallel, whole=whole)
         streams = engine.submit_series(series)
         assert len(streams) == series.parallel == min(count, parallel)
         seen, steps = set(), 0
