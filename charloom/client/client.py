@@ -57,6 +57,8 @@ class ModelInfo:
     """Whether its texts are records, which end."""
     labels: dict[str, list[str]]
     """The labels that every record has, and what each can be."""
+    delimiter: str | None = None
+    """What was between the records of the training text, and is part of none; None if nothing was."""
 
 
 class BaseClient(Generic[Channel, Texts, Many]):
@@ -406,7 +408,8 @@ def to_info(model: pb.Model) -> ModelInfo:
     config = {name: plain(value) for name, value in json_format.MessageToDict(model.network.config).items()}
     labels = {column.name: list(column.values) for column in model.labels}
     info = NetworkInfo(**network | {"config": config})
-    return ModelInfo(**values | {"network": info, "labels": labels})
+    delimiter = model.delimiter if model.HasField("delimiter") else None
+    return ModelInfo(**values | {"network": info, "labels": labels, "delimiter": delimiter})
 
 
 def plain(value: Any) -> Any:

@@ -1409,6 +1409,7 @@ class Model(_message.Message):
     STATE_BYTES_FIELD_NUMBER: _builtins.int
     ENDS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    DELIMITER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     bundle_digest: _builtins.str
@@ -1425,6 +1426,8 @@ class Model(_message.Message):
     """Bytes of one stream's state."""
     ends: _builtins.bool
     """Whether the model's texts are records that end, rather than one continuous text."""
+    delimiter: _builtins.str
+    """What was between the records of the training text, and is part of none; absent if nothing was."""
     @_builtins.property
     def network(self) -> Global___Network: ...
     @_builtins.property
@@ -1445,12 +1448,15 @@ class Model(_message.Message):
         state_bytes: _builtins.int = ...,
         ends: _builtins.bool = ...,
         labels: _abc.Iterable[Global___LabelColumn] | None = ...,
+        delimiter: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["network", b"network"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter", "delimiter", b"delimiter", "network", b"network"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "ends", b"ends", "execution_class", b"execution_class", "labels", b"labels", "name", b"name", "network", b"network", "precision", b"precision", "state_bytes", b"state_bytes", "validation_loss", b"validation_loss", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter", "bundle_digest", b"bundle_digest", "delimiter", b"delimiter", "ends", b"ends", "execution_class", b"execution_class", "labels", b"labels", "name", b"name", "network", b"network", "precision", b"precision", "state_bytes", b"state_bytes", "validation_loss", b"validation_loss", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__delimiter: _TypeAlias = _typing.Literal["delimiter"]  # noqa: Y015
+    _WhichOneofArgType__delimiter: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delimiter) -> _WhichOneofReturnType__delimiter | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
 
