@@ -7,6 +7,7 @@ float32.read.onnx    the burst graph that reads,
 float32.plain.onnx   the one that samples by temperature,
 float32.full.onnx    the one with every sampler
 int8.*               the same with products in int8: a bundle holds either, or both
+novelty.bloom        the filter of the training text's records, if it was asked for
 """
 
 import hashlib
@@ -20,6 +21,8 @@ from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Protocol
+
+import numpy as np
 
 from charloom.burst import GraphKind
 from charloom.delimiter import delimiter_of
@@ -35,9 +38,11 @@ from charloom.manifest import (
     encode_manifest,
     parse_manifest,
 )
+from charloom.novelty import NoveltyFilter
+from charloom.records.record_hash import HASH_NAME
 from charloom.vocabulary import VOCABULARIES, Vocabulary, VocabularyKinds, read_vocabulary
 
-LARGEST = {".json": 64 * 2**20, ".onnx": 16 * 2**20, ".safetensors": 2**36}
+LARGEST = {".json": 64 * 2**20, ".onnx": 16 * 2**20, ".safetensors": 2**36, ".bloom": 2**33}
 """Bytes that a file of each kind may have, far beyond any real one."""
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
@@ -117,6 +122,21 @@ class Bundle:
     def delimiter(self) -> str | None:
         """What was between the records of the training text; None if nothing was, or there were none."""
         return None if self.vocabulary.end is None else delimiter_of(self.manifest.training)
+
+    @cached_property
+    def novelty(self) -> NoveltyFilter | None:
+        """The filter of the training text's records, verified as it is read; None if the bundle has none.
+
+        Raises:
+            BundleError: it is empty, or was made by hashes of another kind.
+        """
+        about = self.manifest.novelty
+        if about is None:
+            return None
+        bits = np.frombuffer(self.files.read(about.file), np.uint8)
+        if not len(bits) or about.hash != HASH_NAME:
+            raise BundleError(self.files.path / about.file, "is no filter that this Charloom reads")
+        return NoveltyFilter(bits, about.probes)
 
     def graph(self, precision: Precision, kind: GraphKind) -> bytes:
         """The serialized ONNX model of a burst graph, verified once more as it is read."""

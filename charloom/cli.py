@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": ("charloom.evaluate:evaluate", "Say how well a checkpoint or a bundle predicts a text."),
     "serve": ("serving.main:serve", "Stream from bundles over gRPC."),
     "generate": ("serving.commands.generate:generate", "Generate text from a server or a bundle."),
+    "merge": ("serving.commands.merge:merge", "Merge what the shards of a large generation made."),
     "score": ("serving.commands.score:score", "Say how surprising texts are to a model."),
     "similar": ("serving.commands.similar:similar", "Find the texts that are most like another one."),
     "write": ("writing.main:write", "Write with a model: your words and its words, in turns."),

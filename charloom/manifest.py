@@ -18,6 +18,7 @@ FORMAT = 3
 
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.json"
+NOVELTY = "novelty.bloom"
 
 LARGEST_STATE = 4 * 2**20
 """Bytes that a stream's state may have, far beyond any real one."""
@@ -94,6 +95,20 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The network in a few words, for people."""
 
 
+class Novelty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The filter of the training text's records, a file of `charloom.novelty.NoveltyFilter`'s bits."""
+
+    file: str
+    hash: str
+    """What of a record is hashed, and how."""
+    records: Count
+    """Records of the training text, doubles among them included."""
+    probes: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    """Bits that are set of each."""
+    false_positive_rate: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    """The share of other records that are taken for these."""
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """What a bundle says of itself."""
 
@@ -109,13 +124,16 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, File]
     created_by: str
     license: str = ""
+    novelty: Novelty | None = None
+    """The filter that tells new records from those of the training text; None if none was asked for."""
 
     @property
     def needed_files(self) -> list[str]:
-        """The files without which the bundle cannot be served."""
+        """The files that the manifest speaks of, without which the bundle is not whole."""
         variants = self.precisions.values()
         graphs = [graph.file for variant in variants for graph in variant.graphs.values()]
-        return [VOCABULARY, *(variant.weights for variant in variants), *graphs]
+        novelty = [] if self.novelty is None else [self.novelty.file]
+        return [VOCABULARY, *(variant.weights for variant in variants), *graphs, *novelty]
 
 
 def parse_manifest(path: Path, raw: bytes) -> Manifest:

@@ -12,6 +12,7 @@ from charloom.execution_class import Precision
 from charloom.manifest import (
     FORMAT,
     MODEL_NAME,
+    NOVELTY,
     VOCABULARY,
     Architecture,
     Manifest,
@@ -21,6 +22,7 @@ from charloom.manifest import (
 from export.build import BurstGraphs, build_graphs
 from export.held_out import HeldOutText
 from export.step import STEP_BUILDERS, StepBuilders
+from export.training_filter import TrainingFilter
 from export.verify import Outcome, Verifier
 from networks.language_model import LanguageModel
 from training.checkpoint import Checkpoint, load_checkpoint
@@ -35,6 +37,7 @@ class Contents:
     name: str
     version: str = "1"
     license: str = ""
+    novelty: TrainingFilter | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     variants: dict[Precision, Variant] = field(default_factory=dict)
 
@@ -47,6 +50,8 @@ class Contents:
         """The manifest, once all precisions are added."""
         vocabulary, config = self.source.vocabulary, self.source.config
         self.files[VOCABULARY] = to_json(vocabulary.to_json())
+        if self.novelty is not None:
+            self.files[NOVELTY] = self.novelty.file
         return Manifest(
             format=FORMAT,
             name=self.name,
@@ -63,23 +68,32 @@ class Contents:
             files={name: describe_file(data) for name, data in self.files.items()},
             created_by=f"charloom {charloom.__version__}",
             license=self.license,
+            novelty=None if self.novelty is None else self.novelty.about,
         )
 
 
 class Exporter:
     """Builds, verifies and writes the graphs of one checkpoint."""
 
-    def __init__(self, source: Checkpoint, max_cost: float, builders: StepBuilders = STEP_BUILDERS) -> None:
+    def __init__(
+        self,
+        source: Checkpoint,
+        max_cost: float,
+        builders: StepBuilders = STEP_BUILDERS,
+        novelty: TrainingFilter | None = None,
+    ) -> None:
         """Prepares an export.
 
         Args:
             source: the checkpoint.
             max_cost: nats a token that int8 may cost.
             builders: what builds the step of each kind of network.
+            novelty: the filter of the training text's records, if the bundle is to have it.
         """
         self.source = source
         self.max_cost = max_cost
         self.builders = builders
+        self.novelty = novelty
         self.model = source.model()
         text = HeldOutText.of(source.held_out, source.vocabulary)
         self.verifier = Verifier(self.model, text, source.vocabulary.unknown)
@@ -99,7 +113,7 @@ class Exporter:
             BatchInvarianceError: a stream's bits depend on what runs beside it.
             BundleError: it cannot be written.
         """
-        contents = Contents(self.source, self.model, name, version, license_note)
+        contents = Contents(self.source, self.model, name, version, license_note, self.novelty)
         graphs = self._build("float32")
         by_float = self._verify_float(graphs)
         for precision in precisions:

@@ -26,6 +26,7 @@ def export(
     license: str = "",  # noqa: A002
     precision: tuple[Precision, ...] = ("float32",),
     max_cost: Annotated[float, Meta(ge=0)] = MAX_COST,
+    novelty: tuple[Path, ...] = (),
     overwrite: bool = False,
 ) -> None:
     """Export a checkpoint to an ONNX bundle and verify it against the model.
@@ -38,13 +39,17 @@ def export(
         license: What the manifest says about the use of the text and the model.
         precision: Precisions of the bundle; int8 is 2 to 3 times as fast as float32, and all but as good.
         max_cost: Nats a token of held-out text that int8 may cost; above it the export fails.
+        novelty: Text of the training: files, folders or patterns, as for `charloom train`. A filter of its
+            records is stored, by which `charloom generate --count --novel` leaves out copies of them.
         overwrite: Replace a bundle that is already there.
     """
     import torch
 
     from charloom.bundle import BundleWriter
     from charloom.manifest import MODEL_NAME
+    from charloom.texts import found_texts
     from export.exporter import Exporter, say
+    from export.training_filter import TrainingFilter
     from training.checkpoint import load_checkpoint
 
     check_arguments(export, max_cost=max_cost)
@@ -60,7 +65,12 @@ def export(
     torch.set_num_threads(1)
     say(f"reading {checkpoint}")
     source = load_checkpoint(checkpoint)
+    training_text = None
+    if novelty:
+        with found_texts(novelty, out) as texts:
+            training_text = TrainingFilter.of(texts, source.summary["text"])
+        say(f"novelty filter: {training_text}")
     with BundleWriter(out, overwrite=overwrite) as writer:
-        exporter = Exporter(source, max_cost)
+        exporter = Exporter(source, max_cost, novelty=training_text)
         bundle = exporter.export(writer, dict.fromkeys(precision), name, version, license)
     say(f"wrote {bundle.path}: {bundle.name} {bundle.manifest.version}, {bundle.digest}")

@@ -25,6 +25,7 @@ from serving.engine.stream import Stream
 from serving.engine.text_requests import embedding_requests
 from serving.engine.update import Update
 from serving.model import Model
+from serving.offline.local_source import LocalSource
 
 MAX_STREAMS = 256
 """Texts that are generated or read at the same time."""
@@ -99,13 +100,33 @@ class LocalModel:
             ServingError: a burst failed.
         """
         check(options, n)
-        bundle = self.model.bundle
-        found = find_labels(no_string(labels, "labels"), bundle.vocabulary)
-        request = prepare(prompt, options, bundle.vocabulary, labels=found, delimiter=bundle.delimiter)
+        request = self._request(prompt, options, labels)
         engine = self._engine(n)
         for index, update in run(engine, engine.submit_texts(request, n)):
             ending = update.finish and TextEnding(update.finish.value, update.stream.released)
             yield TextPiece(index, update.text, ending)
+
+    def attempt_source(
+        self,
+        prompt: str,
+        options: GenerateOptions,
+        *,
+        labels: Sequence[str] = (),
+        max_batch: int = MAX_STREAMS,
+    ) -> LocalSource:
+        """Returns what runs attempts in large numbers.
+
+        Args:
+            prompt: read first, not repeated in the texts.
+            options: how to generate; attempt i has the seed plus i.
+            labels: one value for each of `label_columns`.
+            max_batch: attempts computed together in one burst.
+
+        Raises:
+            InvalidRequestError: the prompt or an option cannot be used.
+        """
+        check(options)
+        return LocalSource(self.model, self._request(prompt, options, labels), max_batch)
 
     def score(
         self,
@@ -161,6 +182,12 @@ class LocalModel:
             if update.snapshot is not None:
                 vectors[index] = embedding(update.snapshot.state, specs).tolist()
         return vectors
+
+    def _request(self, prompt: str, options: GenerateOptions, labels: Sequence[str]) -> Request:
+        """Makes the request for a text."""
+        bundle = self.model.bundle
+        found = find_labels(no_string(labels, "labels"), bundle.vocabulary)
+        return prepare(prompt, options, bundle.vocabulary, labels=found, delimiter=bundle.delimiter)
 
     def _engine(self, streams: int) -> Engine:
         """Returns an engine for so many streams."""

@@ -4,7 +4,7 @@ Standard output gets the text alone, so that it pipes; everything else goes to s
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -15,12 +15,14 @@ from msgspec import Meta
 
 from charloom.errors import require
 from charloom.flags import Flags
-from charloom.options import check, choose_seed, seed_of
+from charloom.options import GenerateOptions, check, choose_seed, seed_of
 from serving.commands.input_texts import read_whole
 from serving.commands.labels import LabelWords, chosen_labels
-from serving.commands.output import destination
+from serving.commands.output import OutputError, destination
 from serving.commands.source import Source
-from serving.commands.text_model import TextPiece
+from serving.commands.text_model import TextModel, TextPiece
+from serving.offline.config import COUNT, CountConfig
+from serving.offline.formats import suffix_of
 
 
 def generate(
@@ -33,6 +35,7 @@ def generate(
     separator: str | None = None,
     json: bool = False,
     output: Path | None = None,
+    counting: COUNT = CountConfig(),
     options: Annotated[Flags, Parameter(name="*")] = Flags(),
 ) -> None:
     """Generate text from a server (--address), a bundle (--bundle) or a training (--checkpoint).
@@ -46,12 +49,22 @@ def generate(
         separator: Text behind each of several texts, instead of a newline.
         json: Write each text as a JSON object on a line, for programs.
         output: File to write to instead of standard output.
+        counting: How many records, for --count.
         options: How to generate.
     """
     check(options, n)
+    if counting.count is not None:
+        require(n == 1 and not json, "count", "excludes --n and --json")
+        require(options.max_tokens > 0, "max_tokens", "must be at least 1 with --count")
+        suffix_of(output)
     require(prompt_file is None or not prompt, "prompt_file", "excludes --prompt")
     if prompt == "-" or prompt_file is not None:
         prompt = read_whole(prompt_file)
+    if counting.count is not None:
+        assert output is not None
+        with source.open() as model:
+            generate_records(model, prompt, label, counting, output, separator, options)
+        return
     with source.open() as model, destination(output) as file:
         if (seed := options.seed) is None:
             seed = choose_seed()
@@ -63,6 +76,32 @@ def generate(
         else:
             newline = "\n" if n > 1 or file.isatty() else ""
             write(pieces, separator if n > 1 and separator is not None else newline, file)
+
+
+def generate_records(
+    model: TextModel,
+    prompt: str,
+    label: Sequence[str],
+    counting: CountConfig,
+    output: Path,
+    separator: str | None,
+    options: GenerateOptions,
+) -> None:
+    """Writes so many records to a file."""
+    from serving.offline.job import Job
+    from serving.offline.run import OfflineRun, first_seed
+
+    labels = chosen_labels(label, lambda: model.label_columns)
+    seeded = replace(options, seed=first_seed(options.seed, output, counting))
+    source = model.attempt_source(prompt, seeded, labels=labels, max_batch=counting.max_batch)
+    suffix = suffix_of(output)
+    between = separator or source.delimiter or "\n" if suffix == ".txt" else ""
+    job = Job.of(source, prompt, labels, seeded, counting, suffix, between)
+    try:
+        OfflineRun(source, job, counting, output).run()
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"cannot write {output}: {reason}; the same command goes on from here") from error
 
 
 def in_order(pieces: Iterable[TextPiece]) -> Iterator[TextPiece]:

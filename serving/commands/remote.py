@@ -9,9 +9,11 @@ from functools import cached_property, partial
 from typing import TypeVar
 
 from charloom.client import Client, RequestError
+from charloom.errors import ConfigError
 from charloom.options import GenerateOptions, InvalidRequestError, Violation, seed_of
 from charloom.score import Score
 from serving.commands.text_model import TextEnding, TextPiece
+from serving.offline.source import AttemptSource
 
 T = TypeVar("T")
 
@@ -57,6 +59,21 @@ class RemoteModel:
                     raise
                 most = max(1, count // 2)
                 time.sleep(error.retry_after or 0)
+
+    def attempt_source(
+        self,
+        prompt: str,  # noqa: ARG002
+        options: GenerateOptions,  # noqa: ARG002
+        *,
+        labels: Sequence[str] = (),  # noqa: ARG002
+        max_batch: int,  # noqa: ARG002
+    ) -> AttemptSource:
+        """See TextModel.
+
+        Raises:
+            ConfigError: always, so far.
+        """
+        raise ConfigError("count", "needs --bundle or --checkpoint")
 
     def score(
         self,

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from charloom.options import GenerateOptions
 from charloom.score import Score
+from serving.offline.source import AttemptSource
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class TextModel(Protocol):
         self, prompt: str, options: GenerateOptions, *, n: int = 1, labels: Sequence[str] = ()
     ) -> Iterator[TextPiece]:
         """Generates n texts at the same time, piece by piece."""
+        ...
+
+    def attempt_source(
+        self, prompt: str, options: GenerateOptions, *, labels: Sequence[str] = (), max_batch: int
+    ) -> AttemptSource:
+        """Returns what runs attempts in large numbers; that of number i has the seed plus i."""
         ...
 
     def score(

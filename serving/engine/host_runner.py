@@ -52,6 +52,10 @@ class HostRunner:
         """Sets a slot to a state that `snapshot` returned."""
         self._pool.restore(slot, state)
 
+    def spread(self, source: int, targets: Sequence[int]) -> None:
+        """Sets several slots to the state of another one."""
+        self._pool.spread(source, targets)
+
     def copy(self, source: int, target: int) -> None:
         """Sets a slot to the state of another one."""
         self._pool.copy(source, target)

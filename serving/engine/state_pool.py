@@ -38,6 +38,12 @@ class StatePool:
         for name, tensor in self.tensors.items():
             tensor[slot] = state[name][0]
 
+    def spread(self, source: int, targets: Sequence[int]) -> None:
+        """Sets several slots to the state of another one."""
+        rows = np.asarray(targets)
+        for tensor in self.tensors.values():
+            tensor[rows] = tensor[source]
+
     def copy(self, source: int, target: int) -> None:
         """Sets a slot to the state of another one."""
         for tensor in self.tensors.values():
