@@ -161,6 +161,8 @@ class BaseClient(Generic[Channel, Texts, Many]):
         logprobs: bool = False,
         token_ids: bool = False,
         state: bytes = b"",
+        bundle_digest: str = "",
+        execution_class: str = "",
         require_exact: bool = False,
         timeout: float | None = None,
         **options: Any,
@@ -179,8 +181,10 @@ class BaseClient(Generic[Channel, Texts, Many]):
             logprobs: whether texts hold the log-probability of each token.
             token_ids: whether texts hold token ids.
             state: a state token to go on from, instead of the beginning.
-            require_exact: whether to fail rather than to take texts of another execution class than the
-                first.
+            bundle_digest: the only bundle whose texts to take, if there is one.
+            execution_class: the execution class of earlier texts, if there are any.
+            require_exact: whether to fail rather than to take texts of another execution class than that, or
+                than the first.
             timeout: seconds for all of them.
             options: the fields of `charloom.options.GenerateOptions`.
 
@@ -193,6 +197,7 @@ class BaseClient(Generic[Channel, Texts, Many]):
         generate.ClearField("n")
         generate.labels.extend(no_string(labels, "labels"))
         shape(generate, model, token_ids, state, False, 0, require_exact)
+        generate.bundle_digest, generate.execution_class = bundle_digest, execution_class
         message = pb.GenerateSeriesRequest(generate=generate, parallel=parallel, whole=True)
         start = self._servers.round("GenerateSeries")
         return self._series(start, message, indexes, timeout, self._retries, len(self._servers))

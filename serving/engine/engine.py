@@ -317,7 +317,7 @@ class Engine:
         for series in {batch.streams[row].series for row in rows}:
             assert series is not None, "what holds is of a series"
             may_end = np.isin(chosen, series.ends).any(0)  # [B]
-            goes_on = ~may_end & (batch.withheld == 0) & (batch.steps < batch.left)  # [B]
+            goes_on = (~may_end & (batch.withheld == 0) & (batch.steps < batch.left)).tolist()  # [B]
             for row in rows:
                 if batch.streams[row].series is series and goes_on[row]:
                     yield row
