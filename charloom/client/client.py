@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any, Generic, Self, TypeVar
 
 import grpc
@@ -384,6 +385,7 @@ def to_score_request(
         labels=no_string(labels, "labels"),
         skip_unknown=skip_unknown,
         ranks=ranks,
+        together=True,
     )
 
 
@@ -399,10 +401,10 @@ def to_embed_request(
 def to_scores(responses: Iterable[pb.ScoreResponse], count: int) -> list[Score]:
     """Returns the scores of so many texts, whose parts the responses hold."""
     scores = [Score() for _ in range(count)]
-    for response in responses:
-        part = Score(unknown=response.unknown)
-        part.add(response.token_ids, response.logprobs, response.token_texts, response.ranks)
-        scores[response.index].extend(part)
+    for part in chain.from_iterable(response.parts for response in responses):
+        score = Score(unknown=part.unknown)
+        score.add(part.token_ids, part.logprobs, part.token_texts, part.ranks)
+        scores[part.index].extend(score)
     return scores
 
 

@@ -1144,6 +1144,7 @@ class ScoreRequest(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     RANKS_FIELD_NUMBER: _builtins.int
+    TOGETHER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """As in GenerateRequest."""
     skip_unknown: _builtins.bool
@@ -1152,6 +1153,10 @@ class ScoreRequest(_message.Message):
     """Read before each text, and not scored."""
     ranks: _builtins.bool
     """Asks for the rank of each token."""
+    together: _builtins.bool
+    """Sends what a burst brings for all texts in one response, as its `parts`: of many short texts, messages
+    one by one cost more than scores.
+    """
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Each is scored by itself, from the beginning."""
@@ -1169,10 +1174,11 @@ class ScoreRequest(_message.Message):
         prompt: _builtins.str = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         ranks: _builtins.bool = ...,
+        together: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "model", b"model", "prompt", b"prompt", "ranks", b"ranks", "skip_unknown", b"skip_unknown", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "model", b"model", "prompt", b"prompt", "ranks", b"ranks", "skip_unknown", b"skip_unknown", "texts", b"texts", "together", b"together"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1198,6 +1204,7 @@ class ScoreResponse(_message.Message):
     TOKEN_TEXTS_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
     RANKS_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which of the texts this belongs to, from 0."""
     last: _builtins.bool
@@ -1222,6 +1229,10 @@ class ScoreResponse(_message.Message):
         is no token is `Model.vocabulary_size` + 1.
         """
 
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreResponse]:
+        """The responses of several texts, if the request asked for them together; then nothing else is here."""
+
     def __init__(
         self,
         *,
@@ -1232,10 +1243,11 @@ class ScoreResponse(_message.Message):
         token_texts: _abc.Iterable[_builtins.str] | None = ...,
         unknown: _builtins.int = ...,
         ranks: _abc.Iterable[_builtins.int] | None = ...,
+        parts: _abc.Iterable[Global___ScoreResponse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "last", b"last", "logprobs", b"logprobs", "ranks", b"ranks", "token_ids", b"token_ids", "token_texts", b"token_texts", "unknown", b"unknown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "last", b"last", "logprobs", b"logprobs", "parts", b"parts", "ranks", b"ranks", "token_ids", b"token_ids", "token_texts", b"token_texts", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,9 @@ from charloom.errors import require
 from charloom.options import MAX_ALTERNATIVES, GenerateOptions, Violation, unless_between
 from charloom.ranges import check_ranges
 
+MAX_BYTES = 2**20
+"""Bytes of a response that holds several texts, about: gRPC's clients take 4 MiB by default."""
+
 
 @dataclass(frozen=True)
 class RequestLimits:

@@ -13,7 +13,7 @@ from serving.engine.stream import Stream
 from serving.engine.text_series import MAX_HELD
 from serving.engine.update import Finish, Update
 from serving.rpc.convert import FINISH
-from serving.rpc.limits import RequestLimits
+from serving.rpc.limits import MAX_BYTES, RequestLimits
 
 MAX_INDEXES = 2**14
 """Most texts that are named one by one."""
@@ -21,8 +21,6 @@ DEFAULT_PARALLEL = 64
 """Texts that run at the same time where a request does not say how many."""
 IMPLIED_FIELDS = ("n", "resume", "replay", "return_state", "state_interval")
 """Fields of a GenerateRequest that must be absent in one for a series."""
-MAX_BYTES = 2**20
-"""Bytes of a response, about: gRPC's clients take 4 MiB by default."""
 
 
 @dataclass(frozen=True)

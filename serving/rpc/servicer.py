@@ -162,12 +162,16 @@ class Servicer(CharloomServiceServicer):
             return Submission(model, lambda engine, deadline: engine.submit_all(requests, deadline))
 
         async with self._streams(request.model, context, prepare) as streams:
-            async for update in streams.updates():
-                if update is None:
+            async for updates in streams.bursts():
+                if not updates:
                     yield pb.ScoreResponse()
-                else:
-                    index = streams.index[update.stream]
-                    yield convert.to_score(index, update, scorers[index])
+                indexes = [streams.index[update.stream] for update in updates]
+                parts = [
+                    convert.to_score(index, update, scorers[index])
+                    for index, update in zip(indexes, updates, strict=True)
+                ]
+                for response in texts.together(parts) if request.together else parts:
+                    yield response
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
         """Returns a vector for each text."""

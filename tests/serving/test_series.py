@@ -19,7 +19,8 @@ from serving.engine.stream import Stream
 from serving.engine.text_series import MAX_HELD
 from serving.engine.update import Finish, Update
 from serving.model import Model
-from serving.rpc.series import MAX_BYTES, SeriesParts
+from serving.rpc.limits import MAX_BYTES
+from serving.rpc.series import SeriesParts
 from serving.rpc.servicer import Servicer
 from tests.serving.conftest import LoadOnce
 from tests.serving.golden import FOLDER
