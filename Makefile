@@ -13,12 +13,13 @@ MUTANTS ?=
 MOSES  ?=
 GPU_CHECK ?=
 BEGINNINGS ?=
+OFFLINE ?=
 BUNDLE ?= build/demo/bundle
 RUN    ?= runs/best
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all mutants interleavings golden fuzz losses screenshot lint format structure proto \
-	bench-engine bench-training bench-corpus bench-beginnings bench-moses bench-profile \
+	bench-engine bench-offline bench-training bench-corpus bench-beginnings bench-moses bench-profile \
 	bench-server bench-series bench-overload chaos soak gpu-check constraints clean
 
 help: ## Say what each target does
@@ -89,6 +90,9 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 
 bench-engine: $(VENV)/.installed-bench ## Measure the bare engine, beside other ways to run the same model
 	@$(BIN)/python -m benchmarks.engine
+
+bench-offline: $(VENV)/.installed ## Measure how fast records are delivered, beside bare bursts (OFFLINE=--help says more)
+	@$(BIN)/python -m benchmarks.offline $(OFFLINE)
 
 bench-training: $(VENV)/.installed ## Measure training, beside the bare steps of the same network
 	@$(BIN)/python -m benchmarks.training

@@ -1,10 +1,12 @@
 """The source of attempts: a model that runs attempts in large numbers, wherever it is."""
 
 from collections.abc import Generator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from charloom.novelty import NoveltyFilter
 from serving.offline.attempt import Attempt
+
+if TYPE_CHECKING:
+    from charloom.novelty import NoveltyFilter  # numpy, which --help can do without
 
 
 class AttemptSource(Protocol):
@@ -31,7 +33,7 @@ class AttemptSource(Protocol):
         ...
 
     @property
-    def novelty(self) -> NoveltyFilter | None:
+    def novelty(self) -> "NoveltyFilter | None":
         """The filter of the training text's records; None if the bundle has none."""
         ...
 

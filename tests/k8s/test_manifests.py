@@ -18,7 +18,7 @@ from serving.server import LIVENESS, SERVICE
 
 KEY_LINES = "CHARLOOM_SERVE_STATE_KEY_LINES"
 K8S = Path(__file__).parents[2] / "k8s"
-KUSTOMIZATIONS = ["base", "training", "overlays/single-node", "gpu"]
+KUSTOMIZATIONS = ["base", "training", "generation", "merge", "overlays/single-node", "gpu"]
 TO_JSON = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)"
 CORES = "2"
 """What Kubernetes puts where a manifest asks for the limit of cores."""
@@ -181,6 +181,32 @@ def test_job_trains_exports_and_goes_on(
     assert "resuming" in start(train)
     assert "wrote" in start(export)
     assert (tmp_path / "data/bundles/model/manifest.json").is_file()
+
+
+@pytest.mark.slow
+def test_jobs_generate_in_shards_and_merge_them(
+    render: Callable[[str], list[Object]], record_bundle_dir: Path, tmp_path: Path
+) -> None:
+    [job], [merging] = render("generation"), render("merge")
+    [generate], [merge] = (containers(next(pods([one]))) for one in (job, merging))
+    shutil.copytree(record_bundle_dir, tmp_path / "data/bundles/model")
+    shards = job["spec"]["completions"]
+    assert job["spec"]["completionMode"] == "Indexed"
+
+    def start(words: list[str]) -> str:
+        moved = [word.replace("/data/", f"{tmp_path}/data/") for word in words]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        result = subprocess.run(
+            moved, env={"PATH": path}, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stderr
+
+    words = [word.replace("--count=10000000", "--count=20") for word in generate["args"]]
+    for index in range(shards):
+        shard = [word.replace("$(JOB_COMPLETION_INDEX)", str(index)) for word in words]
+        assert f"of shard {index}/{shards}" in start(["charloom", *shard, "--label", "p"])
+    assert "wrote 20 records" in start([*merge["command"], *merge["args"]])
 
 
 @pytest.mark.slow
