@@ -20,7 +20,7 @@ RUN    ?= runs/best
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all mutants interleavings golden fuzz losses screenshot lint format structure proto \
 	bench-engine bench-offline bench-training bench-corpus bench-beginnings bench-moses bench-profile \
-	bench-server bench-overload chaos soak gpu-check constraints clean
+	bench-server bench-series bench-overload chaos soak gpu-check constraints clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ bench-moses: $(VENV)/.installed-moses ## Train on the molecules of MOSES and jud
 
 bench-profile: $(VENV)/.installed ## Show where the time of a burst goes, by operator
 	@$(BIN)/python -m benchmarks.profile
+
+bench-series: $(VENV)/.installed ## Measure a series of texts from a server, beside the same from the bundle (two minutes)
+	@$(BIN)/python -m benchmarks.series
 
 bench-server: $(VENV)/.installed ## Measure the server, with clients on the same machine (a quarter of an hour)
 	tools/install-foreign.sh

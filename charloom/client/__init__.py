@@ -13,6 +13,7 @@ from charloom.client.generation import AsyncGeneration, Generation
 from charloom.client.piece import Alternative, Ending, Piece
 from charloom.client.request_error import RequestError
 from charloom.client.retries import RetryConfig
+from charloom.client.series import AsyncSeries, Series, SeriesText
 from charloom.connection import Tls
 from charloom.score import Score
 
@@ -20,6 +21,7 @@ __all__ = [
     "Alternative",
     "AsyncClient",
     "AsyncGeneration",
+    "AsyncSeries",
     "Client",
     "Ending",
     "Generation",
@@ -30,5 +32,7 @@ __all__ = [
     "RequestError",
     "RetryConfig",
     "Score",
+    "Series",
+    "SeriesText",
     "Tls",
 ]

@@ -1,6 +1,5 @@
 """The calls of one generation: the first one, and another one on the next server whenever one breaks off."""
 
-import time
 from dataclasses import dataclass, field
 
 import grpc
@@ -8,8 +7,9 @@ import grpc
 import charloom.v1.charloom_pb2 as pb
 from charloom.client.journal import Journal, ResumedBy
 from charloom.client.piece import Ending, Piece, to_ending, to_piece
-from charloom.client.request_error import RequestError, aborted
-from charloom.client.retries import UNREACHABLE, Retries, RetryConfig
+from charloom.client.request_error import RequestError
+from charloom.client.retried_call import RetriedCall
+from charloom.client.retries import RetryConfig
 from charloom.client.servers import Start
 
 
@@ -62,15 +62,15 @@ class GenerationStatus:
         return to_piece(response, index, token_ids=token_ids)
 
 
-class Attempts(GenerationStatus):
-    """What both kinds of generation have in common: the current call, the journal, and when to retry.
+class Attempts(RetriedCall, GenerationStatus):
+    """What both kinds of generation have in common: the current call, and the journal.
 
     Args:
         start: begins a call on the next server.
         message: the request.
-        timeout: seconds for the whole generation; None for no limit.
+        timeout: see RetriedCall, as for the others.
         config: how retries are made.
-        addresses: number of servers, each of which is tried once before anything was received.
+        addresses: number of servers.
     """
 
     def __init__(
@@ -81,10 +81,8 @@ class Attempts(GenerationStatus):
         config: RetryConfig,
         addresses: int,
     ) -> None:
-        super().__init__()
+        super().__init__(timeout, config, addresses)
         self.n = message.n if message.HasField("n") else 1
-        self.resumed = 0
-        """How often a call broke off and another one was tried."""
         self.resumed_by_state = 0
         """How often a text went on from a state of its own; the tokens after the state were replayed."""
         self.resumed_by_replay = 0
@@ -92,26 +90,15 @@ class Attempts(GenerationStatus):
         self._wants_ids = message.token_ids
         message.token_ids = True
         self._start = start
-        self._deadline = None if timeout is None else time.monotonic() + timeout
         self._journal = Journal(message)
-        self._retries = Retries(config)
-        self._untried = addresses - 1
-        self._cancelled = False
         self._resumed_by: ResumedBy | None = None
         self._call = start(message, timeout)
-
-    def cancel(self) -> None:
-        """Aborts the request: the server generates no more of it."""
-        self._cancelled = True
-        self._call.cancel()
 
     def _begin(self, index: int | None, message: pb.GenerateRequest) -> None:
         """Begins another call, unless it is the first, which was begun at once."""
         self._resumed_by = None if index is None else self._journal.entries[index].resumed_by
         if self.resumed or self._journal.start is not None or self._retries.failures:
-            if self._cancelled:
-                raise aborted()
-            left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+            left = self._left()
             self._call = self._start(message, left)
 
     def _receive(self, index: int | None, response: pb.GenerateResponse) -> Piece | None:
@@ -127,20 +114,8 @@ class Attempts(GenerationStatus):
         return self.take(response, index, token_ids=self._wants_ids)
 
     def _delay(self, error: RequestError) -> float:
-        """Seconds until the next attempt; raises the error where there is to be none.
-
-        Before anything was received, each address is tried once and at once.
-        """
-        if self._journal.start is None:
-            self._untried -= 1
-            if self._cancelled or self._untried < 0 or error.code not in UNREACHABLE:
-                raise error
-            self._retries.failures += 1
-            return 0.0
-        if error.code == grpc.StatusCode.FAILED_PRECONDITION and self._journal.drop_states():
+        """Seconds until the next attempt; raises the error where there is to be none."""
+        begun = self._journal.start is not None
+        if begun and error.code == grpc.StatusCode.FAILED_PRECONDITION and self._journal.drop_states():
             return 0.0  # the state has expired, or that server does not have its key; the tokens are replayed
-        delay = None if self._cancelled else self._retries.delay(error.code, error.retry_after)
-        if delay is None:
-            raise error
-        self.resumed += 1
-        return delay
+        return self._delay_after(error, begun=begun)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any, Generic, Self, TypeVar
 
 import grpc
@@ -15,13 +16,15 @@ from charloom.client.generation import AsyncGeneration, Generation
 from charloom.client.message import shape, to_message
 from charloom.client.request_error import RequestError
 from charloom.client.retries import RetryConfig
+from charloom.client.series import AsyncSeries, Series, SeriesAttempts
 from charloom.client.servers import Servers, connect, connect_async, several
 from charloom.connection import Tls
-from charloom.options import GenerateOptions, no_string
+from charloom.options import SEEDS, GenerateOptions, InvalidRequestError, Violation, no_string
 from charloom.score import Score
 
 Channel = TypeVar("Channel", bound=grpc.Channel | grpc.aio.Channel)
 Texts = TypeVar("Texts", bound=Attempts)
+Many = TypeVar("Many", bound=SeriesAttempts)
 T = TypeVar("T")
 
 
@@ -55,15 +58,19 @@ class ModelInfo:
     """Whether its texts are records, which end."""
     labels: dict[str, list[str]]
     """The labels that every record has, and what each can be."""
+    delimiter: str | None = None
+    """What was between the records of the training text, and is part of none; None if nothing was."""
 
 
-class BaseClient(Generic[Channel, Texts]):
+class BaseClient(Generic[Channel, Texts, Many]):
     """What both clients have in common: servers, and requests for texts."""
 
     _connect: Callable[[str, Tls | None], Channel]
     """Opens a channel to a server."""
     _generation: type[Texts]
-    """The class of its generations."""
+    """The class of its generations ..."""
+    _series: type[Many]
+    """... and of its series."""
 
     def __init__(
         self,
@@ -144,16 +151,70 @@ class BaseClient(Generic[Channel, Texts]):
         message = pb.GenerateRequest(state=state, resume=True, return_state=return_state, token_ids=token_ids)
         return self._begin(message, timeout)
 
+    def generate_series(
+        self,
+        prompt: str = "",
+        *,
+        indexes: range,
+        model: str = "",
+        parallel: int | None = None,
+        labels: Sequence[str] = (),
+        logprobs: bool = False,
+        token_ids: bool = False,
+        state: bytes = b"",
+        bundle_digest: str = "",
+        execution_class: str = "",
+        require_exact: bool = False,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Many:
+        """Requests many texts of one prompt by one call, and yields each as soon as it has ended.
+
+        The text at index i has the seed plus i, and is that of `generate` with this seed. Where a server
+        fails, the texts that it has not finished begin anew on the next.
+
+        Args:
+            prompt: read first, not repeated in the texts.
+            indexes: which texts, such as range(1000); they begin in this order.
+            model: name of the model; may be empty on a server of one model.
+            parallel: texts generated at the same time, at the most; None: the server's default.
+            labels: one value for each of the model's labels, in their order; a state has its own.
+            logprobs: whether texts hold the log-probability of each token.
+            token_ids: whether texts hold token ids.
+            state: a state token to go on from, instead of the beginning.
+            bundle_digest: the only bundle whose texts to take, if there is one.
+            execution_class: the execution class of earlier texts, if there are any.
+            require_exact: whether to fail rather than to take texts of another execution class than that, or
+                than the first.
+            timeout: seconds for all of them.
+            options: the fields of `charloom.options.GenerateOptions`.
+
+        Raises:
+            InvalidRequestError: an option has a value that no server takes.
+        """
+        if indexes and not (indexes[0] >= 0 and indexes[-1] < SEEDS and indexes.step > 0):
+            raise InvalidRequestError([Violation("indexes", "must count up, from 0 to below 2**64")])
+        generate = to_message(prompt, GenerateOptions(**options), 1, 0 if logprobs else None)
+        generate.ClearField("n")
+        generate.labels.extend(no_string(labels, "labels"))
+        shape(generate, model, token_ids, state, False, 0, require_exact)
+        generate.bundle_digest, generate.execution_class = bundle_digest, execution_class
+        message = pb.GenerateSeriesRequest(generate=generate, parallel=parallel, whole=True)
+        start = self._servers.round("GenerateSeries")
+        return self._series(start, message, indexes, timeout, self._retries, len(self._servers))
+
     def _begin(self, message: pb.GenerateRequest, timeout: float | None) -> Texts:
         """Begins a generation on the next server."""
-        return self._generation(self._servers.round(), message, timeout, self._retries, len(self._servers))
+        start = self._servers.round("Generate")
+        return self._generation(start, message, timeout, self._retries, len(self._servers))
 
 
-class Client(BaseClient[grpc.Channel, Generation]):
+class Client(BaseClient[grpc.Channel, Generation, Series]):
     """A client of one server, or of several that serve the same; safe for several threads."""
 
     _connect = staticmethod(connect)
     _generation = Generation
+    _series = Series
 
     def converse(
         self,
@@ -237,7 +298,7 @@ class Client(BaseClient[grpc.Channel, Generation]):
         self.close()
 
 
-class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
+class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration, AsyncSeries]):
     """The client for an asyncio event loop, inside which it is constructed.
 
     Its methods are those of `Client`, awaited; it has no conversations.
@@ -245,6 +306,7 @@ class AsyncClient(BaseClient[grpc.aio.Channel, AsyncGeneration]):
 
     _connect = staticmethod(connect_async)
     _generation = AsyncGeneration
+    _series = AsyncSeries
 
     async def score(
         self,
@@ -323,6 +385,7 @@ def to_score_request(
         labels=no_string(labels, "labels"),
         skip_unknown=skip_unknown,
         ranks=ranks,
+        together=True,
     )
 
 
@@ -338,10 +401,10 @@ def to_embed_request(
 def to_scores(responses: Iterable[pb.ScoreResponse], count: int) -> list[Score]:
     """Returns the scores of so many texts, whose parts the responses hold."""
     scores = [Score() for _ in range(count)]
-    for response in responses:
-        part = Score(unknown=response.unknown)
-        part.add(response.token_ids, response.logprobs, response.token_texts, response.ranks)
-        scores[response.index].extend(part)
+    for part in chain.from_iterable(response.parts for response in responses):
+        score = Score(unknown=part.unknown)
+        score.add(part.token_ids, part.logprobs, part.token_texts, part.ranks)
+        scores[part.index].extend(score)
     return scores
 
 
@@ -352,7 +415,8 @@ def to_info(model: pb.Model) -> ModelInfo:
     config = {name: plain(value) for name, value in json_format.MessageToDict(model.network.config).items()}
     labels = {column.name: list(column.values) for column in model.labels}
     info = NetworkInfo(**network | {"config": config})
-    return ModelInfo(**values | {"network": info, "labels": labels})
+    delimiter = model.delimiter if model.HasField("delimiter") else None
+    return ModelInfo(**values | {"network": info, "labels": labels, "delimiter": delimiter})
 
 
 def plain(value: Any) -> Any:

@@ -6,15 +6,13 @@ A generation yields its text as it arrives, and goes on with another call where 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-
-import grpc
-import grpc.aio
+from contextlib import aclosing, closing
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.client.attempts import Attempts
 from charloom.client.piece import Piece
-from charloom.client.request_error import RequestError, aborted, ended_early, timed_out
-from charloom.client.watchdog import AsyncWatchdog, Watchdog
+from charloom.client.request_error import RequestError, ended_early
+from charloom.client.responses import read, read_async
 
 
 class Generation(Attempts):
@@ -34,18 +32,10 @@ class Generation(Attempts):
     def _attempt(self, index: int | None, message: pb.GenerateRequest) -> Iterator[Piece]:
         """The pieces of one call."""
         self._begin(index, message)
-        timeout = self._retries.config.idle_timeout
-        with Watchdog(self._call.cancel, timeout) as watchdog:
-            try:
-                for response in self._call:
-                    if (piece := self._receive(index, response)) is not None:
-                        watchdog.pause()  # the caller may take any time over a piece
-                        yield piece
-                    watchdog.feed()
-            except grpc.RpcError as error:
-                raise timed_out(timeout) if watchdog.expired else RequestError.of(error) from error
-            finally:
-                self._call.cancel()  # aborts a call that the caller reads no further; one that ended stays
+        with closing(read(self._call, self._idle_timeout)) as responses:
+            for response in responses:
+                if (piece := self._receive(index, response)) is not None:
+                    yield piece
 
     def __iter__(self) -> Iterator[str]:
         single(self.n)
@@ -81,26 +71,11 @@ class AsyncGeneration(Attempts):
     async def _attempt(self, index: int | None, message: pb.GenerateRequest) -> AsyncIterator[Piece]:
         """The pieces of one call."""
         self._begin(index, message)
-        before = cancellations()
-        with AsyncWatchdog(self._call.cancel, self._retries.config.idle_timeout) as watchdog:
-            try:
-                while (response := await self._call.read()) is not grpc.aio.EOF:
-                    if (piece := self._receive(index, response)) is not None:
-                        watchdog.pause()  # the caller may take any time over a piece
-                        yield piece
-                    watchdog.feed()
-            except grpc.aio.AioRpcError as error:
-                raise RequestError.of(error) from error
-            except asyncio.CancelledError:
-                if cancellations() > before:  # the task that reads is cancelled, whatever else happened
-                    raise
-                if watchdog.expired:  # it cancelled the call
-                    raise timed_out(watchdog.timeout) from None
-                if self._cancelled:
-                    raise aborted() from None
-                raise
-            finally:
-                self._call.cancel()  # as above
+        reading = read_async(self._call, self._idle_timeout, lambda: self._cancelled)
+        async with aclosing(reading) as responses:
+            async for response in responses:
+                if (piece := self._receive(index, response)) is not None:
+                    yield piece
 
     async def __aiter__(self) -> AsyncIterator[str]:
         single(self.n)
@@ -118,12 +93,6 @@ class AsyncGeneration(Attempts):
         async for piece in self.pieces():
             texts[piece.index] += piece.text
         return texts
-
-
-def cancellations() -> int:
-    """Pending cancellation requests of the running task, which may have gone on all the same."""
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
 
 
 def single(n: int) -> None:

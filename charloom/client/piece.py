@@ -1,6 +1,7 @@
 """The parts of a generated text as they arrive: pieces, alternatives to their tokens, and the ending."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import charloom.v1.charloom_pb2 as pb
 
@@ -65,6 +66,11 @@ def to_piece(response: pb.GenerateResponse, index: int, *, token_ids: bool) -> P
 
 def to_ending(finish: pb.Finish) -> Ending:
     """The ending that a finish message describes."""
-    reason = pb.FinishReason.Name(finish.reason).removeprefix("FINISH_REASON_").lower()
     end_logprob = finish.end_logprob if finish.HasField("end_logprob") else None
-    return Ending(reason, finish.prompt_tokens, finish.generated_tokens, end_logprob)
+    return Ending(to_reason(finish.reason), finish.prompt_tokens, finish.generated_tokens, end_logprob)
+
+
+@cache
+def to_reason(reason: pb.FinishReason.ValueType) -> str:
+    """The name of a finish reason: length, stop, end or cancelled."""
+    return pb.FinishReason.Name(reason).removeprefix("FINISH_REASON_").lower()

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-import charloom.v1.charloom_pb2 as pb
 from charloom.connection import Tls
 from charloom.errors import require
 from charloom.v1.charloom_pb2_grpc import CharloomServiceStub
@@ -29,7 +28,7 @@ CHANNEL_OPTIONS = (
 )
 SCHEMES = ("unix", "unix-abstract", "dns", "ipv4", "ipv6", "vsock", "xds")
 """Schemes of gRPC's other server names; see https://grpc.github.io/grpc/core/md_doc_naming.html."""
-Start = Callable[[pb.GenerateRequest, float | None], Any]
+Start = Callable[[Any, float | None], Any]
 """Begins a call on the next of a client's servers; takes the request and a timeout in seconds."""
 Stub = TypeVar("Stub")
 
@@ -48,15 +47,17 @@ class Servers:
         """The stub of the next server."""
         return self._stubs[next(self._turn) % len(self._stubs)]
 
-    def round(self) -> Start:
+    def round(self, method: str) -> Start:
         """A function that begins the calls of one generation: on the next server, then on each of the others.
+
+        The method is the name of the call, such as Generate.
 
         Each generation has a round of its own: in a shared one it could meet the same dead server again
         and again.
         """
         first = next(self._turn) % len(self._stubs)
         stubs = islice(cycle(self._stubs), first, None)
-        return lambda message, timeout: next(stubs).Generate(message, timeout=timeout)
+        return lambda message, timeout: getattr(next(stubs), method)(message, timeout=timeout)
 
 
 def connect(address: str, tls: Tls | None) -> grpc.Channel:

@@ -585,6 +585,135 @@ class Finish(_message.Message):
 Global___Finish: _TypeAlias = Finish  # noqa: Y015
 
 @_typing.final
+class GenerateSeriesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATE_FIELD_NUMBER: _builtins.int
+    INDEXES_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    STRIDE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    PARALLEL_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """... and of `count` more texts: `first`, `first` + `stride` and so on, below 2**64."""
+    stride: _builtins.int
+    """1 if absent."""
+    count: _builtins.int
+    parallel: _builtins.int
+    """How many texts to generate at the same time at the most, each of which counts as a stream of its own
+    among those of the server; 64 if absent.
+    """
+    whole: _builtins.bool
+    """Sends texts whole, after their end. A text of more than 4096 tokens still comes in parts."""
+    @_builtins.property
+    def generate(self) -> Global___GenerateRequest:
+        """What all texts have in common. The text at index i is the one that a request for a single text gets with
+        `seed` + i (modulo 2**64). `n`, `resume`, `replay`, `return_state` and `state_interval` must be absent;
+        `logprobs` gives no alternatives, and must be 0 or absent.
+        """
+
+    @_builtins.property
+    def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The indexes of the first texts to generate, at most 16384: those that another call left unfinished, for
+        example ...
+        """
+
+    def __init__(
+        self,
+        *,
+        generate: Global___GenerateRequest | None = ...,
+        indexes: _abc.Iterable[_builtins.int] | None = ...,
+        first: _builtins.int = ...,
+        stride: _builtins.int | None = ...,
+        count: _builtins.int = ...,
+        parallel: _builtins.int | None = ...,
+        whole: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel", b"_parallel", "_stride", b"_stride", "generate", b"generate", "parallel", b"parallel", "stride", b"stride"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel", b"_parallel", "_stride", b"_stride", "count", b"count", "first", b"first", "generate", b"generate", "indexes", b"indexes", "parallel", b"parallel", "stride", b"stride", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__parallel: _TypeAlias = _typing.Literal["parallel"]  # noqa: Y015
+    _WhichOneofArgType__parallel: _TypeAlias = _typing.Literal["_parallel", b"_parallel"]  # noqa: Y015
+    _WhichOneofReturnType__stride: _TypeAlias = _typing.Literal["stride"]  # noqa: Y015
+    _WhichOneofArgType__stride: _TypeAlias = _typing.Literal["_stride", b"_stride"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel) -> _WhichOneofReturnType__parallel | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stride) -> _WhichOneofReturnType__stride | None: ...
+
+Global___GenerateSeriesRequest: _TypeAlias = GenerateSeriesRequest  # noqa: Y015
+
+@_typing.final
+class GenerateSeriesResponse(_message.Message):
+    """Parts of T texts, as columns. All fields are empty in a message that says only that the server is alive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    INDEXES_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNTS_FIELD_NUMBER: _builtins.int
+    FINISH_REASONS_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
+    END_LOGPROBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start(self) -> Global___Start:
+        """In the first response only."""
+
+    @_builtins.property
+    def indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which text each part belongs to; each has one part in a response at the most [T]."""
+
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is added to each, as in GenerateResponse [T]."""
+
+    @_builtins.property
+    def token_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many tokens are added to each [T]."""
+
+    @_builtins.property
+    def finish_reasons(self) -> _containers.RepeatedScalarFieldContainer[Global___FinishReason.ValueType]:
+        """How each ended; FINISH_REASON_UNSPECIFIED while it goes on [T]."""
+
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The ids of all these tokens, those of the first part first; if asked for."""
+
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The natural log-probability of each of them, as in GenerateResponse; if asked for."""
+
+    @_builtins.property
+    def end_logprobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The natural log-probability of the end of each record that ended, in the order of `indexes`; if
+        log-probabilities were asked for.
+        """
+
+    def __init__(
+        self,
+        *,
+        start: Global___Start | None = ...,
+        indexes: _abc.Iterable[_builtins.int] | None = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        token_counts: _abc.Iterable[_builtins.int] | None = ...,
+        finish_reasons: _abc.Iterable[Global___FinishReason.ValueType] | None = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        logprobs: _abc.Iterable[_builtins.float] | None = ...,
+        end_logprobs: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_logprobs", b"end_logprobs", "finish_reasons", b"finish_reasons", "indexes", b"indexes", "logprobs", b"logprobs", "start", b"start", "texts", b"texts", "token_counts", b"token_counts", "token_ids", b"token_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerateSeriesResponse: _TypeAlias = GenerateSeriesResponse  # noqa: Y015
+
+@_typing.final
 class ConverseRequest(_message.Message):
     """One command. The first is `open`. Those for one branch are done one after another, those for
     several side by side; each is answered, in the end, by one event or by an error.
@@ -1023,6 +1152,7 @@ class ScoreRequest(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     RANKS_FIELD_NUMBER: _builtins.int
+    TOGETHER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """As in GenerateRequest."""
     skip_unknown: _builtins.bool
@@ -1031,6 +1161,10 @@ class ScoreRequest(_message.Message):
     """Read before each text, and not scored."""
     ranks: _builtins.bool
     """Asks for the rank of each token."""
+    together: _builtins.bool
+    """Sends what a burst brings for all texts in one response, as its `parts`: of many short texts, messages
+    one by one cost more than scores.
+    """
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Each is scored by itself, from the beginning."""
@@ -1048,10 +1182,11 @@ class ScoreRequest(_message.Message):
         prompt: _builtins.str = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         ranks: _builtins.bool = ...,
+        together: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "model", b"model", "prompt", b"prompt", "ranks", b"ranks", "skip_unknown", b"skip_unknown", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "model", b"model", "prompt", b"prompt", "ranks", b"ranks", "skip_unknown", b"skip_unknown", "texts", b"texts", "together", b"together"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1077,6 +1212,7 @@ class ScoreResponse(_message.Message):
     TOKEN_TEXTS_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
     RANKS_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which of the texts this belongs to, from 0."""
     last: _builtins.bool
@@ -1101,6 +1237,10 @@ class ScoreResponse(_message.Message):
         is no token is `Model.vocabulary_size` + 1.
         """
 
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreResponse]:
+        """The responses of several texts, if the request asked for them together; then nothing else is here."""
+
     def __init__(
         self,
         *,
@@ -1111,10 +1251,11 @@ class ScoreResponse(_message.Message):
         token_texts: _abc.Iterable[_builtins.str] | None = ...,
         unknown: _builtins.int = ...,
         ranks: _abc.Iterable[_builtins.int] | None = ...,
+        parts: _abc.Iterable[Global___ScoreResponse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "last", b"last", "logprobs", b"logprobs", "ranks", b"ranks", "token_ids", b"token_ids", "token_texts", b"token_texts", "unknown", b"unknown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "last", b"last", "logprobs", b"logprobs", "parts", b"parts", "ranks", b"ranks", "token_ids", b"token_ids", "token_texts", b"token_texts", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1288,6 +1429,7 @@ class Model(_message.Message):
     STATE_BYTES_FIELD_NUMBER: _builtins.int
     ENDS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    DELIMITER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     bundle_digest: _builtins.str
@@ -1304,6 +1446,8 @@ class Model(_message.Message):
     """Bytes of one stream's state."""
     ends: _builtins.bool
     """Whether the model's texts are records that end, rather than one continuous text."""
+    delimiter: _builtins.str
+    """What was between the records of the training text, and is part of none; absent if nothing was."""
     @_builtins.property
     def network(self) -> Global___Network: ...
     @_builtins.property
@@ -1324,12 +1468,15 @@ class Model(_message.Message):
         state_bytes: _builtins.int = ...,
         ends: _builtins.bool = ...,
         labels: _abc.Iterable[Global___LabelColumn] | None = ...,
+        delimiter: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["network", b"network"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter", "delimiter", b"delimiter", "network", b"network"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "ends", b"ends", "execution_class", b"execution_class", "labels", b"labels", "name", b"name", "network", b"network", "precision", b"precision", "state_bytes", b"state_bytes", "validation_loss", b"validation_loss", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter", "bundle_digest", b"bundle_digest", "delimiter", b"delimiter", "ends", b"ends", "execution_class", b"execution_class", "labels", b"labels", "name", b"name", "network", b"network", "precision", b"precision", "state_bytes", b"state_bytes", "validation_loss", b"validation_loss", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__delimiter: _TypeAlias = _typing.Literal["delimiter"]  # noqa: Y015
+    _WhichOneofArgType__delimiter: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delimiter) -> _WhichOneofReturnType__delimiter | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
 

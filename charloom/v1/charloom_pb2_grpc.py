@@ -40,6 +40,11 @@ class CharloomServiceStub:
                 request_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.GenerateSeries = channel.unary_stream(
+                '/charloom.v1.CharloomService/GenerateSeries',
+                request_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateSeriesRequest.SerializeToString,
+                response_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateSeriesResponse.FromString,
+                _registered_method=True)
         self.Converse = channel.stream_stream(
                 '/charloom.v1.CharloomService/Converse',
                 request_serializer=charloom_dot_v1_dot_charloom__pb2.ConverseRequest.SerializeToString,
@@ -77,6 +82,17 @@ class CharloomServiceServicer:
         The first response, sent before any text, holds `start`; the last one of each text holds
         `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
         server's load.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GenerateSeries(self, request, context):
+        """Generates a series of texts, any number of them, from one prompt: some run at the same time, and as one
+        ends, the next one takes its place. One response a burst holds what all texts got in it.
+
+        The first response, sent before any text, holds `start`. A server that shuts down begins no more texts,
+        finishes those that run, and ends the call with UNAVAILABLE if any are missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +142,11 @@ def add_CharloomServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateRequest.FromString,
                     response_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateResponse.SerializeToString,
+            ),
+            'GenerateSeries': grpc.unary_stream_rpc_method_handler(
+                    servicer.GenerateSeries,
+                    request_deserializer=charloom_dot_v1_dot_charloom__pb2.GenerateSeriesRequest.FromString,
+                    response_serializer=charloom_dot_v1_dot_charloom__pb2.GenerateSeriesResponse.SerializeToString,
             ),
             'Converse': grpc.stream_stream_rpc_method_handler(
                     servicer.Converse,
@@ -181,6 +202,33 @@ class CharloomService:
             '/charloom.v1.CharloomService/Generate',
             charloom_dot_v1_dot_charloom__pb2.GenerateRequest.SerializeToString,
             charloom_dot_v1_dot_charloom__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateSeries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/charloom.v1.CharloomService/GenerateSeries',
+            charloom_dot_v1_dot_charloom__pb2.GenerateSeriesRequest.SerializeToString,
+            charloom_dot_v1_dot_charloom__pb2.GenerateSeriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,13 @@ class CharloomServiceStub:
     `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
     server's load.
     """
+    GenerateSeries: _grpc.UnaryStreamMultiCallable[_charloom_pb2.GenerateSeriesRequest, _charloom_pb2.GenerateSeriesResponse]
+    """Generates a series of texts, any number of them, from one prompt: some run at the same time, and as one
+    ends, the next one takes its place. One response a burst holds what all texts got in it.
+
+    The first response, sent before any text, holds `start`. A server that shuts down begins no more texts,
+    finishes those that run, and ends the call with UNAVAILABLE if any are missing.
+    """
     Converse: _grpc.StreamStreamMultiCallable[_charloom_pb2.ConverseRequest, _charloom_pb2.ConverseResponse]
     """Holds one stream for as long as the call lasts: it is fed, generates, is stopped, forked, rewound, looked
     ahead of and saved. Between commands it takes no slot of the server.
@@ -71,6 +78,13 @@ class CharloomServiceAsyncStub(CharloomServiceStub):
     The first response, sent before any text, holds `start`; the last one of each text holds
     `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
     server's load.
+    """
+    GenerateSeries: _aio.UnaryStreamMultiCallable[_charloom_pb2.GenerateSeriesRequest, _charloom_pb2.GenerateSeriesResponse]  # type: ignore[assignment]
+    """Generates a series of texts, any number of them, from one prompt: some run at the same time, and as one
+    ends, the next one takes its place. One response a burst holds what all texts got in it.
+
+    The first response, sent before any text, holds `start`. A server that shuts down begins no more texts,
+    finishes those that run, and ends the call with UNAVAILABLE if any are missing.
     """
     Converse: _aio.StreamStreamMultiCallable[_charloom_pb2.ConverseRequest, _charloom_pb2.ConverseResponse]  # type: ignore[assignment]
     """Holds one stream for as long as the call lasts: it is fed, generates, is stopped, forked, rewound, looked
@@ -101,6 +115,19 @@ class CharloomServiceServicer(metaclass=_abc_1.ABCMeta):
         The first response, sent before any text, holds `start`; the last one of each text holds
         `finish`. A text depends on the bundle, the request and its seed and on nothing else: not on the
         server's load.
+        """
+
+    @_abc_1.abstractmethod
+    def GenerateSeries(
+        self,
+        request: _charloom_pb2.GenerateSeriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_charloom_pb2.GenerateSeriesResponse], _abc.AsyncIterator[_charloom_pb2.GenerateSeriesResponse]]:
+        """Generates a series of texts, any number of them, from one prompt: some run at the same time, and as one
+        ends, the next one takes its place. One response a burst holds what all texts got in it.
+
+        The first response, sent before any text, holds `start`. A server that shuts down begins no more texts,
+        finishes those that run, and ends the call with UNAVAILABLE if any are missing.
         """
 
     @_abc_1.abstractmethod

@@ -9,10 +9,10 @@ from functools import cached_property, partial
 from typing import TypeVar
 
 from charloom.client import Client, RequestError
-from charloom.errors import ConfigError
 from charloom.options import GenerateOptions, InvalidRequestError, Violation, seed_of
 from charloom.score import Score
 from serving.commands.text_model import TextEnding, TextPiece
+from serving.offline.remote_source import RemoteSource
 from serving.offline.source import AttemptSource
 
 T = TypeVar("T")
@@ -63,19 +63,15 @@ class RemoteModel:
                 time.sleep(error.retry_after or 0)
 
     def attempt_source(
-        self,
-        prompt: str,  # noqa: ARG002
-        options: GenerateOptions,  # noqa: ARG002
-        *,
-        labels: Sequence[str] = (),  # noqa: ARG002
-        max_batch: int,  # noqa: ARG002
+        self, prompt: str, options: GenerateOptions, *, labels: Sequence[str] = (), max_batch: int
     ) -> AttemptSource:
-        """See TextModel.
+        """Returns what runs attempts in large numbers, by one call.
 
         Raises:
-            ConfigError: always, so far.
+            RequestError: the server does not say what its model is.
         """
-        raise ConfigError("count", "needs --bundle or --checkpoint")
+        info = self.client.model(self.name)
+        return RemoteSource(self.client, info, prompt, options, labels, max_batch)
 
     def score(
         self,

@@ -9,6 +9,7 @@ from serving.engine.engine import Engine, StepReport
 from serving.engine.request import Request
 from serving.engine.sampled_tokens import concatenate
 from serving.engine.stream import Stream
+from serving.engine.text_series import TextSeries
 from serving.engine.thread import EngineThread
 from serving.engine.update import Update
 from serving.errors import DrainingError, EngineDeadError, ServingError, StalledError
@@ -22,7 +23,7 @@ class AsyncEngine:
         self.engine = engine
         self.thread = EngineThread(engine, self._hand_over, name)
         self._observe = observe
-        self._readers: dict[Stream, UpdateReader] = {}
+        self._readers: dict[Stream | TextSeries, UpdateReader] = {}
 
     def start(self) -> None:
         """Starts the engine's thread; must be called in the event loop."""
@@ -47,11 +48,15 @@ class AsyncEngine:
         """Admits several requests and returns their common reader; raises as `submit_texts` does."""
         return self._read(lambda: self.engine.submit_all(requests, deadline))
 
+    def submit_series(self, series: TextSeries) -> "UpdateReader":
+        """Admits a series of texts and returns the reader of all; raises as `submit_texts` does."""
+        return self._read(lambda: self.engine.submit_series(series))
+
     def _read(self, submit: Callable[[], Sequence[Stream]]) -> "UpdateReader":
         if not self.thread.alive:
             raise DrainingError
         reader = UpdateReader(self, submit())
-        self._readers |= dict.fromkeys(reader.streams, reader)
+        self._readers |= dict.fromkeys((stream.owner for stream in reader.streams), reader)
         self.thread.wake()
         return reader
 
@@ -65,14 +70,16 @@ class AsyncEngine:
 
     def fail_streams(self, error: ServingError) -> None:
         """Ends every stream for its reader, if the engine itself cannot: it is stuck, or dead."""
-        for stream, reader in self._readers.items():
+        for owner, reader in self._readers.items():
+            stream = owner if isinstance(owner, Stream) else reader.streams[0]
             reader.put(Update(stream, position=stream.visible, error=error))
 
     def abort(self, streams: Iterable[Stream]) -> None:
-        """Aborts those of the streams that have not ended; their readers get nothing more."""
-        unfinished = [stream for stream in streams if self._readers.pop(stream, None) is not None]
-        for stream in unfinished:
-            self.engine.abort(stream)
+        """Aborts those of the streams that have not ended, series as a whole; readers get nothing more."""
+        owners = dict.fromkeys(stream.owner for stream in streams)
+        unfinished = [owner for owner in owners if self._readers.pop(owner, None) is not None]
+        for owner in unfinished:
+            self.engine.abort(owner)
         if unfinished:
             self.thread.wake()
 
@@ -83,11 +90,11 @@ class AsyncEngine:
     def _dispatch(self, report: StepReport) -> None:
         self._observe(report)
         for update in report.updates:
-            reader = self._readers.get(update.stream)
+            reader = self._readers.get(update.stream.owner)
             if reader is None:
                 continue
             reader.put(update)
-            if update.final:
+            if update.final and update.stream.series is None:
                 del self._readers[update.stream]
 
 
@@ -123,7 +130,7 @@ class UpdateReader:
         self._updates = {}
         paused = any(self._engine.engine.scheduler.paused(update.stream) for update in updates)
         for update in updates:
-            update.stream.consumed += len(update.sampled)
+            update.stream.consume(len(update.sampled), final=update.final)
         if paused:
             self._engine.thread.wake()
         return updates

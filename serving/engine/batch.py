@@ -32,7 +32,9 @@ class Batch:
         self.vocabulary = vocabulary
         self.position = np.array([stream.position for stream in streams])  # [B]
         self.start = np.array([request.start for request in self.requests])  # [B]
-        self.steps = np.array([stream.steps_left for stream in streams]).clip(max=steps)  # [B]
+        self.left = np.array([stream.steps_left for stream in streams])
+        """Steps of each row until its text has its full length: [B]."""
+        self.steps = self.left.clip(max=steps)  # [B]
         self.forced = np.array([stream.forced_left for stream in streams]).clip(max=steps)  # [B]
         self.cut = np.zeros(len(streams), np.bool_)
         """Rows whose burst ends with the end of a record that they read: [B]."""
@@ -105,7 +107,7 @@ class Batch:
 
     def _fill_sampling(self, feeds: Feeds) -> None:
         feeds["forced_len"][:] = self.forced
-        feeds["uniform"] = uniforms([r.seed for r in self.requests], self.position, self.length)
+        feeds["uniform"] = uniforms([stream.seed for stream in self.streams], self.position, self.length)
         feeds["temperature"][:] = [request.sampling.temperature[0] for request in self.requests]
         for schedule, rows in self._schedules().items():
             generated = self.generated[rows] + np.arange(self.length)[:, None]  # [K, rows]

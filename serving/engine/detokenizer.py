@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from charloom.vocabulary import Decoder
-from serving.engine.sampled_tokens import SampledTokens, concatenate, no_sampled_tokens
+from serving.engine.sampled_tokens import SampledTokens, concatenate
 from serving.engine.stop_checker import StopChecker
 
 
@@ -43,7 +43,7 @@ class Detokenizer:
         self.stops = stops
         self.min_tokens = min_tokens
         self._decoder = decoder
-        self._held = no_sampled_tokens()
+        self._held: SampledTokens | None = None
         self._texts: list[str] = []
         """The text that each held token completes."""
         self._sent = sent
@@ -61,7 +61,7 @@ class Detokenizer:
         texts = self._decoder.put(sampled.tokens)
         if not self.stops.strings:
             return Released(sampled, texts, stopped, end)
-        self._held = concatenate([self._held, sampled])
+        self._held = sampled if self._held is None else concatenate([self._held, sampled])
         self._texts += texts
         text = "".join(self._texts)
         # A stop string is complete at an earlier token than the last one, whose text is not here.
@@ -94,6 +94,7 @@ class Detokenizer:
         return list(accumulate(map(len, self._texts)))
 
     def _release(self, count: int, *, stopped: bool = False, end: SampledTokens | None = None) -> Released:
+        assert self._held is not None, "there are tokens to release"
         released = Released(self._held[:count], self._texts[:count], stopped, end)
         self._held, self._texts = self._held[count:], self._texts[count:]
         self._sent += count

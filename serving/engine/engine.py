@@ -8,7 +8,7 @@ may be called from any.
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
@@ -17,7 +17,7 @@ import numpy as np
 from charloom.burst import Feeds
 from charloom.errors import CharloomError
 from charloom.options import MAX_WINDOW, InvalidRequestError, Violation, seed_of
-from charloom.vocabulary import Vocabulary, no_tokens
+from charloom.vocabulary import Tokens, Vocabulary, no_tokens
 from serving.engine.batch import Batch
 from serving.engine.config import SchedulerConfig
 from serving.engine.detokenizer import Released
@@ -25,11 +25,12 @@ from serving.engine.fresh_states import FreshStates
 from serving.engine.request import Request
 from serving.engine.retry_after import RetryAfter
 from serving.engine.runner import Runner
-from serving.engine.sampled_tokens import SampledTokens
+from serving.engine.sampled_tokens import SampledTokens, unrequested
 from serving.engine.scheduler import Scheduler
 from serving.engine.slots import Slots
 from serving.engine.snapshot import Snapshot
 from serving.engine.stream import Stream, newest
+from serving.engine.text_series import MAX_HELD, TextSeries
 from serving.engine.update import Finish, Update
 from serving.errors import BurstError, DeadlineError, OverloadedError, ServingError
 from serving.logs import describe
@@ -111,6 +112,22 @@ class Engine:
         self._arrived.extend(streams)
         return streams
 
+    def submit_series(self, series: TextSeries) -> list[Stream]:
+        """Admits a series of texts, and returns its first streams; the others begin as those end.
+
+        It takes the room of as many streams as run at the same time, until it ends.
+
+        Raises:
+            OverloadedError: the engine has no room for so many more streams.
+            InvalidRequestError: it never has.
+        """
+        self._reserve("parallel", series.parallel)
+        streams = series.first()
+        if series.needs_state:
+            streams[0].children = streams[1:]
+        self._arrived.extend(streams[:1] if series.needs_state else streams)
+        return streams
+
     def check_capacity(self) -> None:
         """Raises OverloadedError if no stream could be admitted now. From any thread."""
         with self._lock:
@@ -130,12 +147,13 @@ class Engine:
         if self._free < count:
             raise OverloadedError(self.max_admitted, self._retry_after.next())
 
-    def abort(self, stream: Stream) -> None:
-        """Aborts a stream; its slot is released before the next burst. From any thread."""
-        stream.aborted = True
+    def abort(self, owner: Stream | TextSeries) -> None:
+        """Aborts a stream, or all of a series; slots are released before the next burst. From any thread."""
+        owner.aborted = True
 
     def step(self) -> StepReport:
         """Runs one burst for all streams that can run, and returns what came of it."""
+        began = time.perf_counter()
         updates = self._admit_and_expire()
         plan = self.scheduler.plan()
         if plan is None:
@@ -149,6 +167,7 @@ class Engine:
         elapsed = time.perf_counter() - started
         self.scheduler.cost.learn(len(plan.streams), plan.steps, elapsed)
         updates += self._deliver(batch, outputs)
+        self.scheduler.overhead.learn(len(plan.streams), 1, time.perf_counter() - began - elapsed)
         read = int(batch.forced.sum())
         generated = int(batch.steps.sum()) - read
         return StepReport(
@@ -197,8 +216,8 @@ class Engine:
         return bool(
             self._arrived
             or (scheduler.waiting and self.slots.used < self.slots.capacity)
-            or any(stream.aborted for stream in scheduler.waiting)
-            or any(stream.aborted or not scheduler.paused(stream) for stream in scheduler.running)
+            or any(stream.gone for stream in scheduler.waiting)
+            or any(stream.gone or not scheduler.paused(stream) for stream in scheduler.running)
         )
 
     @property
@@ -230,7 +249,7 @@ class Engine:
         now = time.monotonic()
         updates = []
         for stream in [*self.scheduler.waiting, *self.scheduler.running]:
-            if stream.aborted:
+            if stream.gone:
                 self._release(stream)
             elif stream.deadline is not None and stream.deadline <= now:
                 updates += self._fail([stream], DeadlineError())
@@ -255,12 +274,16 @@ class Engine:
     def _deliver(self, batch: Batch, outputs: Feeds) -> list[Update]:
         """Advances every stream of a burst and returns the updates of those that have any."""
         chosen = outputs["chosen"]  # [K, B]
+        held = set(self._held(batch, chosen))
         not_requested = np.broadcast_to(np.float32(np.nan), chosen.shape)
         none = np.empty((*chosen.shape, 0))  # [K, B, 0]
         top_token, top_logprob = outputs.get("top_token", none), outputs.get("top_logprob", none)
         updates = []
         for row, stream in enumerate(batch.streams):
             stream.advance(chosen[: batch.steps[row], row])
+            if row in held:
+                stream.held.append(chosen[:, row].copy())
+                continue
             shown = slice(batch.withheld[row], batch.steps[row])
             requested = stream.request.logprobs is not None
             alternatives = stream.request.logprobs or 0
@@ -274,32 +297,50 @@ class Engine:
             try:
                 if batch.cut[row]:
                     self._begin_record(stream, stream.position)
-                if stream.children and not stream.forced_left:
+                if stream.forks and not stream.forced_left:
                     self._fork(stream)
-                update = self._update(stream, sampled)
+                update = self._update(stream, with_held(stream, sampled) if stream.held else sampled)
             except CharloomError as error:
                 updates += self._fail([stream], BurstError(str(error)))
                 continue
             if update.final:
+                if stream.series is not None:
+                    stream.series.count_end(stream.released, by_length=update.finish is Finish.LENGTH)
                 self._release(stream)
             if update.final or len(update.sampled):
                 updates.append(update)
         return updates
 
+    def _held(self, batch: Batch, chosen: Tokens) -> Iterator[int]:
+        """Yields the rows whose tokens [K, B] may wait for the end of their text: it does not come here."""
+        rows = [row for row, stream in enumerate(batch.streams) if holds(stream)]
+        for series in {batch.streams[row].series for row in rows}:
+            assert series is not None, "what holds is of a series"
+            may_end = np.isin(chosen, series.ends).any(0)  # [B]
+            goes_on = (~may_end & (batch.withheld == 0) & (batch.steps < batch.left)).tolist()  # [B]
+            for row in rows:
+                if batch.streams[row].series is series and goes_on[row]:
+                    yield row
+
     def _fork(self, stream: Stream) -> None:
-        """Queues the children of a stream, to start from its state after the prompt that it has read."""
+        """Queues the children of a stream, to start from its state after the prompt that it has read.
+
+        The texts of its series that begin later start there too.
+        """
         assert stream.slot is not None, "a running stream has a slot"
         snapshot = stream.snapshot(self.runner.snapshot(stream.slot))
         for child in stream.children:
             child.start_from(snapshot)
             self.scheduler.add(child)
         stream.children = []
+        if stream.series is not None:
+            stream.series.start_from(snapshot)
 
     def _update(self, stream: Stream, sampled: SampledTokens) -> Update:
         """Returns what may be handed out of the tokens that a stream generated."""
         done = stream.steps_left == 0
         released = stream.detokenizer.put(sampled, final=done)
-        stream.released += len(released.sampled)
+        stream.release(len(released.sampled))
         if released.end is not None:
             return self._end(stream, released, released.end)
         finish = Finish.STOP if released.stopped else Finish.LENGTH if done else None
@@ -314,16 +355,18 @@ class Engine:
 
     def _end(self, stream: Stream, released: Released, end: SampledTokens) -> Update:
         """Returns the last update of a stream that sampled the end of its record; the burst ran beyond it."""
-        self._begin_record(stream, stream.visible + 1)
+        due = stream.due(final=True)
+        if due:
+            self._begin_record(stream, stream.visible + 1)
         assert stream.slot is not None, "a running stream has a slot"
         return Update(
             stream,
             texts=released.texts,
             sampled=released.sampled,
-            position=stream.position,
+            position=stream.visible + 1,
             finish=Finish.END,
             end_logprob=None if stream.request.logprobs is None else float(end.logprobs[0]),
-            snapshot=stream.snapshot(self.runner.snapshot(stream.slot)) if stream.due(final=True) else None,
+            snapshot=stream.snapshot(self.runner.snapshot(stream.slot)) if due else None,
         )
 
     def _begin_record(self, stream: Stream, position: int) -> None:
@@ -359,9 +402,14 @@ class Engine:
         )
 
     def _fail(self, streams: Iterable[Stream], error: ServingError) -> list[Update]:
-        """Ends streams with an error, and with each the children that wait for it to read their prompt."""
+        """Ends streams with an error, and with each the children that wait for it to read their prompt.
+
+        A series ends with the first of its streams that fails; the reader of all gets the error.
+        """
         updates = []
         for stream in streams:
+            if stream.series is not None:
+                stream.series.aborted = True
             children, stream.children = stream.children, []
             self._release(stream)
             self._add_free(len(children))
@@ -369,13 +417,19 @@ class Engine:
         return updates
 
     def _release(self, stream: Stream) -> None:
-        """Removes a stream and releases its slot; the first of its children reads the prompt anew."""
+        """Removes a stream and releases its slot; the next text of its series takes its place.
+
+        The first of its children reads the prompt anew.
+        """
         self.scheduler.remove(stream)
         if stream.slot is not None:
             self.slots.release(stream.slot)
             stream.slot = None
-        children = [child for child in stream.children if not child.aborted]
-        self._add_free(1 + len(stream.children) - len(children))
+        children = [child for child in stream.children if not child.gone]
+        successor = None if stream.series is None else stream.series.next()
+        if successor is not None:
+            self._arrived.append(successor)
+        self._add_free((successor is None) + len(stream.children) - len(children))
         if children:
             children[0].children = children[1:]
             self._arrived.append(children[0])
@@ -385,3 +439,16 @@ class Engine:
         """Counts streams as gone."""
         with self._lock:
             self._free += count
+
+
+def holds(stream: Stream) -> bool:
+    """Returns whether more tokens of a text may be held back."""
+    held = stream.position - stream.visible
+    return stream.series is not None and stream.series.holds and held < MAX_HELD
+
+
+def with_held(stream: Stream, sampled: SampledTokens) -> SampledTokens:
+    """Returns the tokens that were held back, and those of the last burst."""
+    tokens = np.concatenate([*stream.held, sampled.tokens])
+    stream.held = []
+    return unrequested(tokens)

@@ -74,7 +74,7 @@ class Request:
         if after > 0:
             yield self.replay[max(0, after - count) : after]
 
-    @property
+    @cached_property
     def context(self) -> Tokens:
         """The last tokens before the first that is sent, from which its text is decoded."""
         before = no_tokens() if self.origin is None else self.origin.recent

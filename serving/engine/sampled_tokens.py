@@ -51,11 +51,16 @@ def concatenate(parts: Sequence[SampledTokens]) -> SampledTokens:
     return SampledTokens(**{name: np.concatenate(of_parts) for name, of_parts in arrays.items()})
 
 
+def unrequested(tokens: Tokens) -> SampledTokens:
+    """Returns tokens [T] without anything else, which was not requested (N = 0)."""
+    return SampledTokens(
+        tokens=tokens,
+        logprobs=np.full(len(tokens), np.nan, np.float32),
+        top_tokens=np.empty((len(tokens), 0), np.int64),
+        top_logprobs=np.empty((len(tokens), 0), np.float32),
+    )
+
+
 def no_sampled_tokens() -> SampledTokens:
     """Returns an empty sequence (T = 0, N = 0)."""
-    return SampledTokens(
-        tokens=np.empty(0, np.int64),
-        logprobs=np.empty(0, np.float32),
-        top_tokens=np.empty((0, 0), np.int64),
-        top_logprobs=np.empty((0, 0), np.float32),
-    )
+    return unrequested(no_tokens())

@@ -4,8 +4,13 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from itertools import islice
 
+import numpy as np
+import numpy.typing as npt
+
 from serving.engine.config import SchedulerConfig
 from serving.engine.stream import Stream
+
+Rates = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,34 @@ def efficient_seconds(rows: int) -> float:
     return (BURST_OVERHEAD + ROW_OVERHEAD * rows) / OVERHEAD_SHARE
 
 
+def best_length(most: int, end_rates: Rates, rows: int, step: float, overhead: float) -> int:
+    """Returns the steps of a burst that bring the most tokens a second, where texts of series end in it.
+
+    The steps of a row after the end of its text are lost, and a short burst pays more for the work around it.
+
+    Args:
+        most: steps at the most.
+        end_rates: how likely each row of a series ends its text at a step [S]; the other rows go on.
+        rows: B.
+        step: seconds of a step.
+        overhead: seconds of the work around a burst.
+    """
+    lengths = np.arange(1, most + 1)  # [K]
+    rates, counts = np.unique(end_rates.clip(1e-9, 1 - 1e-9), return_counts=True)
+    tokens = (rows - len(end_rates)) * lengths
+    for rate, count in zip(rates, counts, strict=True):
+        tokens = tokens + count * -np.expm1(lengths * np.log1p(-rate)) / rate
+    return int(lengths[np.argmax(tokens / (overhead + step * lengths))])
+
+
 class Scheduler:
     """First come, first served; running streams take turns, those without a generated token first."""
 
     def __init__(self, config: SchedulerConfig) -> None:
         self.config = config
         self.cost = StepCost()
+        self.overhead = StepCost()
+        """How long the work around a burst takes; as that of one step."""
         self.waiting: deque[Stream] = deque()
         # The running ones, least recently run first: those without a generated token, and the others.
         self._starting: OrderedDict[Stream, None] = OrderedDict()
@@ -75,9 +102,13 @@ class Scheduler:
         self.waiting.append(stream)
 
     def start(self, stream: Stream) -> None:
-        """Moves the first of the waiting queue among the running."""
+        """Moves the first of the waiting queue among the running.
+
+        Nobody waits for the first token of a text of a series, so it takes turns with those that have one.
+        """
         assert self.waiting[0] is stream, "streams start in the order they came"
-        self._starting[self.waiting.popleft()] = None
+        among = self._starting if stream.series is None else self._generating
+        among[self.waiting.popleft()] = None
 
     def remove(self, stream: Stream) -> None:
         """Removes a stream, waiting or running."""
@@ -98,7 +129,7 @@ class Scheduler:
 
     def paused(self, stream: Stream) -> bool:
         """Returns whether a stream waits for its own reader."""
-        return stream.released - stream.consumed >= self.config.buffer_tokens
+        return stream.unread >= self.config.buffer_tokens
 
     def burst_length(self, streams: list[Stream]) -> int:
         """Returns as many steps as make it efficient within the latency budget, and as some row has left."""
@@ -106,7 +137,11 @@ class Scheduler:
         seconds = min(self.config.latency_budget, efficient_seconds(len(streams)))
         affordable = int(seconds / step) if step > 0 else 1
         longest = max(stream.steps_left for stream in streams)
-        return max(1, min(affordable, self.config.max_burst, longest))
+        steps = max(1, min(affordable, self.config.max_burst, longest))
+        rates = np.array([stream.series.end_rate for stream in streams if stream.series is not None])
+        if step == 0 or not rates.any():
+            return steps
+        return best_length(steps, rates, len(streams), step, self.overhead.estimate(len(streams)))
 
     def _next_rows(self) -> list[Stream]:
         """Returns the rows: streams without a token first, so that none waits long for its first.

@@ -1,6 +1,7 @@
 """Streams: one request on its way through the engine, token by token."""
 
 from dataclasses import InitVar, dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from serving.engine.detokenizer import Detokenizer
 from serving.engine.request import Request
 from serving.engine.snapshot import Labels, Snapshot, State
 from serving.engine.stop_checker import StopChecker
+
+if TYPE_CHECKING:
+    from serving.engine.text_series import TextSeries
 
 
 @dataclass(eq=False)
@@ -23,6 +27,12 @@ class Stream:
     vocabulary: InitVar[Vocabulary]
     deadline: float | None = None
     """Seconds on the clock of `time.monotonic`."""
+    index: int = 0
+    """Index of its text in its series."""
+    series: "TextSeries | None" = None
+    """The series that its text belongs to, if any."""
+    seed: int = -1
+    """That of its text: its request's, unless another one is named here."""
     start_token: int = field(init=False)
     last: int = field(init=False)
     """The token it feeds next; the start token at first."""
@@ -43,24 +53,47 @@ class Stream:
     """Tokens of the text that its client has, or that were handed out."""
     consumed: int = 0
     """Those that the reader has taken."""
+    held: list[Tokens] = field(default_factory=list)
+    """Tokens [T] of each burst since the last that was released, in a series whose texts come whole."""
     saved: int = 0
     """Those that were handed out when its last snapshot was taken."""
     anchor: "Anchor | None" = None
     """The earlier token at which its anchor slot stands."""
     aborted: bool = False
+    """Whether it was aborted by itself; `gone` says whether it was at all."""
 
     def __post_init__(self, vocabulary: Vocabulary) -> None:
         request = self.request
+        self.seed = request.seed if self.seed < 0 else self.seed
         self.start_token = self.last = vocabulary.start
         self.labels = request.labels
         self.released = request.before + (0 if request.scored else len(request.replay))
         self.consumed = self.saved = self.released
-        end = None if request.scored else vocabulary.end
-        stops = StopChecker(request.stop, request.rules.stop, end)
+        stops = stop_checker(request, vocabulary) if self.series is None else self.series.stops
         decoder = vocabulary.decoder(of_last_record(request.context, vocabulary.end))
         self.detokenizer = Detokenizer(decoder, stops, request.min_tokens, self.released)
         if request.origin is not None:
             self.start_from(request.origin)
+
+    @property
+    def owner(self) -> "Stream | TextSeries":
+        """What was submitted with one reader and is aborted as one: its series, or itself."""
+        return self if self.series is None else self.series
+
+    @property
+    def gone(self) -> bool:
+        """Whether it was aborted, by itself or with its series."""
+        return self.aborted or (self.series is not None and self.series.aborted)
+
+    @property
+    def unread(self) -> int:
+        """Tokens that its reader has not taken; in a series, on the average of those that run."""
+        return self.released - self.consumed if self.series is None else self.series.unread
+
+    @property
+    def forks(self) -> bool:
+        """Whether other streams wait for its state after the prompt."""
+        return bool(self.children) or (self.series is not None and self.series.needs_state)
 
     @property
     def forced_left(self) -> int:
@@ -80,12 +113,12 @@ class Stream:
     @property
     def steps_left(self) -> int:
         """Steps until the text has its full length, or children get the state after their prompt."""
-        return self.forced_left if self.children else self.request.max_tokens - self.generated
+        return self.forced_left if self.forks else self.request.max_tokens - self.generated
 
     @property
     def ends_exactly(self) -> bool:
         """Whether its state is needed after its last step."""
-        return bool(self.children) or self.request.returns_state
+        return self.forks or self.request.returns_state
 
     @property
     def needs_anchor(self) -> bool:
@@ -103,9 +136,22 @@ class Stream:
         """Appends the tokens [T] that a burst chose, forced ones included."""
         self.position += len(chosen)
         self.last = int(chosen[-1]) if len(chosen) else self.last
-        self.recent = newest(self.request.remembered, self.recent, chosen)
+        if self.request.remembered:
+            self.recent = newest(self.request.remembered, self.recent, chosen)
         if self.anchor is not None:
             self.anchor.chosen.append(chosen)
+
+    def release(self, count: int) -> None:
+        """Counts tokens of the text as handed out."""
+        self.released += count
+        if self.series is not None:
+            self.series.released += count
+
+    def consume(self, count: int, *, final: bool) -> None:
+        """Counts tokens as taken by the reader, who calls it; `final` says that they are the last."""
+        self.consumed += count
+        if self.series is not None:
+            self.series.consumed += count + final
 
     def begin_record(self, position: int) -> None:
         """Goes on at the beginning of the next record, at this position; its slot has the fresh state."""
@@ -141,9 +187,14 @@ class Anchor:
         return tokens[: position - self.position]
 
 
+def stop_checker(request: Request, vocabulary: Vocabulary) -> StopChecker:
+    """Returns what finds the end of a request's text; a scored one has none before its length."""
+    return StopChecker(request.stop, request.rules.stop, None if request.scored else vocabulary.end)
+
+
 def of_last_record(tokens: Tokens, end: int | None) -> Tokens:
     """Returns the tokens [T] after the last end of a record; all if there is none."""
-    ends = np.flatnonzero(tokens == end) if end is not None else no_tokens()
+    ends = np.flatnonzero(tokens == end) if end is not None and len(tokens) else no_tokens()
     return tokens[ends[-1] + 1 :] if len(ends) else tokens
 
 

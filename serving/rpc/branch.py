@@ -170,7 +170,7 @@ class Branch:
         """Generates a text; however it ends, the branch is then after the last token that was sent."""
         request = await self._context.encoding.run(len(message.prompt), lambda: self._to_request(message))
         text = PartialText(self._vocabulary.end, self.history, [request.prompt])
-        yield convert.to_start(self._context.text, request)
+        yield pb.GenerateResponse(start=convert.to_start(self._context.text, request.seed, request.notes))
         last: pb.GenerateResponse | None = None
         try:
             async for update in self._updates(request, stopped):

@@ -28,6 +28,7 @@ from serving.metrics import Metrics
 from serving.rpc.convert import text_count
 from serving.rpc.decoding import kind_of
 from serving.rpc.security.callers import ANYBODY, Caller, Callers, Places
+from serving.rpc.series import parallel_texts
 from serving.rpc.slow_reader import Watch
 from serving.rpc.status import abort, code_name, reject
 
@@ -202,6 +203,8 @@ def streams_of(request: Any, *, streaming: bool) -> tuple[int, str]:
     match request:
         case pb.GenerateRequest():
             return text_count(request), "n"
+        case pb.GenerateSeriesRequest():
+            return parallel_texts(request), "parallel"
         case pb.ScoreRequest() | pb.EmbedRequest():
             return len(request.texts), "texts"
     return int(streaming), "n"

@@ -10,9 +10,7 @@ from typing import Any
 import charloom.v1.charloom_pb2 as pb
 from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError, Violation
-from charloom.vocabulary import no_tokens
 from serving.engine.history import History
-from serving.engine.request import Request
 from serving.engine.snapshot import Snapshot
 from serving.errors import DrainingError
 from serving.rpc import convert
@@ -54,7 +52,7 @@ class ConversationCall:
         Raises:
             DrainingError: the server shuts down; the states of all branches were yielded before.
         """
-        start = convert.to_start(self._context.text, Request(no_tokens(), 0, 0)).start
+        start = convert.to_start(self._context.text, seed=0)
         yield self._workers[""].branch.event(opened=start)
         self._spawn(self._take(commands))
         try:

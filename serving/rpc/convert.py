@@ -137,18 +137,16 @@ def text_count(message: pb.GenerateRequest) -> int:
     return message.n if message.HasField("n") else 1
 
 
-def to_start(text: Text, request: Request) -> pb.GenerateResponse:
-    """Returns the first response."""
+def to_start(text: Text, seed: int, notes: Sequence[str] = ()) -> pb.Start:
+    """Returns what the text, whose first seed is this, depends on beside its request, and notes on that."""
     model = text.model
-    return pb.GenerateResponse(
-        start=pb.Start(
-            model=model.name,
-            bundle_digest=model.bundle.digest,
-            execution_class=str(model.executor.execution_class),
-            seed=request.seed,
-            exact=text.exact,
-            notes=request.notes,
-        )
+    return pb.Start(
+        model=model.name,
+        bundle_digest=model.bundle.digest,
+        execution_class=str(model.executor.execution_class),
+        seed=seed,
+        exact=text.exact,
+        notes=notes,
     )
 
 
@@ -221,6 +219,7 @@ def to_model(model: Model) -> pb.Model:
         validation_loss=float(manifest.training.get("validation_loss", "nan")),
         state_bytes=sum(spec.nbytes for spec in model.executor.state),
         ends=model.bundle.vocabulary.end is not None,
+        delimiter=model.bundle.delimiter,
         labels=[
             pb.LabelColumn(name=column.name, values=column.values)
             for column in model.bundle.vocabulary.ids.special.labels

@@ -10,6 +10,9 @@ from charloom.errors import require
 from charloom.options import MAX_ALTERNATIVES, GenerateOptions, Violation, unless_between
 from charloom.ranges import check_ranges
 
+MAX_BYTES = 2**20
+"""Bytes of a response that holds several texts, about: gRPC's clients take 4 MiB by default."""
+
 
 @dataclass(frozen=True)
 class RequestLimits:
@@ -22,7 +25,9 @@ class RequestLimits:
     max_prompt: Annotated[int, Meta(ge=0)] = 1_000_000
     """Characters of a prompt, of texts to score, or of a text fed to a conversation, at the most."""
     max_texts: Annotated[int, Meta(ge=1)] = 128
-    """Texts that a request may ask for, at the most."""
+    """Texts that a request may ask for, at the most; one for a series of texts has no limit."""
+    max_parallel: Annotated[int, Meta(ge=1)] = 256
+    """Texts of a series that may be generated at the same time, at the most."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -14,11 +14,13 @@ from charloom.burst import StateSpec
 from charloom.errors import CharloomError
 from charloom.options import InvalidRequestError, Violation
 from charloom.v1.charloom_pb2_grpc import CharloomServiceServicer
+from serving.engine.async_engine import AsyncEngine, UpdateReader
 from serving.engine.embedding import embedding, embedding_specs
 from serving.engine.request import Request
 from serving.engine.retry_after import RetryAfter
 from serving.engine.snapshot import Snapshot
 from serving.engine.text_scorer import TextScorer
+from serving.engine.text_series import TextSeries
 from serving.engine.update import Update
 from serving.errors import DefectError, DrainingError, OpenTimeoutError, OverloadedError
 from serving.metrics import Metrics
@@ -33,6 +35,7 @@ from serving.rpc.encoding import EncodingThread
 from serving.rpc.limits import ConversationLimits, RequestLimits
 from serving.rpc.resolver import Resolver
 from serving.rpc.security.sealing import Sealer
+from serving.rpc.series import SeriesParts, to_selection
 from serving.rpc.status import abort, code_name, reject
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -82,12 +85,54 @@ class Servicer(CharloomServiceServicer):
         async with self._streams(request.model, len(request.prompt), context, prepare) as streams:
             assert streams.text is not None, "a text is generated"
             timers = {stream: streams.model.metrics.token_timer() for stream in streams.index}
-            yield convert.to_start(streams.text, streams.reader.streams[0].request)
+            first = streams.reader.streams[0].request
+            yield pb.GenerateResponse(start=convert.to_start(streams.text, first.seed, first.notes))
             async for update in streams.updates():
                 if update is not None:
                     timers[update.stream].observe(len(update.sampled))
                     current_call().tokens += len(update.sampled)
                 yield self._to_response(streams, streams.text, update, caller)
+
+    async def GenerateSeries(  # noqa: N802
+        self, request: pb.GenerateSeriesRequest, context: Context
+    ) -> AsyncIterator[pb.GenerateSeriesResponse]:
+        """Generates many texts from one prompt, some at a time."""
+        caller = current_call().caller.identity
+
+        def prepare() -> Submission:
+            selection = to_selection(request, self.limits)
+            text, resolved = self._resolver().resolve(request.generate, caller)
+
+            def submit(engine: AsyncEngine, deadline: float | None) -> UpdateReader:
+                series = TextSeries(
+                    resolved,
+                    selection.indexes,
+                    selection.count,
+                    selection.parallel,
+                    text.model.bundle.vocabulary,
+                    deadline,
+                    whole=request.whole,
+                )
+                return engine.submit_series(series)
+
+            return Submission(text.model, submit, text)
+
+        characters = len(request.generate.prompt)
+        async with self._streams(request.generate.model, characters, context, prepare) as streams:
+            assert streams.text is not None, "texts are generated"
+            assert streams.series is not None, "a series was submitted"
+            first = streams.series.request
+            start = convert.to_start(streams.text, first.seed, first.notes)
+            yield pb.GenerateSeriesResponse(start=start)
+            parts = SeriesParts(request)
+            async for updates in streams.bursts():
+                current_call().tokens += sum(len(update.sampled) for update in updates)
+                if not updates:
+                    yield pb.GenerateSeriesResponse()
+                for response in parts.responses(updates):
+                    yield response
+            if not streams.series.complete:
+                raise DrainingError
 
     async def Converse(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.ConverseRequest], context: Context
@@ -122,12 +167,16 @@ class Servicer(CharloomServiceServicer):
 
         size = texts.size(request.texts, request.prompt)
         async with self._streams(request.model, size, context, prepare) as streams:
-            async for update in streams.updates():
-                if update is None:
+            async for updates in streams.bursts():
+                if not updates:
                     yield pb.ScoreResponse()
-                else:
-                    index = streams.index[update.stream]
-                    yield convert.to_score(index, update, scorers[index])
+                indexes = [streams.index[update.stream] for update in updates]
+                parts = [
+                    convert.to_score(index, update, scorers[index])
+                    for index, update in zip(indexes, updates, strict=True)
+                ]
+                for response in texts.together(parts) if request.together else parts:
+                    yield response
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802
         """Returns a vector for each text."""
@@ -181,8 +230,11 @@ class Servicer(CharloomServiceServicer):
             conversation.heartbeat(interval)
 
     def drain(self) -> None:
-        """Refuses new requests, and ends conversations once their commands are finished."""
+        """Refuses new requests, begins no texts of series any more, and lets conversations end."""
         self.draining = True
+        for streams in self.running:
+            if streams.series is not None:
+                streams.series.closed = True
         for conversation in self.conversations:
             conversation.drain()
 

@@ -1,6 +1,6 @@
 """Requests of calls that send texts to be scored or embedded, and the limits on their size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import charloom.v1.charloom_pb2 as pb
 from charloom.bundle import Bundle
@@ -9,7 +9,7 @@ from serving.engine.request import Request
 from serving.engine.text_requests import TextToScore, embedding_requests
 from serving.model import Model
 from serving.rpc.convert import to_labels
-from serving.rpc.limits import RequestLimits
+from serving.rpc.limits import MAX_BYTES, RequestLimits
 
 
 def to_scored(message: pb.ScoreRequest, model: Model, limits: RequestLimits) -> list[TextToScore]:
@@ -48,6 +48,20 @@ def to_read(message: pb.EmbedRequest, bundle: Bundle, limits: RequestLimits) -> 
 def size(texts: Sequence[str], prompt: str = "") -> int:
     """Returns the number of characters of texts and of the prompt that is read before each."""
     return sum(map(len, texts)) + len(prompt)
+
+
+def together(parts: Sequence[pb.ScoreResponse]) -> Iterator[pb.ScoreResponse]:
+    """Yields responses that hold the parts of several texts each, no more than gRPC's clients take."""
+    some: list[pb.ScoreResponse] = []
+    size = 0
+    for part in parts:
+        if some and size + part.ByteSize() > MAX_BYTES:
+            yield pb.ScoreResponse(parts=some)
+            some, size = [], 0
+        some.append(part)
+        size += part.ByteSize()
+    if some:
+        yield pb.ScoreResponse(parts=some)
 
 
 def check_size(texts: Sequence[str], limits: RequestLimits, prompt: str = "") -> None:

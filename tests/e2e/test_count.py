@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,21 @@ def test_records_are_the_texts_of_their_seeds(count: Run, record_bundle_dir: Pat
     generated = LocalModel(record_bundle_dir).generate(**options)
     wanted = list(dict.fromkeys(filter(None, generated)))[:40]
     assert texts(tmp_path / "1.jsonl") == texts(tmp_path / "64.jsonl") == wanted
+
+
+def test_a_server_makes_the_same_bytes_also_where_it_lets_few_run(
+    count: Run, in_process: Run, serve: Callable[..., Any], record_bundle_dir: Path, tmp_path: Path
+) -> None:
+    options = ("--unique", "--shard", "1/2", "--max-tokens", 30)
+    assert count(60, "--output", tmp_path / "local.jsonl", *options).returncode == 0
+    for name, limit in (("wide", 256), ("narrow", 3)):
+        device = ("--device", "cpu", "--precision", "float32")
+        server = serve(*device, "--max-parallel", str(limit), bundle=record_bundle_dir)
+        command = ("generate", "--address", server.address, "--label", "p", "--seed", 5, "--count", 60)
+        result = in_process(*command, "--output", tmp_path / f"{name}.jsonl", *options)
+        assert result.returncode == 0, result.stderr
+        made, wanted = ((tmp_path / f"{job}.jsonl.shard-1-of-2" / "records") for job in (name, "local"))
+        assert made.read_bytes() == wanted.read_bytes() != b""
 
 
 def test_shards_are_merged(count: Run, in_process: Run, tmp_path: Path) -> None:

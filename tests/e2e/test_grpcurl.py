@@ -49,7 +49,7 @@ def test_reflection_lists_and_describes_the_service(grpcurl: Grpcurl) -> None:
     assert {SERVICE, "grpc.health.v1.Health"} <= set(grpcurl.output("list").split())
     assert grpcurl.output("list", SERVICE).split() == [
         f"{SERVICE}.{method}"
-        for method in ("Converse", "Embed", "Generate", "GetModel", "ListModels", "Score")
+        for method in ("Converse", "Embed", "Generate", "GenerateSeries", "GetModel", "ListModels", "Score")
     ]
     description = grpcurl.output("describe", SERVICE)
     assert "returns ( stream .charloom.v1.GenerateResponse )" in description
@@ -97,3 +97,16 @@ def test_bad_request_names_every_field(grpcurl: Grpcurl) -> None:
     detail = json.loads(result.stderr[result.stderr.index("{") :])
     assert detail["@type"].endswith("/google.rpc.BadRequest")
     assert [violation["field"] for violation in detail["field_violations"]] == ["temperature", "top_p"]
+
+
+def test_a_series_of_texts_is_that_of_single_calls(grpcurl: Grpcurl) -> None:
+    generate = {"model": "small", "prompt": "The ", "max_tokens": 20, "seed": 5}
+    request = {"generate": generate, "first": 3, "stride": 4, "count": 6, "parallel": 2, "whole": True}
+    start, *parts = grpcurl.call(f"{SERVICE}/GenerateSeries", request)
+    assert start["start"]["seed"] == "5"
+    texts = {
+        int(index): text for part in parts for index, text in zip(part["indexes"], part["texts"], strict=True)
+    }
+    assert sorted(texts) == [3, 7, 11, 15, 19, 23]
+    single = grpcurl.call(f"{SERVICE}/Generate", generate | {"seed": 5 + 11})
+    assert "".join(part.get("text", "") for part in single) == texts[11]

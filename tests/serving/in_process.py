@@ -1,6 +1,6 @@
 """A model behind a real gRPC port of this process, with sealing keys that every such server has."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import grpc.aio
@@ -18,9 +18,12 @@ from serving.served_model import ServedModel
 
 @asynccontextmanager
 async def connected(
-    model: Model, scheduling: SchedulerConfig, limits: ConversationLimits = ConversationLimits()
+    model: Model,
+    scheduling: SchedulerConfig,
+    limits: ConversationLimits = ConversationLimits(),
+    options: Sequence[tuple[str, int]] = (),
 ) -> AsyncIterator[tuple[CharloomServiceStub, Servicer]]:
-    """Serves a model, and connects to it."""
+    """Serves a model, and connects to it by a channel of these options."""
     metrics = Metrics()
     served = ServedModel(model, scheduling, metrics)
     sealer = Sealer([Key("a", bytes(32))], lifetime=0)
@@ -31,7 +34,7 @@ async def connected(
     served.start()
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
             yield CharloomServiceStub(channel), servicer
     finally:
         await server.stop(0)

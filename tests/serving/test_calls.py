@@ -61,6 +61,11 @@ class Answers(CharloomServiceServicer):
             self.ends.append(type(error))
             raise
 
+    async def GenerateSeries(self, request, context):  # noqa: N802
+        yield pb.GenerateSeriesResponse(start=pb.Start())
+        if request.count > 1:
+            await asyncio.sleep(60)
+
     async def GetModel(self, request, context):  # noqa: N802
         return pb.GetModelResponse(model=pb.Model(name=current_call().caller.name))
 
@@ -268,6 +273,30 @@ def test_a_caller_has_no_more_streams_than_they_may(connect, log, alice):
             while "cancelled" not in [outcome for (outcome,) in log("outcome")]:
                 await asyncio.sleep(0.01)
             await generate(2, "").read()
+
+    asyncio.run(run())
+
+
+def test_a_series_counts_as_the_texts_that_run_at_the_same_time(connect, log, alice):
+    async def run():
+        async with connect(alice) as (stub, _, _):
+
+            def generate(count, parallel):
+                request = pb.GenerateSeriesRequest(count=count, parallel=parallel)
+                return stub.GenerateSeries(request, metadata=BEARER)
+
+            with pytest.raises(grpc.aio.AioRpcError, match="parallel must be at most 2 for you, not 3"):
+                await generate(9, 3).read()
+            with pytest.raises(grpc.aio.AioRpcError, match="parallel must be at most 2 for you, not 64"):
+                await generate(99, None).read()
+            series = generate(99, 2)
+            await series.read()
+            with pytest.raises(grpc.aio.AioRpcError, match="all of the 2 streams"):
+                await generate(1, 64).read()
+            series.cancel()
+            while "cancelled" not in [outcome for (outcome,) in log("outcome")]:
+                await asyncio.sleep(0.01)
+            await generate(1, 64).read()
 
     asyncio.run(run())
 

@@ -169,6 +169,7 @@ def test_labels_on_the_wire(model: Model) -> None:
     async def ask(stub: Any) -> None:
         info = (await stub.GetModel(pb.GetModelRequest())).model
         assert info.ends
+        assert info.delimiter == model.bundle.delimiter == "\n\n"
         assert [(c.name, list(c.values)) for c in info.labels] == [
             ("tone", ["calm", "loud"]),
             ("size", ["s", "m", "l"]),

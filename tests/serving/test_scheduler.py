@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from charloom.errors import ConfigError
 from charloom.vocabulary import CharacterVocabulary
 from serving.engine.config import SchedulerConfig
-from serving.engine.scheduler import Plan, Scheduler, StepCost, efficient_seconds
+from serving.engine.scheduler import Plan, Scheduler, StepCost, best_length, efficient_seconds
 from serving.engine.stream import Stream
 from tests.serving.conftest import in_two_lengths
 
@@ -158,3 +159,23 @@ def test_every_stream_has_its_turn_whatever_arrives(ask: Make, cases: int) -> No
 def test_unusable_settings_are_named(field: str) -> None:
     with pytest.raises(ConfigError, match=field):
         SchedulerConfig(**{field: 0})
+
+
+@pytest.mark.parametrize(("rate", "lowest", "highest"), [(0.5, 1, 3), (1 / 40, 8, 16), (1e-6, 256, 256)])
+def test_a_burst_is_shorter_where_texts_end_sooner(rate: float, lowest: int, highest: int) -> None:
+    rates = np.full(100, rate)
+    assert lowest <= best_length(256, rates, rows=100, step=1e-3, overhead=2e-3) <= highest
+    # The work around a burst makes it longer, and so do rows that go on.
+    length = best_length(256, rates, 100, 1e-3, 2e-3)
+    assert length <= best_length(256, rates, 100, 1e-3, 20e-3)
+    assert length <= best_length(256, rates, 900, 1e-3, 2e-3)
+
+
+def test_the_best_length_is_that_of_the_highest_rate() -> None:
+    rates, step, overhead = np.array([0.1, 0.02, 0.02]), 1e-3, 4e-3
+
+    def rate(length: int) -> float:
+        delivered = 2 * length + sum((1 - (1 - rate) ** length) / rate for rate in rates)
+        return float(delivered / (overhead + step * length))
+
+    assert best_length(60, rates, 5, step, overhead) == max(range(1, 61), key=rate)

@@ -1,5 +1,6 @@
 """Scores of records: whole distributions, unknown characters, ranks."""
 
+import asyncio
 import math
 from itertools import product
 from typing import Any
@@ -7,14 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+import charloom.v1.charloom_pb2 as pb
 from charloom.execution_class import Precision
 from charloom.options import InvalidRequestError
 from charloom.score import Score, unknown_logprob
 from charloom.vocabulary import SpecialTokens
-from serving.engine.config import RunnerConfig
+from serving.engine.config import RunnerConfig, SchedulerConfig
 from serving.local import LocalModel
+from serving.rpc.limits import MAX_BYTES
+from serving.rpc.texts import together
 from tests.conftest import PRECISIONS
 from tests.serving.golden import FOLDER
+from tests.serving.in_process import connected
 from tests.serving.records import ENDING, record_bundle, record_model
 
 UNKNOWN = "\u2603"
@@ -128,3 +133,42 @@ def test_parts_of_a_score_add_up() -> None:
     score.extend(Score([1], [-1.0], ["a"], [3]))
     score.extend(Score([2], [-2.0], ["b"], [9], unknown=2))
     assert score == Score([1, 2], [-1.0, -2.0], ["a", "b"], [3, 9], 2)
+
+
+def test_texts_together_get_one_message_a_burst(records: LocalModel) -> None:
+    words = [("ta", "in", "hse", "")[i % 4] * (i % 7) for i in range(100)]
+
+    async def ask() -> None:
+        async with connected(records.model, SchedulerConfig(max_burst=4)) as (stub, servicer):
+            single = [r async for r in stub.Score(pb.ScoreRequest(texts=words, ranks=True))]
+            grouped = [r async for r in stub.Score(pb.ScoreRequest(texts=words, ranks=True, together=True))]
+            bursts = servicer.metrics.registry.get_sample_value(
+                "charloom_burst_rows_count", {"model": "records"}
+            )
+            assert bursts is not None
+            assert len(grouped) <= bursts
+            assert len(single) >= len(words)
+            assert scores(single) == scores(part for r in grouped for part in r.parts)
+
+    def scores(parts: Any) -> list[tuple[Any, ...]]:
+        """Of each text: its tokens, log-probabilities, texts, ranks, and whether it is complete."""
+        found: list[tuple[Any, ...]] = [([], [], [], [], []) for _ in words]
+        for part in parts:
+            columns = (part.token_ids, part.logprobs, part.token_texts, part.ranks, [part.last] * part.last)
+            for whole, column in zip(found[part.index], columns, strict=True):
+                whole += column
+        assert all(last == [True] for *_, last in found)
+        return found
+
+    asyncio.run(asyncio.wait_for(ask(), 60))
+
+
+def test_no_message_of_scores_is_larger_than_clients_take() -> None:
+    parts = [pb.ScoreResponse(index=i, token_texts=["x" * (MAX_BYTES // 3)]) for i in range(7)]
+    responses = list(together(parts))
+    assert [[part.index for part in response.parts] for response in responses] == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+        [6],
+    ]
