@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from charloom.options import GenerateOptions, seed_of
 from charloom.tokens_config import TokensConfig
 from charloom.vocabulary import Vocabulary
+from export.sampler import SORTED
 from serving.engine.config import SchedulerConfig
 from serving.engine.engine import Engine
 from serving.engine.request import Request, find_labels, prepare
@@ -108,10 +109,16 @@ TOKENS = {"words": TokensConfig("words"), "bpe": TokensConfig("bpe", vocabulary_
 """Models whose tokens are no characters."""
 
 
-@pytest.fixture(scope="module", params=[*PRECISIONS, "records", *TOKENS])
+MANY = "etaoinshrdlux" + "".join(PROMPTS) + WORDS + "".join(map(chr, range(0x4E00, 0x4E00 + SORTED + 100)))
+"""So many different characters that filters seek the last one that is kept, and do not sort all."""
+
+
+@pytest.fixture(scope="module", params=[*PRECISIONS, "records", "many", *TOKENS])
 def model(load_once: LoadOnce, bundle_dir: Path, request: pytest.FixtureRequest) -> Model:
     if request.param == "records":
         return record_model(LABELLED, threads=2)
+    if request.param == "many":
+        return token_model(TokensConfig(), MANY, threads=2)
     if request.param in TOKENS:
         return token_model(TOKENS[request.param], WORDS, threads=2)
     return load_once(bundle_dir, request.param, threads=2)
