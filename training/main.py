@@ -125,7 +125,12 @@ def train(
             folder.check(resume=resume, overwrite=overwrite)
             ranks.lanes(options.batches.batch)
             builder = run_vocabulary_builder(folder.last if resume else init_from, options.tokens)
-            return read_corpus(texts, options.corpus, out, builder, options.records)
+            try:
+                return read_corpus(texts, options.corpus, out, builder, options.records)
+            except TransferError as error:
+                if not resume:
+                    raise
+                raise ResumeError(f"the text is not that of the run: {error}") from error
 
         def occupy() -> None:
             folder.lock()

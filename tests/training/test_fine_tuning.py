@@ -160,6 +160,27 @@ def test_old_says_what_it_lacks_and_rare_ones_become_unknown(run_cli, base, othe
     assert (load_checkpoint(tmp_path / "two").held_out == after.unknown).any()
 
 
+def test_a_run_of_old_tokens_does_not_go_on_with_a_text_that_has_others(run_cli, base, text, other, small):
+    old = ("--init-from", "one", "--vocabulary", "old", *small())
+    assert run_cli("train", text, "--out", "two", *old)[0] == 0
+    code, said = run_cli("train", other, "--out", "two", "--resume")
+    assert (code, "the text is not that of the run" in said) == (14, True), said
+
+
+@pytest.mark.parametrize("kind", ["words", "smiles"])
+def test_a_kind_of_tokens_is_kept_unless_another_is_named(run_cli, text, other, small, tmp_path, kind):
+    assert run_cli("train", text, "--out", "one", "--tokens", kind, *small())[0] == 0
+    assert run_cli("train", other, "--out", "two", "--init-from", "one", *small())[0] == 0
+    before, after = (load_checkpoint(tmp_path / name).vocabulary for name in ("one", "two"))
+    assert after.kind == before.kind
+    assert after.entries[: len(before.entries)] == before.entries
+    assert after.writes("🧵")
+    assert not before.writes("🧵")
+    named = ("--tokens", "characters", "--init-from", "one", *small())
+    code, said = run_cli("train", other, "--out", "three", *named)
+    assert (code, "they cannot be joined; --vocabulary new" in said) == (12, True), said
+
+
 def test_trials_begin_with_the_same_tokens(run_cli, base, other, small, tmp_path):
     sweep = ("sweep", other, "--out", "swept", "--init-from", "one", "--vary", "dropout=0,0.1", *small())
     assert run_cli(*sweep, "--trials", 1)[0] == 0
