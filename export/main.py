@@ -68,7 +68,7 @@ def export(
     training_text = None
     if novelty:
         with found_texts(novelty, out) as texts:
-            training_text = TrainingFilter.of(texts, source.summary["text"])
+            training_text = TrainingFilter.of(texts, source.summary["text"], source.vocabulary)
         say(f"novelty filter: {training_text}")
     with BundleWriter(out, overwrite=overwrite) as writer:
         exporter = Exporter(source, max_cost, novelty=training_text)

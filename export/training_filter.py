@@ -13,6 +13,7 @@ from charloom.novelty import NoveltyFilter
 from charloom.records import RecordChanges, RecordsConfig, read_records
 from charloom.records.record_hash import HASH_NAME, record_hash
 from charloom.texts import Texts
+from charloom.vocabulary import Vocabulary
 from training.data.config import CorpusConfig
 from training.data.record_corpus import RecordCounter
 
@@ -28,12 +29,13 @@ class TrainingFilter:
     about: Novelty
 
     @classmethod
-    def of(cls, texts: Texts, summary: Mapping[str, Any]) -> "TrainingFilter":
+    def of(cls, texts: Texts, summary: Mapping[str, Any], vocabulary: Vocabulary) -> "TrainingFilter":
         """Reads a training text, whichever part of it a record belongs to.
 
         Args:
             texts: the files that the model was trained on.
             summary: what its checkpoint says of them.
+            vocabulary: the model's; a record is hashed as the model would write it.
 
         Raises:
             ConfigError: they are not what it was trained on, or no records but one continuous text.
@@ -50,7 +52,7 @@ class TrainingFilter:
         def hashes() -> Iterator[bytes]:
             for record in read_records(texts, reading, RecordChanges()):
                 counter.put(record)
-                yield record_hash(record.text)
+                yield record_hash(normal_form(record.text, vocabulary))
 
         all_hashes = hashes()
         while some := list(islice(all_hashes, BLOCK)):
@@ -65,3 +67,9 @@ class TrainingFilter:
             f"{self.about.records:,} records in {len(self.file):,} bytes; "
             f"{self.about.false_positive_rate:.1e} of new records are taken for copies"
         )
+
+
+def normal_form(text: str, vocabulary: Vocabulary) -> str:
+    """Returns a text as a model would write it; one that no model of this vocabulary can write, as it is."""
+    ids = vocabulary.encode(text)
+    return text if vocabulary.unknown in ids else vocabulary.decode(ids)

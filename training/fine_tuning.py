@@ -6,7 +6,7 @@ what it is.
 
 from pathlib import Path
 
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, require
 from charloom.tokens_config import TokensConfig, VocabularyOrigin
 from charloom.vocabulary import (
     NO_SPECIAL,
@@ -14,6 +14,7 @@ from charloom.vocabulary import (
     SpecialTokens,
     Vocabulary,
     VocabularyBuilder,
+    VocabularyError,
     vocabulary_builder,
 )
 from training.checkpoint import load_checkpoint
@@ -63,8 +64,11 @@ def run_vocabulary_builder(start: Path | None, config: TokensConfig) -> Vocabula
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
+        ConfigError: a new model is to have tokens of another one.
         MissingTokenizersError: tokens are byte pairs, whose library is not installed.
     """
+    given = start is not None or config.vocabulary == "union"
+    require(given, "vocabulary", "is for --init-from: a new model has the tokens of its text")
     builder = vocabulary_builder(config)
     return (
         builder
@@ -91,7 +95,10 @@ def joined(model: Vocabulary, text: Vocabulary, origin: VocabularyOrigin) -> Voc
             "they cannot be joined; --vocabulary new trains with those of the text alone"
         )
     special = joined_special(model.ids.special, text.ids.special)
-    wider = model.extended(text)
+    try:
+        wider = model.extended(text)
+    except VocabularyError as error:
+        raise TransferError(f"{error}: --vocabulary new trains with those of the text alone") from error
     if wider is None:
         return model.with_special(special)
     if origin == "union":

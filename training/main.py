@@ -101,7 +101,7 @@ def train(
     from training.ranks import Ranks
     from training.reporting.reporter import QuietReporter, Reporter
     from training.reporting.tensorboard import TensorBoardError
-    from training.run import ResumeError, fresh, resumed, stored_options, too_large
+    from training.run import ResumeError, check_kept, fresh, resumed, stored_options, too_large
     from training.trainer import DivergedError
 
     # Every rank of a training raises these alike.
@@ -124,6 +124,8 @@ def train(
                 folder.lock()
             folder.check(resume=resume, overwrite=overwrite)
             ranks.lanes(options.batches.batch)
+            if resume:
+                check_kept(stored_options(load_checkpoint(folder.last)), options, out)
             builder = run_vocabulary_builder(folder.last if resume else init_from, options.tokens)
             try:
                 return read_corpus(texts, options.corpus, out, builder, options.records)

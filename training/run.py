@@ -66,20 +66,9 @@ def resumed(
             tokens in the text than it found before.
     """
     last = load_checkpoint(folder.last, networks, vocabularies)
-    stored = stored_options(last)
-    before, now = stored.flat(), options.flat()
     if last.summary["text"]["sha256"] != corpus.digest:
         raise ResumeError(f"{corpus.texts.name} is not the text that the run in {folder.path} is trained on")
-    if stored.model.kind != options.model.kind:
-        raise ResumeError(
-            f"the run in {folder.path} trains a network {stored.model.kind}, not {options.model.kind}"
-        )
-    for name, value in now.items():
-        if value != before[name] and name not in CHANGEABLE:
-            raise ResumeError(
-                f"the run in {folder.path} has {name.replace('_', '-')} {before[name]}, not {value}: "
-                "a resumed run keeps its options"
-            )
+    check_kept(stored_options(last), options, folder.path)
     if last.vocabulary != corpus.vocabulary:
         raise ResumeError(f"the run in {folder.path} has other tokens than its text now makes")
     was, is_ = last.summary["hardware"], hardware.summary()
@@ -90,6 +79,19 @@ def resumed(
     trainer = Trainer(options, corpus, model, hardware, folder, reporter, ranks, networks, vocabularies)
     trainer.resume(load_training_state(folder.last))
     return trainer
+
+
+def check_kept(stored: Options, options: Options, run: Path) -> None:
+    """Raises ResumeError if an option is not what it was in a run that goes on, and must be."""
+    if stored.model.kind != options.model.kind:
+        raise ResumeError(f"the run in {run} trains a network {stored.model.kind}, not {options.model.kind}")
+    before = stored.flat()
+    for name, value in options.flat().items():
+        if value != before[name] and name not in CHANGEABLE:
+            raise ResumeError(
+                f"the run in {run} has {name.replace('_', '-')} {before[name]}, not {value}: "
+                "a resumed run keeps its options"
+            )
 
 
 def too_large(

@@ -60,6 +60,8 @@ class ModelInfo:
     """The labels that every record has, and what each can be."""
     delimiter: str | None = None
     """What was between the records of the training text, and is part of none; None if nothing was."""
+    end: int | None = None
+    """Id of the token that ends a record; None if texts have no end."""
 
 
 class BaseClient(Generic[Channel, Texts, Many]):
@@ -159,7 +161,7 @@ class BaseClient(Generic[Channel, Texts, Many]):
         model: str = "",
         parallel: int | None = None,
         labels: Sequence[str] = (),
-        logprobs: bool = False,
+        logprobs: int | None = None,
         token_ids: bool = False,
         state: bytes = b"",
         bundle_digest: str = "",
@@ -179,7 +181,7 @@ class BaseClient(Generic[Channel, Texts, Many]):
             model: name of the model; may be empty on a server of one model.
             parallel: texts generated at the same time, at the most; None: the server's default.
             labels: one value for each of the model's labels, in their order; a state has its own.
-            logprobs: whether texts hold the log-probability of each token.
+            logprobs: 0 if texts hold the log-probability of each token, without alternatives; else None.
             token_ids: whether texts hold token ids.
             state: a state token to go on from, instead of the beginning.
             bundle_digest: the only bundle whose texts to take, if there is one.
@@ -192,9 +194,8 @@ class BaseClient(Generic[Channel, Texts, Many]):
         Raises:
             InvalidRequestError: an option has a value that no server takes.
         """
-        if indexes and not (indexes[0] >= 0 and indexes[-1] < SEEDS and indexes.step > 0):
-            raise InvalidRequestError([Violation("indexes", "must count up, from 0 to below 2**64")])
-        generate = to_message(prompt, GenerateOptions(**options), 1, 0 if logprobs else None)
+        check_series(indexes, parallel, logprobs)
+        generate = to_message(prompt, GenerateOptions(**options), 1, logprobs)
         generate.ClearField("n")
         generate.labels.extend(no_string(labels, "labels"))
         shape(generate, model, token_ids, state, False, 0, require_exact)
@@ -415,10 +416,25 @@ def to_info(model: pb.Model) -> ModelInfo:
     config = {name: plain(value) for name, value in json_format.MessageToDict(model.network.config).items()}
     labels = {column.name: list(column.values) for column in model.labels}
     info = NetworkInfo(**network | {"config": config})
-    delimiter = model.delimiter if model.HasField("delimiter") else None
-    return ModelInfo(**values | {"network": info, "labels": labels, "delimiter": delimiter})
+    optional = {name: getattr(model, name) if model.HasField(name) else None for name in ("delimiter", "end")}
+    return ModelInfo(**values | optional | {"network": info, "labels": labels})
 
 
 def plain(value: Any) -> Any:
     """Returns a value of a Struct, whose numbers are all floats, with whole numbers as integers."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def check_series(indexes: object, parallel: int | None, logprobs: int | None) -> None:
+    """Raises InvalidRequestError unless a server can make such a series."""
+    violations = []
+    if not isinstance(indexes, range):
+        violations.append(Violation("indexes", "must be a range, such as range(1000)"))
+    elif indexes and not (indexes[0] >= 0 and indexes[-1] < SEEDS and indexes.step > 0):
+        violations.append(Violation("indexes", "must count up, from 0 to below 2**64"))
+    if parallel is not None and parallel < 1:
+        violations.append(Violation("parallel", f"must be at least 1, not {parallel}"))
+    if logprobs not in (None, 0):
+        violations.append(Violation("logprobs", "must be 0 or None: a series has no alternatives"))
+    if violations:
+        raise InvalidRequestError(violations)

@@ -1430,6 +1430,7 @@ class Model(_message.Message):
     ENDS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     DELIMITER_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     bundle_digest: _builtins.str
@@ -1448,6 +1449,8 @@ class Model(_message.Message):
     """Whether the model's texts are records that end, rather than one continuous text."""
     delimiter: _builtins.str
     """What was between the records of the training text, and is part of none; absent if nothing was."""
+    end: _builtins.int
+    """Id of the token that ends a record; absent where texts have no end."""
     @_builtins.property
     def network(self) -> Global___Network: ...
     @_builtins.property
@@ -1469,14 +1472,20 @@ class Model(_message.Message):
         ends: _builtins.bool = ...,
         labels: _abc.Iterable[Global___LabelColumn] | None = ...,
         delimiter: _builtins.str | None = ...,
+        end: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter", "delimiter", b"delimiter", "network", b"network"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter", "_end", b"_end", "delimiter", b"delimiter", "end", b"end", "network", b"network"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter", "bundle_digest", b"bundle_digest", "delimiter", b"delimiter", "ends", b"ends", "execution_class", b"execution_class", "labels", b"labels", "name", b"name", "network", b"network", "precision", b"precision", "state_bytes", b"state_bytes", "validation_loss", b"validation_loss", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter", "_end", b"_end", "bundle_digest", b"bundle_digest", "delimiter", b"delimiter", "end", b"end", "ends", b"ends", "execution_class", b"execution_class", "labels", b"labels", "name", b"name", "network", b"network", "precision", b"precision", "state_bytes", b"state_bytes", "validation_loss", b"validation_loss", "version", b"version", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delimiter: _TypeAlias = _typing.Literal["delimiter"]  # noqa: Y015
     _WhichOneofArgType__delimiter: _TypeAlias = _typing.Literal["_delimiter", b"_delimiter"]  # noqa: Y015
+    _WhichOneofReturnType__end: _TypeAlias = _typing.Literal["end"]  # noqa: Y015
+    _WhichOneofArgType__end: _TypeAlias = _typing.Literal["_end", b"_end"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__delimiter) -> _WhichOneofReturnType__delimiter | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end) -> _WhichOneofReturnType__end | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
 

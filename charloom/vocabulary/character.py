@@ -26,7 +26,7 @@ class CharacterVocabulary(Vocabulary):
         self.characters = list(characters)
         self.ids = TokenIds(len(self.characters), special)
         if not self.characters:
-            raise VocabularyError("the vocabulary is empty")
+            raise VocabularyError("the vocabulary is empty: there is no token, or --min-count leaves all out")
         if any(not isinstance(c, str) or len(c) != 1 for c in self.characters):
             raise VocabularyError("every entry of a character vocabulary is one character")
         self._codes = np.array([ord(c) for c in self.characters], dtype=np.uint32)

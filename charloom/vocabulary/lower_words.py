@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import ClassVar
 
-from charloom.vocabulary.cuts import BEFORE_SPACES
+from charloom.vocabulary.cuts import BEFORE_SPACES, MAX_TOKEN
 from charloom.vocabulary.special import NO_SPECIAL, SpecialTokens
 from charloom.vocabulary.table import LEFT_OUT, TableBuilder, TableVocabulary, most_frequent
 from charloom.vocabulary.vocabulary import Tokens, no_tokens
@@ -99,6 +99,7 @@ def lower_word_builder(min_count: int, most: int | None) -> TableBuilder:
 
     def pieces(block: str) -> list[str]:
         lower = (piece.lower() for piece in split_signs(block))
-        return [piece for piece in lower if not piece.isspace() or piece in LINES]
+        # A letter may be two in lower case, so that one that was short enough is none of them any more.
+        return [p for p in lower if len(p) <= MAX_TOKEN and (not p.isspace() or p in LINES)]
 
     return TableBuilder(pieces, BEFORE_SPACES, make)

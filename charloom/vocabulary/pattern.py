@@ -56,10 +56,18 @@ class PatternVocabulary(TableVocabulary):
                 pieces.extend(piece)
         return pieces
 
-    def extended(self, other: Vocabulary) -> Vocabulary | None:
-        """See Vocabulary; another pattern has other tokens."""
+    def extended(self, other: Vocabulary) -> Vocabulary:
+        """See Vocabulary."""
         assert isinstance(other, PatternVocabulary), "both are of one kind"
-        return super().extended(other) if other.pattern == self.pattern else None
+        if other.pattern != self.pattern:
+            raise VocabularyError(
+                f"the model's tokens are matches of {self.pattern!r}, those of the text of {other.pattern!r}"
+            )
+        return super().extended(other)
+
+    def can_be_token(self, text: str) -> bool:
+        """Whether it may be a match: whether it is one depends on what is around it."""
+        return len(text) == 1 or "\n" not in text
 
     def of(self, texts: list[str], special: SpecialTokens) -> "PatternVocabulary":
         """See TableVocabulary."""

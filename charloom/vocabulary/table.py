@@ -41,7 +41,7 @@ class TableVocabulary(Vocabulary, ABC):
         self.texts = list(texts)
         self.ids = TokenIds(len(self.texts), special)
         if not self.texts:
-            raise VocabularyError("the vocabulary is empty")
+            raise VocabularyError("the vocabulary is empty: there is no token, or --min-count leaves all out")
         if not all(isinstance(text, str) and 0 < len(text) <= MAX_TOKEN for text in self.texts):
             raise VocabularyError(f"every token is a text of 1 to {MAX_TOKEN:,} characters")
         self._ids = {text: i for i, text in enumerate(self.texts)}
@@ -50,10 +50,14 @@ class TableVocabulary(Vocabulary, ABC):
         for text in self.texts:
             if any("\ud800" <= character <= "\udfff" for character in text):
                 raise VocabularyError("the vocabulary lists a surrogate, which is no character")
-            if self.split(text) != [text] or self.lookup([text]) != self._ids[text]:
+            if not self.can_be_token(text):
                 raise VocabularyError(f"no text of this kind has the token {text!r}")
         self._decoded = [*self.texts, *("" if i == self.end else REPLACEMENT for i in self._special)]
         """The text of each token that has a score."""
+
+    def can_be_token(self, text: str) -> bool:
+        """Whether some text splits into this one, which is listed, and others."""
+        return self.split(text) == [text] and bool(self.lookup([text]) == self._ids[text])
 
     @abstractmethod
     def split(self, block: str) -> list[str]:
@@ -109,7 +113,7 @@ class TableVocabulary(Vocabulary, ABC):
         """The token of exactly this text, if there is one."""
         return self._ids.get(text)
 
-    def extended(self, other: Vocabulary) -> "Vocabulary | None":
+    def extended(self, other: Vocabulary) -> Vocabulary:
         """See Vocabulary."""
         assert isinstance(other, TableVocabulary), "both are of one kind"
         added = (text for text in other.texts if text not in self._ids)

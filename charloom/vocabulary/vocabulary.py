@@ -171,6 +171,9 @@ class Vocabulary(Protocol):
 
         The special tokens stay its own. None where tokens of the kind cannot be added, such as byte pairs,
         whose merges would cut every text otherwise.
+
+        Raises:
+            VocabularyError: the other one splits a text into other tokens.
         """
         ...
 

@@ -109,8 +109,7 @@ def generate_records(
     try:
         OfflineRun(source, job, counting, output).run()
     except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"cannot write {output}: {reason}; the same command goes on from here") from error
+        raise OutputError(f"cannot write {error.filename or output}: {error.strerror or error}") from error
 
 
 def in_order(pieces: Iterable[TextPiece]) -> Iterator[TextPiece]:

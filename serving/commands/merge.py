@@ -27,4 +27,4 @@ def merge(
     try:
         Merge(shards, output, overwrite=overwrite).run()
     except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {error.filename or output}: {error.strerror or error}") from error

@@ -28,10 +28,13 @@ class Doubles:
         """
         remove(path)
         self._path = path
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}"):
-            self._connection.execute(f"PRAGMA {pragma}").close()
-        self._connection.execute("CREATE TABLE seen (hash BLOB PRIMARY KEY) WITHOUT ROWID")
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}"):
+                self._connection.execute(f"PRAGMA {pragma}").close()
+            self._connection.execute("CREATE TABLE seen (hash BLOB PRIMARY KEY) WITHOUT ROWID")
+        except sqlite3.Error as error:
+            raise OSError(None, str(error), str(path)) from error
 
     def __enter__(self) -> "Doubles":
         return self

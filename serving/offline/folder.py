@@ -21,7 +21,7 @@ from typing import BinaryIO
 import msgspec
 
 from charloom.errors import CharloomError
-from charloom.files import PARTIAL, sync, sync_folder, write_atomic
+from charloom.files import PARTIAL, remove, sync, sync_folder, write_atomic
 from serving.offline.index import ROW, encode_rows
 from serving.offline.job import Job
 from serving.offline.shard import Shard
@@ -88,7 +88,7 @@ class JobFolder:
     """An open folder, locked until the context is left."""
 
     def __init__(self, path: Path, progress: JobProgress) -> None:
-        """Takes the folder of a job that is new, or goes on from its progress; `open` opens it."""
+        """Takes the folder of a job and how far it has come; it is locked before that is read, by `lock`."""
         self.path = path
         self.progress = progress
         self._lock: int | None = None
@@ -106,6 +106,10 @@ class JobFolder:
                 with contextlib.suppress(OSError):  # of what a full disk left in the buffer
                     stream.close()
         if self._lock is not None:
+            if not (self.path / PROGRESS).exists():  # no job was begun
+                with contextlib.suppress(OSError):
+                    (self.path / LOCK).unlink()
+                    self.path.rmdir()
             os.close(self._lock)
             self._lock = None
 
@@ -136,11 +140,28 @@ class JobFolder:
             except BlockingIOError as error:
                 raise JobFolderError(f"another process is at work in {self.path}") from error
 
+    def check(self, progress: JobProgress) -> None:
+        """Checks that the files have all that a progress counts.
+
+        Raises:
+            JobFolderError: they have less.
+        """
+        for path, size in ((self.records, progress.bytes), (self.index, progress.records * ROW.itemsize)):
+            if size and not (path.exists() and path.stat().st_size >= size):
+                raise JobFolderError(
+                    f"{path} has less than {PROGRESS} beside it says: begin anew, --overwrite"
+                )
+
+    def clear(self) -> None:
+        """Deletes all that is in the folder, which stays locked."""
+        for path in self.path.iterdir():
+            if path.name != LOCK:
+                remove(path)
+
     def open(self, header: bytes) -> None:
         """Opens the files, cut to what counts; in a new folder begins them.
 
         Raises:
-            JobFolderError: they have less than the progress says.
             OSError: they cannot be read or written.
         """
         header = b"" if self.progress.bytes else header
@@ -179,9 +200,6 @@ class JobFolder:
     def _opened(self, path: Path, size: int) -> BinaryIO:
         """Opens a file for writing behind its first bytes, and cuts the others off."""
         stream = path.open("r+b" if size else "w+b")
-        if stream.seek(0, os.SEEK_END) < size:
-            stream.close()
-            raise JobFolderError(f"{path} is shorter than {PROGRESS} beside it says: begin anew, --overwrite")
         stream.truncate(size)
         stream.seek(size)
         sync_folder(path.parent)

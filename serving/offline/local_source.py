@@ -83,6 +83,13 @@ class LocalSource:
         """See AttemptSource."""
         return self.loaded.bundle.novelty
 
+    @property
+    def lacks_novelty(self) -> str:
+        """See AttemptSource."""
+        if self.vocabulary.end is None:
+            return "needs records, and this model's training text was continuous"
+        return "needs a filter of the training text, which the bundle lacks: charloom export --novelty TEXT"
+
     def attempts(self, numbers: range) -> Generator[Sequence[Attempt], None, None]:
         """See AttemptSource."""
         groups = self._groups(min(self.batch, len(numbers)))

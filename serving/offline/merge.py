@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from charloom.errors import ConfigError
-from charloom.files import remove
+from charloom.files import PARTIAL, remove
 from serving.offline.doubles import Doubles
 from serving.offline.folder import (
     DOUBLES,
@@ -17,7 +17,6 @@ from serving.offline.folder import (
     JobFolder,
     JobFolderError,
     JobProgress,
-    job_folder,
     read_progress,
 )
 from serving.offline.formats import format_of
@@ -112,11 +111,12 @@ class Merge:
             OSError: the disk is full, or fails.
         """
         check_free(self.output, overwrite=self.overwrite)
-        path = job_folder(self.output, Shard())
-        remove(path)
+        # Not the folder of a job, which may be there too.
+        path = self.output.with_name(f"{PARTIAL}merge-{self.output.name}")
         progress = JobProgress(self.job)
         with JobFolder(path, progress) as folder:
             folder.lock()
+            folder.clear()  # of what an interrupted merge left
             folder.open(format_of(self.job.suffix, self.job.separator).header)
             doubles = self._copy(folder)
             exhausted = all(reader.end is None for reader in self.readers)
@@ -173,7 +173,7 @@ def open_shard(folder: Path) -> ShardReader:
     """Opens the folder of a shard.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is none, or not whole.
     """
     try:
         progress = read_progress(folder)
@@ -181,6 +181,11 @@ def open_shard(folder: Path) -> ShardReader:
         raise ConfigError("shards", str(error)) from error
     if progress is None or progress.job.shards == 1:
         raise ConfigError("shards", f"have {folder}, which is no folder that --shard made")
+    try:
+        JobFolder(folder, progress).check(progress)
+    except JobFolderError as error:
+        reason = f"have {folder}, whose records are not all there: copy it again, or make it again"
+        raise ConfigError("shards", reason) from error
     return ShardReader(folder, progress)
 
 

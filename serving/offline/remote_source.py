@@ -59,9 +59,12 @@ class RemoteSource:
     @property
     def can_end(self) -> bool:
         """See AttemptSource."""
-        options = self.options
-        ends = self.info.ends and not options.ignore_end and options.min_tokens < options.max_tokens
-        return bool(options.stop or options.stop_tokens) or ends
+        options, end = self.options, self.info.end
+        if options.stop or options.stop_tokens:
+            return True
+        if end is None or end in options.forbidden_tokens or options.ignore_end:
+            return False
+        return options.min_tokens < options.max_tokens and end in (options.allowed_tokens or (end,))
 
     @property
     def delimiter(self) -> str | None:
@@ -72,6 +75,11 @@ class RemoteSource:
     def novelty(self) -> NoveltyFilter | None:
         """None: the filter is not sent."""
         return None
+
+    @property
+    def lacks_novelty(self) -> str:
+        """See AttemptSource."""
+        return "needs --bundle: a server does not give its filter of the training text away"
 
     def attempts(self, numbers: range) -> Generator[Sequence[Attempt], None, None]:
         """See AttemptSource; waits for a server that has no room.

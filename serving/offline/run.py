@@ -14,13 +14,14 @@ from serving.offline.doubles import Doubles
 from serving.offline.folder import (
     DOUBLES,
     JobFolder,
+    JobFolderError,
     JobProgress,
     job_folder,
     read_progress,
 )
 from serving.offline.formats import format_of
 from serving.offline.index import hashes_of, read_rows
-from serving.offline.job import Job
+from serving.offline.job import Job, JobMismatchError
 from serving.offline.judge import Judge, Judged
 from serving.offline.output import check_free, publish, unpublished
 from serving.offline.parts import check_parquet
@@ -56,10 +57,11 @@ class OfflineRun:
             ConfigError: the model has no novelty filter, and a record must be novel.
             PartsError: pyarrow is missing for Parquet.
         """
+        require(not job.novel or source.novelty is not None, "novel", source.lacks_novelty)
         require(
-            not job.novel or source.novelty is not None,
-            "novel",
-            "needs a filter of the training text, which this bundle has not: charloom export --novelty TEXT",
+            config.min_attempts <= job.max_attempts,
+            "min_attempts",
+            f"must be at most {job.max_attempts:,}, the attempts that --max-attempts allows",
         )
         if job.suffix == ".parquet":
             check_parquet()
@@ -81,28 +83,33 @@ class OfflineRun:
             TooFewError: all attempts are made; what there is has been written.
             OSError: the disk is full, or fails; the same command goes on once it can.
         """
-        progress = self._progress()
         whole = self.job.shards == 1
-        made = unpublished(self.path, self.output).exists()
-        if whole and (not progress.done or made):
-            check_free(self.output, overwrite=self.config.overwrite)
-        with JobFolder(self.path, progress) as folder:
+        with JobFolder(self.path, JobProgress(self.job)) as folder:
             folder.lock()
+            progress = folder.progress = self._progress(folder)
+            made = unpublished(self.path, self.output).exists()
+            if whole and (not progress.done or made):
+                check_free(self.output, overwrite=self.config.overwrite)
             if not self._enough(progress):
                 self._go_on(folder)
             if whole:
                 publish(self.path, self.output)
         self._tell(progress)
 
-    def _progress(self) -> JobProgress:
+    def _progress(self, folder: JobFolder) -> JobProgress:
         """How far the job has come; a new one if there is none, or one that may be replaced."""
-        progress = read_progress(self.path)
-        if progress is None:
-            return JobProgress(self.job)
-        if self.config.overwrite and progress.job != self.job:
-            remove(self.path)
-            return JobProgress(self.job)
-        self.job.check_same(progress.job, str(self.path))
+        try:
+            progress = read_progress(self.path)
+            if progress is None:
+                return folder.progress
+            self.job.check_same(progress.job, str(self.path))
+            if self.job.shards > 1 or not progress.done:  # else the output may have what the folder had
+                folder.check(progress)
+        except (JobFolderError, JobMismatchError):
+            if not self.config.overwrite:
+                raise
+            folder.clear()
+            return folder.progress
         if progress.attempts:
             say(f"going on after {progress.records:,} records")
         return progress
@@ -114,9 +121,19 @@ class OfflineRun:
     @property
     def _least(self) -> int:
         """Attempts that a shard goes on to, counted in its own."""
-        return len(self.job.part.numbers(min(self.config.min_attempts, self.job.max_attempts)))
+        return len(self.job.part.numbers(self.config.min_attempts))
 
     def _go_on(self, folder: JobFolder) -> None:
+        """Makes attempts until there are enough; says how to go on where that is interrupted."""
+        try:
+            self._make(folder)
+        except BaseException as error:
+            if isinstance(error, CharloomError):  # of the source, between two blocks
+                folder.commit()
+            say("the same command goes on from here")
+            raise
+
+    def _make(self, folder: JobFolder) -> None:
         """Makes attempts until there are enough."""
         progress, job = folder.progress, self.job
         progress.done = False
@@ -208,7 +225,12 @@ def first_seed(seed: int | None, output: Path, config: CountConfig) -> int:
     """The seed of attempt 0: the one that is given, else that of the job to go on with, else a new one."""
     if seed is not None:
         return seed
-    progress = read_progress(job_folder(output, config.part))
+    try:
+        progress = read_progress(job_folder(output, config.part))
+    except JobFolderError:
+        if not config.overwrite:
+            raise
+        progress = None
     require(progress is not None or not config.shard, "seed", "is needed by shards, which must share it")
     if progress is not None:
         return int(progress.job.options["seed"])

@@ -38,6 +38,11 @@ class AttemptSource(Protocol):
         ...
 
     @property
+    def lacks_novelty(self) -> str:
+        """Why there is no such filter, and what to do; for the error of `--novel`."""
+        ...
+
+    @property
     def computed(self) -> int:
         """Tokens computed so far, those included that no attempt has: steps of a burst after its end."""
         ...

@@ -219,6 +219,7 @@ def to_model(model: Model) -> pb.Model:
         validation_loss=float(manifest.training.get("validation_loss", "nan")),
         state_bytes=sum(spec.nbytes for spec in model.executor.state),
         ends=model.bundle.vocabulary.end is not None,
+        end=model.bundle.vocabulary.end,
         delimiter=model.bundle.delimiter,
         labels=[
             pb.LabelColumn(name=column.name, values=column.values)

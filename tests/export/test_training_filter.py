@@ -11,7 +11,9 @@ from charloom.bundle import Bundle
 from charloom.manifest import BundleError
 from charloom.records.record_hash import record_hash
 from charloom.texts import Texts
-from export.training_filter import TrainingFilter
+from charloom.tokens_config import TokensConfig
+from charloom.vocabulary import vocabulary_builder
+from export.training_filter import TrainingFilter, normal_form
 from tests.conftest import Finished
 from training.checkpoint import load_checkpoint
 
@@ -42,8 +44,8 @@ def test_an_export_stores_the_records_of_the_training_text(
 def test_a_filter_that_the_manifest_does_not_list_is_refused(
     record_bundle_dir: Path, record_run_dir: Path, record_file: Path, tmp_path: Path
 ) -> None:
-    summary = load_checkpoint(record_run_dir).summary["text"]
-    about = TrainingFilter.of(Texts((record_file,)), summary).about
+    source = load_checkpoint(record_run_dir)
+    about = TrainingFilter.of(Texts((record_file,)), source.summary["text"], source.vocabulary).about
     for path in record_bundle_dir.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     manifest = json.loads((tmp_path / "manifest.json").read_bytes())
@@ -71,3 +73,11 @@ def test_a_continuous_text_has_no_records(
     result = in_process("export", run_dir, "--out", tmp_path / "new", "--novelty", text_file)
     assert result.returncode == 2
     assert "--novelty is for models of records" in result.stderr
+
+
+def test_a_record_is_hashed_as_the_model_would_write_it() -> None:
+    builder = vocabulary_builder(TokensConfig("lower-words", vocabulary_size=3))
+    builder.put("Alpha Beta. " * 3 + "Rare")
+    vocabulary = builder.build()
+    assert normal_form("Alpha  Beta.", vocabulary) == "alpha beta."
+    assert normal_form("Alpha  Rare.", vocabulary) == "Alpha  Rare."

@@ -190,3 +190,22 @@ def test_trials_begin_with_the_same_tokens(run_cli, base, other, small, tmp_path
     assert best.characters[:-2] == load_checkpoint(base).vocabulary.characters
     code, said = run_cli(*sweep, "--trials", 2, "--vocabulary", "new")
     assert (code != 0, "has vocabulary union, not new" in said) == (True, True), said
+
+
+def test_an_origin_of_tokens_needs_a_model_to_begin_with(run_cli, text, small):
+    code, said = run_cli("train", text, "--out", "two", "--vocabulary", "old", *small())
+    assert (code, "vocabulary is for --init-from" in said) == (2, True), said
+
+
+def test_a_resumed_run_says_first_that_its_kind_of_tokens_differs(run_cli, text, small):
+    assert run_cli("train", text, "--out", "two", "--tokens", "words", *small())[0] == 0
+    code, said = run_cli("train", text, "--out", "two", "--resume", "--tokens", "bytes")
+    assert (code, "has tokens words, not bytes: a resumed run keeps its options" in said) == (14, True), said
+
+
+def test_another_pattern_is_refused(run_cli, text, other, small):
+    regex = ("--tokens", "regex", "--token-pattern")
+    assert run_cli("train", text, "--out", "two", *regex, r"\w+", *small())[0] == 0
+    begin = ("--init-from", "two", *small())
+    code, said = run_cli("train", other, "--out", "three", *regex, "[^ ]+", *begin)
+    assert (code, "--vocabulary new trains" in said) == (12, True), said

@@ -2,8 +2,8 @@ import pytest
 
 from charloom.errors import ConfigError
 from charloom.tokens_config import TokensConfig
-from charloom.vocabulary import SMILES, Vocabulary, vocabulary_builder
-from charloom.vocabulary.pattern import compiled, split_matches
+from charloom.vocabulary import SMILES, Vocabulary, VocabularyError, read_vocabulary, vocabulary_builder
+from charloom.vocabulary.pattern import PatternVocabulary, compiled, pattern_builder, split_matches
 
 
 def vocabulary_of(text: str, **options: object) -> Vocabulary:
@@ -86,3 +86,22 @@ def test_options_that_do_not_fit_together_are_refused(options, message):
 
 def test_the_preset_is_an_expression_like_any_other():
     assert vocabulary_of("CBr", tokens="smiles") == vocabulary_of("CBr", tokens="regex", token_pattern=SMILES)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "token"),
+    [(r"\Bing\b", "singing and ringing\n" * 3, "ing"), ("^a|ab", "ab xab\nab\n", "ab")],
+)
+def test_a_match_may_depend_on_what_is_around_it(pattern: str, text: str, token: str) -> None:
+    builder = pattern_builder(pattern, 1, None)
+    builder.put(text)
+    vocabulary = builder.build()
+    assert vocabulary.find(token) is not None
+    assert read_vocabulary(vocabulary.to_json()) == vocabulary
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+def test_matches_of_another_pattern_are_not_joined() -> None:
+    mine, theirs = PatternVocabulary("ab", "ab?"), PatternVocabulary("ab", "a+")
+    with pytest.raises(VocabularyError, match=r"matches of 'ab\?', those of the text of 'a\+'"):
+        mine.extended(theirs)

@@ -4,6 +4,7 @@ import pytest
 
 from charloom.tokens_config import TokensConfig
 from charloom.vocabulary import Vocabulary, WordVocabulary, vocabulary_builder
+from charloom.vocabulary.lower_words import lower_word_builder
 
 
 def tokens(kind: str, text: str, **options: object) -> list[str]:
@@ -99,3 +100,10 @@ def test_a_hostile_prompt_costs_what_its_length_says(kind, unit):
     begun = time.process_time()
     vocabulary.encode(text)
     assert time.process_time() - begun < 3  # a tenth of it or so; what is quadratic takes minutes
+
+
+def test_a_word_that_is_too_long_in_lower_case_is_no_token() -> None:
+    builder = lower_word_builder(1, None)
+    builder.put("İ" * 1000 + "\nhello world\n")
+    vocabulary = builder.build()
+    assert set(vocabulary.entries) == {"\n", "hello", "world"}

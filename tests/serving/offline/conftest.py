@@ -33,6 +33,7 @@ class WordSource:
     execution_class: str = "fake"
     can_end: bool = True
     delimiter: str | None = "\n"
+    lacks_novelty: str = "needs a filter"
     computed: int = 0
     made: list[int] = field(default_factory=list)
 

@@ -121,3 +121,23 @@ def test_shards_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         Merge(folders, output).run()
     Merge(folders, output, overwrite=True).run()
     assert output.read_text() != "mine"
+
+
+@pytest.mark.parametrize("name", ["records", "index"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_shard_that_is_not_whole_is_refused_by_name(tmp_path: Path, name: str, *, missing: bool) -> None:
+    folders = make_shards(tmp_path, 3)
+    path = folders[1] / name
+    path.unlink() if missing else path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ConfigError, match=re.escape(f"have {folders[1]}, whose records are not all there")):
+        Merge(folders, tmp_path / "out.jsonl").run()
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_job_of_the_same_output_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="died"):
+        make_run(WordSource(dies_after=30), tmp_path / "out.jsonl", count=90).run()
+    before = {path: path.read_bytes() for path in (tmp_path / ".partial-out.jsonl").iterdir()}
+    Merge(make_shards(tmp_path, 3), tmp_path / "out.jsonl").run()
+    assert {path: path.read_bytes() for path in (tmp_path / ".partial-out.jsonl").iterdir()} == before
+    assert not (tmp_path / ".partial-merge-out.jsonl").exists()

@@ -24,6 +24,7 @@ INFO = ModelInfo(
     ends=True,
     labels={},
     delimiter="\n",
+    end=2,
 )
 
 
@@ -96,3 +97,19 @@ def test_what_can_end_an_attempt() -> None:
     assert not source(FakeClient(8), min_tokens=256).can_end
     assert source(FakeClient(8), ignore_end=True, stop="a").can_end
     assert source(FakeClient(8)).delimiter == "\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, True),
+        ({"forbidden_tokens": (2,)}, False),
+        ({"allowed_tokens": (0, 1)}, False),
+        ({"allowed_tokens": (0, 2)}, True),
+        ({"ignore_end": True}, False),
+        ({"ignore_end": True, "stop": ("x",)}, True),
+        ({"min_tokens": 256}, False),
+    ],
+)
+def test_an_attempt_can_end_where_its_end_can_be_chosen(options: dict[str, Any], expected: bool) -> None:
+    assert source(FakeClient(8), **options).can_end is expected

@@ -5,9 +5,11 @@ import errno
 import json
 import os
 import re
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +18,11 @@ from charloom.errors import ConfigError
 from charloom.files import PARTIAL
 from charloom.novelty import NoveltyFilter
 from charloom.records.record_hash import record_hash
+from serving.errors import ServingError
+from serving.offline.attempt import Attempt
 from serving.offline.config import CountConfig
-from serving.offline.folder import JobFolder, JobFolderError
+from serving.offline.folder import JobFolder, JobFolderError, JobProgress, read_progress
+from serving.offline.index import ROW
 from serving.offline.job import JobMismatchError
 from serving.offline.run import TooFewError, first_seed
 from tests.serving.offline.conftest import Make, WordSource, content, make_run
@@ -157,7 +162,7 @@ def test_records_of_the_training_text_are_left_out(
 
 
 def test_without_a_filter_nothing_can_be_novel(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="charloom export --novelty"):
+    with pytest.raises(ConfigError, match="novel needs a filter"):
         make_run(WordSource(), tmp_path / "out.jsonl", novel=True)
 
 
@@ -257,10 +262,65 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="died"):
         make_run(WordSource(dies_after=30), tmp_path / "out.jsonl").run()
     run = make_run(WordSource(), tmp_path / "out.jsonl")
-    with JobFolder(run.path, run._progress()) as other:
+    with JobFolder(run.path, JobProgress(run.job)) as other:
         other.lock()
-        with pytest.raises(JobFolderError, match="another process"):
-            run.run()
+        before = sorted(run.path.iterdir())
+        for one in (run, make_run(WordSource(seed=1), tmp_path / "out.jsonl", overwrite=True)):
+            with pytest.raises(JobFolderError, match="another process"):
+                one.run()
+        assert sorted(run.path.iterdir()) == before
+
+
+@pytest.mark.parametrize("damage", ["records", "index", "progress.json", "gone"])
+def test_a_damaged_folder_is_refused_and_begun_anew_with_overwrite(tmp_path: Path, damage: str) -> None:
+    output = tmp_path / "out.jsonl"
+    with pytest.raises(RuntimeError, match="died"):
+        make_run(WordSource(dies_after=60), output, count=400).run()
+    folder = make_run(WordSource(), output, count=400).path
+    progress = read_progress(folder)
+    assert progress is not None
+    progress.records, progress.bytes = 3, 30
+    (folder / "progress.json").write_bytes(msgspec.json.encode(progress))
+    (folder / "records").write_bytes(b"x" * 30)
+    (folder / "index").write_bytes(bytes(3 * ROW.itemsize))
+    if damage == "gone":
+        (folder / "records").unlink()
+    else:
+        (folder / damage).write_bytes(b"x")
+    with pytest.raises(JobFolderError):
+        make_run(WordSource(), output, count=400).run()
+    make_run(WordSource(), output, count=400, overwrite=True).run()
+    make_run(WordSource(), tmp_path / "whole.jsonl", count=400).run()
+    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not folder.exists()
+
+
+def test_what_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_text("mine")
+    with pytest.raises(JobFolderError, match="exists already"):
+        make_run(WordSource(), tmp_path / "out.jsonl").run()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_what_a_source_made_before_it_failed_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(WordSource):
+        def attempts(self, numbers: range) -> Generator[Sequence[Attempt], None, None]:
+            yield [self.attempt(number) for number in range(2000)]
+            raise ServingError("the server is gone")
+
+    with pytest.raises(ServingError):
+        make_run(Failing(), tmp_path / "out.jsonl", count=5000).run()
+    assert "the same command goes on from here" in capsys.readouterr().err
+    progress = read_progress(tmp_path / ".partial-out.jsonl")
+    assert progress is not None
+    assert progress.attempts == 2000
+
+
+def test_a_shard_goes_no_further_than_all_attempts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="min_attempts must be at most 500"):
+        make_run(WordSource(), tmp_path / "o.jsonl", count=5, shard="0/2", min_attempts=501)
 
 
 @pytest.mark.parametrize(
