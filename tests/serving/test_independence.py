@@ -86,6 +86,8 @@ def known_tokens(options: GenerateOptions, vocabulary: Vocabulary) -> dict[str, 
         name: tuple(token for token in tokens if find(token, vocabulary) is not None)
         for name, tokens in options.named_tokens.items()
     }
+    if not set(known["allowed_tokens"]) - {*known["forbidden_tokens"], *known["stop_tokens"]}:
+        known["allowed_tokens"] = ()  # nothing that is left could be chosen before a stop
     biases = tuple(pair for pair in options.logit_bias if pair[0] in known["logit_bias"])
     ignores = vocabulary.end is not None and options.max_tokens % 5 == 0
     return known | {"logit_bias": biases, "ignore_end": ignores}
