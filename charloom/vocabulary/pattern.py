@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec.structs import replace
@@ -25,6 +26,8 @@ SMILES = r"\[[^\]]*\]|%\d\d|Br|Cl"
 closures, bromine and chlorine; all else is single characters."""
 MAX_PATTERN = 4096
 """Most characters of an expression."""
+AROUND = ("", "a", " ")
+"""What an expression can tell apart beside a match: the end of the line, a letter of a word, and others."""
 SINGLE_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
 r"""Matches where an expression has `\C`, which cuts characters."""
 
@@ -66,8 +69,11 @@ class PatternVocabulary(TableVocabulary):
         return super().extended(other)
 
     def can_be_token(self, text: str) -> bool:
-        """Whether it may be a match: whether it is one depends on what is around it."""
-        return len(text) == 1 or "\n" not in text
+        """Whether it is a character, or a match at an end of a line, beside a letter or a space."""
+        return len(text) == 1 or any(
+            text in split_matches(left + text + right, self._compiled)
+            for left, right in product(AROUND, repeat=2)
+        )
 
     def of(self, texts: list[str], special: SpecialTokens) -> "PatternVocabulary":
         """See TableVocabulary."""
