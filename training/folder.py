@@ -9,23 +9,19 @@ identity of the training if torchrun can restart that.
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 
 from charloom.errors import CharloomError
 from charloom.files import PARTIAL, discard, remove, write_atomic
+from charloom.folder_lock import LOCK, lock_folder
 from training.checkpoint import MANIFEST, CheckpointError, SaveError, read_pointer
 from training.data.corpus import TOKENS
-
-if sys.platform != "win32":
-    import fcntl
 
 METRICS, SAMPLES, PAGE, TENSORBOARD = "metrics.jsonl", "samples.jsonl", "report.html", "tensorboard"
 """Files of the log of a run."""
 EVENTS = "events.out.tfevents.*"
-LOCK = ".lock"
 FILES = ("last", "best", TOKENS, METRICS, SAMPLES, PAGE)
 """Files that a run replaces in its folder, beside checkpoints."""
 
@@ -69,17 +65,11 @@ class RunFolder:
             return
         spare_others(self.path, FILES)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            self.descriptor = lock_folder(self.path)
+        except BlockingIOError as error:
+            raise RunFolderError(f"another training is using {self.path}") from error
         except OSError as error:
             raise RunFolderError(f"cannot write to {self.path}: {error.strerror}") from error
-        if sys.platform == "win32":
-            return
-        with contextlib.suppress(OSError):  # of a file system that knows no locks
-            try:
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunFolderError(f"another training is using {self.path}") from error
 
     def sign(self, job: str) -> None:
         """Writes the identity of the training into the lock file. Needs the lock."""

@@ -12,7 +12,6 @@ account and is cut off when the job goes on, so a process may end anywhere, and 
 
 import contextlib
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,22 +21,19 @@ import msgspec
 
 from charloom.errors import CharloomError
 from charloom.files import PARTIAL, remove, sync, sync_folder, write_atomic
+from charloom.folder_lock import LOCK, lock_folder
 from serving.offline.index import ROW, encode_rows
 from serving.offline.job import Job
 from serving.offline.shard import Shard
 from serving.offline.tally import Tally
 
-if sys.platform != "win32":
-    import fcntl
-
-RECORDS, INDEX, PROGRESS, DOUBLES, PARTS, REPLACED, LOCK = (
+RECORDS, INDEX, PROGRESS, DOUBLES, PARTS, REPLACED = (
     "records",
     "index",
     "progress.json",
     "doubles.sqlite",
     "parts",
     "replaced",
-    ".lock",
 )
 
 
@@ -130,15 +126,10 @@ class JobFolder:
             JobFolderError: another process is at work in it.
             OSError: it cannot be made or written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        if sys.platform == "win32":
-            return
-        with contextlib.suppress(OSError):  # of a file system that knows no locks
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise JobFolderError(f"another process is at work in {self.path}") from error
+        try:
+            self._lock = lock_folder(self.path)
+        except BlockingIOError as error:
+            raise JobFolderError(f"another process is at work in {self.path}") from error
 
     def check(self, progress: JobProgress) -> None:
         """Checks that the files have all that a progress counts.

@@ -2,21 +2,18 @@
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from charloom.files import discard, write_atomic, write_folder_atomic
+from charloom.folder_lock import lock_folder
 from training.checkpoint import MANIFEST, SaveError, read_pointer
 from training.data.corpus import TOKENS
-from training.folder import LOCK, RunFolder, RunFolderError, spare_others, spare_texts
+from training.folder import RunFolder, RunFolderError, spare_others, spare_texts
 from training.sweeping.outcome import Row, best_of
 from training.sweeping.plot import plot
 from training.sweeping.space import Space
 from training.sweeping.table import csv_table
-
-if sys.platform != "win32":
-    import fcntl
 
 TABLE, PLOT = "table.csv", "plot.svg"
 FILES = ("best", TOKENS, TABLE, PLOT)
@@ -37,14 +34,10 @@ class SweepFolder:
             RunFolderError: the folder cannot be made or written to.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = lock_folder(self.path, wait=True)
         except OSError as error:
             raise RunFolderError(f"cannot write to {self.path}: {error.strerror}") from error
         try:
-            if sys.platform != "win32":
-                with contextlib.suppress(OSError):  # of a file system without locks
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)

@@ -271,6 +271,16 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
         assert sorted(run.path.iterdir()) == before
 
 
+def test_who_finds_a_new_folder_locked_leaves_it_as_it_is(tmp_path: Path) -> None:
+    run = make_run(WordSource(), tmp_path / "out.jsonl")
+    with JobFolder(run.path, JobProgress(run.job)) as other:
+        other.lock()
+        for _ in range(2):
+            with pytest.raises(JobFolderError, match="another process"):
+                run.run()
+    assert not run.path.exists()
+
+
 @pytest.mark.parametrize("damage", ["records", "index", "progress.json", "gone"])
 def test_a_damaged_folder_is_refused_and_begun_anew_with_overwrite(tmp_path: Path, damage: str) -> None:
     output = tmp_path / "out.jsonl"
